@@ -1,0 +1,1 @@
+"""Rivals of CLSR, one file each."""

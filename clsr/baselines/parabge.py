@@ -1,0 +1,129 @@
+"""ParaBGE: the speech encoder of Paraformer beside the frozen text encoder, aligned by contrast alone (CLSR, Table 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
+from clsr.config import ModelConfig, TrainingConfig
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.features import FEATURE_SIZE, Cmvn, fbank, stack_frames
+from clsr.losses import bank_nll, batch_nll
+from clsr.models.encoder import SanmEncoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.padding import pad
+from clsr.training.asr import fit_cmvn, read_splits
+from clsr.training.fit import fit, optimizers
+from clsr.training.joint import PairBank, recall_at_1, require_pairs
+
+KIND = "parabge"
+
+
+class ParaBge(nn.Module):
+    """SAN-M encoder, mean over frames, and a linear map into the space of the text encoder.
+
+    Args:
+        config: sizes of the encoder.
+        text_width: width of the text encoder, E.
+    """
+
+    def __init__(self, config: ModelConfig, text_width: int):
+        super().__init__()
+        self.cmvn = Cmvn()
+        self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.projection = nn.Linear(config.encoder.width, text_width)
+
+    def forward(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Turn stacked features ``(B, T, 560)`` into unit vectors ``(B, E)``."""
+        frames, _ = self.encoder(self.cmvn(features), frame_lengths)
+        return nn.functional.normalize(self.projection(frames.sum(1) / frame_lengths[:, None]), dim=1)
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """Turn 16 kHz waveforms ``(N_i,)`` into unit vectors ``(B, E)``."""
+        vectors = [self(*pad([stack_frames(fbank(waveform))])) for waveform in waveforms]
+        return torch.cat(vectors)
+
+
+class ParaBgeModule(pl.LightningModule):
+    """Train ParaBGE; the text encoder is frozen, so its vectors are a bank."""
+
+    def __init__(self, model: ParaBge, text_encoder: TextEncoder, config: TrainingConfig, splits: tuple[Split, Split]):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.bank = PairBank(splits[0].pairs, text_encoder)
+        self.dev_bank = PairBank(splits[1].pairs, text_encoder)
+        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+
+    def configure_optimizers(self) -> dict:
+        """Return Adam with warm-up and decay."""
+        return optimizers(self, self.config.optimizer)
+
+    def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
+        """Return the symmetric NLL of a batch."""
+        asked = batch.pair_rows >= 0
+        speech, rows = self.model(batch.features, batch.frame_lengths)[asked], batch.pair_rows[asked]
+        questions = self.bank.questions.to(speech)
+        temperature = self.config.loss.temperature
+        if self.config.loss.negatives == "batch":
+            loss = batch_nll(speech, questions[rows], temperature)
+        else:
+            loss = bank_nll(speech, rows, questions, self.bank.passages.to(speech), temperature)
+        self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch.ids))
+        return loss
+
+    def validation_step(self, batch: SpeechBatch, step: int) -> None:
+        """Keep the vectors of a development batch."""
+        asked = batch.pair_rows >= 0
+        vectors = self.model(batch.features, batch.frame_lengths)
+        self.dev_vectors.append((vectors[asked].cpu(), batch.pair_rows[asked].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the share of questions whose own passage comes first."""
+        vectors, rows = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
+        self.log("dev/recall@1", recall_at_1(vectors, rows, self.dev_bank), prog_bar=True)
+        self.dev_vectors.clear()
+
+
+def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
+    """Train ParaBGE and write its checkpoint.
+
+    Args:
+        config: settings; the encoder's sizes count here.
+        data: folder with retrieval sets ``train`` and ``dev``.
+        output: checkpoint folder.
+        start: recogniser whose encoder it starts from, as the paper's does.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    splits = read_splits(data)
+    require_pairs(splits, data)
+    text_encoder = load_text_encoder(config.text_encoder)
+    no_targets = Encoders(lambda text: [0], lambda text: [])
+    batches = SpeechDataModule(*splits, no_targets, config.data, config.seed)
+    model = ParaBge(config.model, text_encoder.width)
+    if start is None:
+        fit_cmvn(model.cmvn, batches)
+    else:
+        weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
+        fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
+        restore(model, weights | fresh, start)
+    state, metrics = fit(ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1")
+    weights = {name.removeprefix("model."): value for name, value in state.items()}
+    digest = data_digest(splits[0])
+    meta = Meta(KIND, config.text_encoder, text_encoder.fingerprint, [], digest, current_commit(), metrics)
+    save_checkpoint(output, weights, config, None, meta)
+
+
+def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:
+    """Load ParaBGE and its text encoder from a checkpoint folder, ready for inference."""
+    text_encoder = load_text_side(folder)
+    model = ParaBge(load_config(folder).model, text_encoder.width)
+    restore(model, load_weights(folder), folder)
+    return model.eval(), text_encoder

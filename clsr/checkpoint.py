@@ -1,0 +1,200 @@
+"""Checkpoints: a folder of ``model.safetensors``, ``config.yaml``, ``vocabulary.txt`` and ``meta.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clsr.config import ModelConfig, TrainingConfig, read_settings, write_yaml
+from clsr.errors import InputError
+from clsr.models.paraformer import Paraformer
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.vocabulary import Vocabulary
+
+BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
+
+
+@dataclass
+class Meta:
+    """What is known of how a checkpoint came to be.
+
+    Args:
+        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge").
+        text_encoder: reference of the text encoder.
+        text_encoder_fingerprint: its fingerprint.
+        ctc_units: what the auxiliary CTC predicts, by index, blank first; empty without CTC.
+        data_digest: digest of the training data.
+        commit: commit of the code, or "unknown".
+        metrics: of the development set.
+    """
+
+    kind: str
+    text_encoder: str
+    text_encoder_fingerprint: str
+    ctc_units: list[str] = dataclasses.field(default_factory=list)
+    data_digest: str = ""
+    commit: str = "unknown"
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path, weights: Mapping[str, Tensor], config: TrainingConfig, vocabulary: Vocabulary | None, meta: Meta
+) -> None:
+    """Write a checkpoint; each file appears whole or not at all, ``meta.json`` last.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        _write(folder / "model.safetensors", save(tensors))
+        write_yaml(folder / "config.yaml", config)
+        if vocabulary is not None:
+            _write(folder / "vocabulary.txt", str(vocabulary).encode())
+        _write(folder / "meta.json", (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{folder}: the checkpoint could not be written ({error.strerror}): make room, then rerun") from error
+
+
+def read_meta(folder: Path | str) -> Meta:
+    """Read ``meta.json``.
+
+    Raises:
+        InputError: the folder is no checkpoint, or an unfinished one.
+    """
+    path = Path(folder) / "meta.json"
+    try:
+        return Meta(**json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{folder}: no checkpoint (no meta.json): name a folder that a training stage finished") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged: train again or copy the checkpoint again") from error
+
+
+def load_weights(folder: Path | str) -> dict[str, Tensor]:
+    """Read ``model.safetensors``.
+
+    Raises:
+        InputError: it is missing or truncated.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / "model.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: missing or truncated ({error}): copy the checkpoint again") from error
+
+
+def load_config(folder: Path | str) -> TrainingConfig:
+    """Read the resolved settings of a checkpoint."""
+    return read_settings(TrainingConfig, [Path(folder) / "config.yaml"])
+
+
+def load_text_side(folder: Path | str) -> TextEncoder:
+    """Load the text encoder of a checkpoint, without its speech side.
+
+    Raises:
+        InputError: another text encoder than the one it was trained with is found.
+    """
+    meta = read_meta(folder)
+    bundled = Path(folder) / BUNDLED
+    encoder = load_text_encoder(str(bundled) if bundled.is_dir() else meta.text_encoder)
+    if encoder.fingerprint != meta.text_encoder_fingerprint:
+        raise InputError(
+            f"{folder}: trained with text encoder {meta.text_encoder} {meta.text_encoder_fingerprint}, but the one "
+            f"found is {encoder.fingerprint}: bring the right one, or train again"
+        )
+    return encoder
+
+
+def load_paraformer(folder: Path | str) -> Paraformer:
+    """Load the recogniser of a checkpoint, ready for inference.
+
+    Raises:
+        InputError: weights and settings do not fit.
+    """
+    weights = load_weights(folder)
+    meta = read_meta(folder)
+    model = Paraformer(load_config(folder).model, len(weights["decoder.output_layer.bias"]), len(meta.ctc_units))
+    restore(model, weights, folder)
+    return model.eval()
+
+
+
+
+def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Put weights into a model.
+
+    Raises:
+        InputError: a weight is missing, unknown or of another shape; the first is named with both shapes.
+    """
+    own = model.state_dict()
+    for name in [*own, *weights]:
+        here = tuple(own[name].shape) if name in own else "absent"
+        there = tuple(weights[name].shape) if name in weights else "absent"
+        if here != there:
+            raise InputError(f"{source}: weight {name} is {there} there and {here} in the model: use the model's own settings")
+    model.load_state_dict(weights)
+
+
+def load_speech_encoder(folder: Path | str, device: str = "cpu") -> SpeechEncoder:
+    """Load a whole CLSR model from a checkpoint folder, ready for inference."""
+    text_encoder = load_text_side(folder)
+    paraformer = load_paraformer(folder)
+    vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
+    return SpeechEncoder(paraformer, text_encoder, vocabulary).to(device).eval()
+
+
+def fingerprint(folder: Path | str) -> str:
+    """Return 16 hexadecimal digits that stand for the weights and the vocabulary of a checkpoint."""
+    digest = hashlib.sha256()
+    for name in ("model.safetensors", "vocabulary.txt", "meta.json"):
+        path = Path(folder) / name
+        if not path.exists():
+            raise InputError(f"{path}: missing: name a folder that a training stage finished")
+        digest.update(path.read_bytes() if name != "meta.json" else read_meta(folder).text_encoder_fingerprint.encode())
+    return digest.hexdigest()[:16]
+
+
+def average(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of several states of one model, computed in float64."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(states[0][name].dtype)
+        for name in states[0]
+    }
+
+
+def current_commit() -> str:
+    """Return the commit of the code, or "unknown" outside a checkout."""
+    root = Path(__file__).parent.parent
+    try:
+        run = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return run.stdout.strip() or "unknown"
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+

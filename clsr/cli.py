@@ -1,0 +1,252 @@
+"""Every command. Modules are imported by the command that needs them, so that ``clsr --help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from clsr.errors import InputError
+
+STAGES = {
+    "train-asr": "train a recogniser on transcripts",
+    "train-text": "fine-tune a text encoder on questions and the texts that answer them",
+    "train-joint": "train recogniser and retrieval together",
+    "train-post": "fine-tune the text encoder on a trained recogniser's codes",
+    "train-parabge": "train the rival without a recogniser",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, or 2 for a fault in what was given, said in one line."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("clsr").setLevel(logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        parser = _parser()
+        options, rest = parser.parse_known_args(arguments)
+        if rest and options.command not in STAGES:
+            raise InputError(f"{rest[0]}: no such option: see clsr {options.command} --help")
+        options.settings = rest
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("clsr: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except (InputError, OSError) as error:
+        if debug:
+            raise
+        print(f"clsr: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}: make room or mend the path, then run the command again"
+    return " ".join(str(error).split())
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line."""
+        raise InputError(f"{message}: see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="clsr", description="Find the right moment in hours of speech.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a fault")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_data(commands)
+    for name, title in STAGES.items():
+        _add_stage(commands, name, title)
+    _add_measures(commands)
+    _add_search(commands)
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction, name: str, title: str, run: Callable) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser("data", help="check or make retrieval sets")
+    kinds = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
+    validate = _add(kinds, "validate", "check a retrieval set or data directory, naming each fault", _validate)
+    validate.add_argument("set", type=Path, metavar="DIR")
+    speak = _add(kinds, "synthesize", "speak a JSONL of questions and contexts: a retrieval set", _synthesize)
+    speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"}')
+    speak.add_argument("output", type=Path, metavar="DIR")
+    speak.add_argument("--voices", nargs="+", metavar="VOICE", help="espeak-ng voices, such as en-us+f2")
+    speak.add_argument("--voices-per-text", type=int, metavar="N", help="speak each context by so many voices (1)")
+    speak.add_argument("--noise-snr-db", type=float, metavar="DB", help="add white noise at this ratio")
+    speak.add_argument("--seed", type=int, help="of voices, rates and noise (0)")
+    speak.add_argument("--jobs", type=int, help="processes; 0 takes all cores (0)")
+    speak.add_argument("--speak-questions", action="store_const", const=True, help="questions as audio too")
+    speak.add_argument("--passages-only", action="store_const", const=True, help="a data directory, without questions")
+    speak.add_argument("--recording", action="store_true", help="one long recording, DIR being a .wav file")
+
+
+def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:
+    command = _add(commands, name, title, _train)
+    command.add_argument("configs", nargs="*", type=Path, metavar="CONFIG", help="YAML settings, later over earlier")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", dest="data_dir", help="with train/ and dev/")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    command.add_argument("--start", type=Path, metavar="DIR", help="checkpoint to start from")
+    command.epilog = "Any setting is an option too, as in --optimizer.max_steps 100; docs/training.md lists them."
+
+
+def _add_measures(commands: argparse._SubParsersAction) -> None:
+    evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
+    evaluate.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set or data dir")
+    evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
+    evaluate.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, for its row")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
+    report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders of reports; the first is compared with")
+    plot = _add(commands, "plot", "draw learning curves or recall bars", _plot)
+    plot.add_argument("kind", choices=["learning", "recall"])
+    plot.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="metrics.csv files, or folders of reports")
+    plot.add_argument("--output", type=Path, required=True, metavar="PNG")
+    bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
+    bench.add_argument("--json", action="store_true", help="one object instead of a table")
+
+
+def _add_search(commands: argparse._SubParsersAction) -> None:
+    transcribe = _add(commands, "transcribe", "write down what is said, with times", _transcribe)
+    transcribe.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    transcribe.add_argument("--json", action="store_true", help="one object a file, with token times")
+    transcribe.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders or Kaldi data directories")
+    index = _add(commands, "index", "make recordings searchable", _index)
+    index.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="folder of the index")
+    index.add_argument("--window-s", type=float, default=40.0, help="length of a window (40)")
+    index.add_argument("--hop-s", type=float, default=30.0, help="from one window's start to the next (30)")
+    index.add_argument("--json", action="store_true", help="one object a file")
+    index.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files or folders")
+    search = _add(commands, "search", "find the moments that answer a question", _search)
+    search.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="folder of the index")
+    search.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved since")
+    search.add_argument("--top-k", type=int, default=5, metavar="K", help="hits at most (5)")
+    search.add_argument("--json", action="store_true", help="one object a hit")
+    search.add_argument("question")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from clsr.data.kaldi import check_data_dir
+    from clsr.data.retrieval_set import check_retrieval_set, is_retrieval_set
+
+    if is_retrieval_set(options.set):
+        faults = check_retrieval_set(options.set)
+    elif (options.set / "wav.scp").exists():
+        faults = check_data_dir(options.set)
+    else:
+        raise InputError(f"{options.set}: neither a retrieval set (passages/, questions/, qrels) nor a data dir (wav.scp)")
+    print("\n".join(faults) if faults else f"{options.set}: sound")
+    return 2 if faults else 0
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    from clsr.data.synthesis import SynthesisConfig, synthesize, synthesize_recording
+
+    names = ("voices", "voices_per_text", "noise_snr_db", "seed", "jobs", "speak_questions", "passages_only")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    speak = synthesize_recording if options.recording else synthesize
+    speak(options.jsonl, options.output, SynthesisConfig(**given))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from clsr.config import TrainingConfig, read_settings, start_settings
+
+    base = start_settings(options.start) if options.start else None
+    config = read_settings(TrainingConfig, options.configs, options.settings, base)
+    _stage(options.command)(config, options.data_dir, options.output, options.start)
+    print(f"{options.output}: done")
+
+
+def _stage(command: str) -> Callable:
+    if command == "train-asr":
+        from clsr.training.asr import train_asr as run
+    elif command == "train-text":
+        from clsr.training.text import train_text as run
+    elif command == "train-joint":
+        from clsr.training.joint import train_joint as run
+    elif command == "train-post":
+        from clsr.training.post import train_post as run
+    else:
+        from clsr.baselines.parabge import train_parabge as run
+    return run
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from clsr.evaluation.measure import evaluate
+    from clsr.evaluation.report import write_report
+
+    report = evaluate(options.model, options.set_dir, options.parabge, options.seed)
+    write_report(report, options.output)
+    print((options.output / "report.md").read_text(encoding="utf-8"))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from clsr.evaluation.report import compare
+
+    print(compare(options.reports))
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from clsr.evaluation.plots import learning_curve, recall_bars
+
+    draw = learning_curve if options.kind == "learning" else recall_bars
+    draw(options.inputs, options.output)
+    print(options.output)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from clsr.evaluation.bench import measure, table
+
+    result = measure()
+    print(json.dumps(result) if options.json else table(result))
+
+
+def _transcribe(options: argparse.Namespace) -> None:
+    from clsr.search.transcribe import transcribe
+
+    for transcript in transcribe(options.model, options.audio):
+        print(transcript.to_json() if options.json else f"{transcript.audio}\t{transcript.text}", flush=True)
+
+
+def _index(options: argparse.Namespace) -> int:
+    from clsr.checkpoint import load_speech_encoder
+    from clsr.search.index import IndexConfig, index_recordings
+
+    settings = IndexConfig(options.window_s, options.hop_s)
+    encoder = load_speech_encoder(options.model)
+    statuses = index_recordings(encoder, options.model, options.index_dir, options.audio, settings)
+    for status in statuses:
+        if options.json:
+            print(status.to_json())
+        else:
+            reason = f": {status.reason}" if status.reason else ""
+            print(f"{status.path}  {status.status}  {status.duration_s:.1f} s  {status.windows} windows{reason}")
+    return 2 if any(status.status == "failed" for status in statuses) else 0
+
+
+def _search(options: argparse.Namespace) -> None:
+    from clsr.search.retriever import Retriever, format_hit
+
+    for hit in Retriever.open(options.index_dir, options.model).search(options.question, options.top_k):
+        print(hit.to_json() if options.json else format_hit(hit))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

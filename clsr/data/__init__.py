@@ -1,0 +1,1 @@
+"""Speech and questions on disk: Kaldi data directories, retrieval sets, synthesis."""

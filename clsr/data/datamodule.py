@@ -1,0 +1,218 @@
+"""Split names to batches: features, targets and, for retrieval sets, the row of each utterance's question."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from lhotse.dataset import DynamicBucketingSampler
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from clsr.audio import read_waveform
+from clsr.config import DataConfig
+from clsr.data.kaldi import Utterance, read_data_dir, to_cuts
+from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
+from clsr.errors import InputError
+from clsr.features import MEL_BINS, fbank, mix_noise, stack_frames
+from clsr.padding import pad
+
+log = logging.getLogger("clsr")
+
+NOISE_S = 60.0  # length of the white noise that utterances take their pieces from
+
+
+class Pair(NamedTuple):
+    """A question and the text of the passage that answers it."""
+
+    question: str
+    passage: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Utterances and, for a retrieval set, what is asked about them.
+
+    Attributes:
+        utterances: sorted by id, all with transcripts.
+        pairs: questions with their passages; empty for a plain data directory.
+        pair_of: row in ``pairs`` of each passage id that answers a question (its first question, by id).
+    """
+
+    utterances: list[Utterance]
+    pairs: list[Pair]
+    pair_of: dict[str, int]
+
+
+def read_split(path: Path) -> Split:
+    """Read a retrieval set or a plain Kaldi data directory.
+
+    Raises:
+        InputError: nothing is there, or a transcript is missing.
+    """
+    if not is_retrieval_set(path):
+        utterances = read_data_dir(path)
+        if any(utterance.text is None for utterance in utterances):
+            raise InputError(f"{path}/text: missing: training needs what is said in each utterance")
+        return Split(utterances, [], {})
+    whole = read_retrieval_set(path)
+    texts = {passage.id: passage.text or "" for passage in whole.passages}
+    pairs, pair_of = [], {}
+    for question_id, relevance in sorted(whole.relevance.items()):
+        answers = sorted(passage_id for passage_id, grade in relevance.items() if grade > 0)
+        if any(passage_id not in pair_of for passage_id in answers):
+            for passage_id in answers:
+                pair_of.setdefault(passage_id, len(pairs))
+            pairs.append(Pair(whole.questions[question_id], texts[answers[0]]))
+    return Split(whole.passages, pairs, pair_of)
+
+
+def data_digest(split: Split) -> str:
+    """Return 16 hexadecimal digits that stand for ids, transcripts and questions."""
+    digest = hashlib.sha256()
+    for utterance in split.utterances:
+        digest.update(f"{utterance.id}\t{utterance.text}\t{utterance.duration_s:.3f}\n".encode())
+    for pair in split.pairs:
+        digest.update(f"{pair.question}\t{pair.passage}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+class SpeechBatch(NamedTuple):
+    """Utterances of alike duration."""
+
+    ids: list[str]
+    features: Tensor  # (B, T, 560), stacked, not normalised
+    frame_lengths: Tensor  # (B,)
+    targets: Tensor  # (B, U) output indices
+    target_lengths: Tensor  # (B,)
+    ctc_targets: Tensor  # (B, S), empty without CTC
+    ctc_lengths: Tensor  # (B,)
+    pair_rows: Tensor  # (B,) row of the utterance's question; -1 where there is none
+
+
+class Encoders(NamedTuple):
+    """How transcripts become numbers."""
+
+    targets: Callable[[str], list[int]]
+    ctc: Callable[[str], list[int]]
+
+
+class SpeechDataset(Dataset[SpeechBatch]):
+    """Cuts in, a batch out. Filter banks are kept in memory; noise is drawn anew each epoch."""
+
+    def __init__(self, split: Split, encoders: Encoders, config: DataConfig, seed: int):
+        self.split = split
+        self.utterances = {utterance.id: utterance for utterance in split.utterances}
+        self.encoders = encoders
+        self.config = config
+        self.seed = seed
+        self.epoch = 0
+        self._frames: dict[str, tuple[Tensor, float]] = {}
+        self._free_bytes = config.cache_gb * 2**30
+        noise = np.random.default_rng(seed).standard_normal(int(NOISE_S * 16_000), dtype=np.float32)
+        self._noise = fbank(noise) if config.noise_probability > 0 else torch.empty(0, MEL_BINS)
+
+    def __getitem__(self, cuts: CutSet) -> SpeechBatch:
+        ids = [cut.id for cut in cuts]
+        texts = [self.utterances[i].text or "" for i in ids]
+        features, frame_lengths = pad([self._features(i) for i in ids])
+        targets, target_lengths = pad([_long(self.encoders.targets(text)) for text in texts])
+        ctc_targets, ctc_lengths = pad([_long(self.encoders.ctc(text)) for text in texts])
+        rows = _long([self.split.pair_of.get(i, -1) for i in ids])
+        return SpeechBatch(ids, features, frame_lengths, targets, target_lengths, ctc_targets, ctc_lengths, rows)
+
+    def _features(self, utterance_id: str) -> Tensor:
+        frames, power = self.frames(utterance_id)
+        if self.config.noise_probability > 0:
+            chance = np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode())])
+            if chance.random() < self.config.noise_probability:
+                start = chance.integers(len(self._noise))
+                noise = self._noise[torch.arange(start, start + len(frames)) % len(self._noise)]
+                frames = mix_noise(frames, power, noise, chance.uniform(*self.config.noise_snr_db))
+        return stack_frames(frames)
+
+    def frames(self, utterance_id: str) -> tuple[Tensor, float]:
+        """Return the filter banks ``(T, 80)`` of an utterance and the mean square of its waveform."""
+        if utterance_id not in self._frames:
+            utterance = self.utterances[utterance_id]
+            waveform = read_waveform(utterance.recording, utterance.start_s, utterance.end_s)
+            entry = fbank(waveform), float(np.mean(waveform.astype(np.float64) ** 2))
+            size = entry[0].nbytes
+            if size > self._free_bytes:
+                return entry
+            self._free_bytes -= size
+            self._frames[utterance_id] = entry
+        return self._frames[utterance_id]
+
+
+def _long(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)
+
+
+class SpeechDataModule(LightningDataModule):
+    """Training and development batches of a folder with ``train`` and ``dev``, bucketed by duration.
+
+    Args:
+        train: what to train on.
+        dev: what to measure on.
+        encoders: transcripts to target indices.
+        config: batch size, noise, cache.
+        seed: of order and noise.
+
+    Raises:
+        InputError: an utterance has no transcript that can be learnt, or none is short enough.
+    """
+
+    def __init__(self, train: Split, dev: Split, encoders: Encoders, config: DataConfig, seed: int):
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        short = [u for u in train.utterances if u.duration_s <= config.max_utterance_s]
+        if not short:
+            raise InputError(f"no training utterance is shorter than data.max_utterance_s = {config.max_utterance_s}")
+        if len(short) < len(train.utterances):
+            log.warning("%d of %d training utterances are longer than %g s and left out (data.max_utterance_s)",
+                        len(train.utterances) - len(short), len(train.utterances), config.max_utterance_s)  # fmt: skip
+        for utterance in short:
+            if not encoders.targets(utterance.text or ""):
+                raise InputError(f"{utterance.id}: transcript '{utterance.text}' holds no known piece: mend or drop it")
+        self.train_set = SpeechDataset(Split(short, train.pairs, train.pair_of), encoders, config, seed)
+        quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)
+        self.dev_set = SpeechDataset(dev, encoders, quiet, seed)
+        self._train_sampler = self._sampler(short, shuffle=True)
+
+    def _sampler(self, utterances: Sequence[Utterance], shuffle: bool) -> DynamicBucketingSampler:
+        cuts = to_cuts(utterances)
+        buckets = max(2, min(self.config.buckets, len(utterances) // 10))
+        return DynamicBucketingSampler(
+            cuts, max_duration=self.config.batch_s, num_buckets=buckets, shuffle=shuffle, seed=self.seed,
+            buffer_size=len(cuts) + 1, num_cuts_for_bins_estimate=len(cuts),
+        )  # fmt: skip
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches in a new order each epoch."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        self._train_sampler.set_epoch(epoch)
+        self.train_set.epoch = epoch
+        return DataLoader(self.train_set, sampler=self._train_sampler, batch_size=None, num_workers=self.config.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Development batches in a fixed order."""
+        return DataLoader(self.dev_set, sampler=self._sampler(self.dev_set.split.utterances, False), batch_size=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where in the epoch training stands."""
+        return {"sampler": self._train_sampler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where training stood."""
+        self._train_sampler.load_state_dict(state_dict["sampler"])

@@ -1,0 +1,130 @@
+"""Passages, questions and qrels <-> files; every check on retrieval data is here.
+
+A retrieval set is a folder: ``passages/`` (a Kaldi data directory), ``questions/`` (one too, or ``text`` alone when the
+questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsr.data.kaldi import Report, Utterance, check_data_dir, read_data_dir, read_table, read_text, refuse, write_lines
+from clsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """What is searched, what is asked, and which passages answer which question.
+
+    Attributes:
+        path: the folder.
+        passages: sorted by id, each with a transcript.
+        questions: text by id, sorted by id.
+        question_speech: the questions spoken, sorted by id; ``None`` when they are text alone.
+        relevance: question id -> passage id -> relevance, 0 for judged and not relevant.
+    """
+
+    path: Path
+    passages: list[Utterance]
+    questions: dict[str, str]
+    question_speech: list[Utterance] | None
+    relevance: dict[str, dict[str, int]]
+
+
+def is_retrieval_set(path: str | Path) -> bool:
+    """Whether the folder has ``passages/``, ``questions/`` and ``qrels``; their content is not looked at."""
+    path = Path(path)
+    return (path / "passages").is_dir() and (path / "questions").is_dir() and (path / "qrels").is_file()
+
+
+def read_retrieval_set(path: str | Path) -> RetrievalSet:
+    """The retrieval set in a folder. Decodes no audio; ``check_retrieval_set`` does.
+
+    Raises:
+        InputError: the first fault found, with file, line and id.
+    """
+    path = Path(path)
+    _refuse_other(path)
+    passages = read_data_dir(path / "passages")
+    if any(passage.text is None for passage in passages):
+        raise InputError(f"{path / 'passages' / 'text'}: no such file; write what is said in each passage")
+    questions = read_text(path / "questions" / "text")
+    speech = read_data_dir(path / "questions") if (path / "questions" / "wav.scp").is_file() else None
+    relevance = _read_relevance(path / "qrels", questions, {passage.id for passage in passages}, refuse)
+    return RetrievalSet(path, passages, questions, speech, relevance)
+
+
+def check_retrieval_set(path: str | Path) -> list[str]:
+    """All faults of a retrieval set as ``path:line: id: what, what to do``; empty if it is sound.
+
+    Adds to the checks of both data directories: malformed lines of ``qrels``, ids there that no file knows, and
+    questions that no passage answers. A passage without a question is no fault.
+
+    Raises:
+        InputError: the folder is no retrieval set at all.
+    """
+    path = Path(path)
+    _refuse_other(path)
+    faults = check_data_dir(path / "passages")
+    if not (path / "passages" / "text").is_file():
+        faults.append(f"{path / 'passages' / 'text'}: no such file; write what is said in each passage")
+    spoken, text = (path / "questions" / "wav.scp").is_file(), path / "questions" / "text"
+    if spoken:
+        faults += check_data_dir(path / "questions")
+    questions = read_table(text, _ignore if spoken and text.is_file() else faults.append)
+    table = path / "passages" / ("segments" if (path / "passages" / "segments").is_file() else "wav.scp")
+    _read_relevance(path / "qrels", questions, read_table(table, _ignore), faults.append)
+    return faults
+
+
+def write_relevance(path: str | Path, relevance: Mapping[str, Mapping[str, int]]) -> None:
+    """Write ``qrels``, sorted by question and passage id; the file appears whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_lines(
+        Path(path),
+        (
+            f"{question} 0 {passage} {value}\n"
+            for question, of_question in sorted(relevance.items())
+            for passage, value in sorted(of_question.items())
+        ),
+    )
+
+
+def _refuse_other(path: Path) -> None:
+    if not is_retrieval_set(path):
+        raise InputError(f"{path}: is no retrieval set; one has passages/, questions/ and qrels")
+
+
+def _ignore(fault: str) -> None:
+    """The reporter for a file whose faults are reported elsewhere."""
+
+
+def _read_relevance(
+    path: Path, questions: Collection[str], passages: Collection[str], report: Report
+) -> dict[str, dict[str, int]]:
+    """Relevance of the lines without a fault; the others, and questions left without an answer, are reported."""
+    relevance: dict[str, dict[str, int]] = {question: {} for question in questions}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        fields = line.split()
+        if len(fields) != 4 or not fields[3].isdigit():
+            report(
+                f"{path}:{number}: is not 'question-id 0 passage-id relevance'; write four fields, the last a number"
+            )
+            continue
+        question, _, passage, value = fields
+        place = f"{path}:{number}: {question}"
+        if question not in relevance:
+            report(f"{place}: is not in questions/text; add it or remove the line")
+        elif passage not in passages:
+            report(f"{place}: passage {passage} is not in passages/; add it or remove the line")
+        elif passage in relevance[question]:
+            report(f"{place}: passage {passage} is judged twice; remove one line")
+        else:
+            relevance[question][passage] = int(value)
+    for question, of_question in relevance.items():
+        if not any(of_question.values()):
+            report(f"{path}: {question}: no passage answers it; add a line or remove the question")
+    return relevance

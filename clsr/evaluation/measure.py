@@ -1,0 +1,178 @@
+"""Word error rate and recall of a model and its rivals, measured together in one pass over a set."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from clsr.audio import read_waveform
+from clsr.baselines.cascade import encode_n_best, encode_transcripts, transcripts
+from clsr.baselines.parabge import load_parabge
+from clsr.checkpoint import current_commit, fingerprint, load_speech_encoder
+from clsr.data.kaldi import Utterance, read_data_dir
+from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
+from clsr.errors import InputError
+from clsr.evaluation.recall import invert, rank
+from clsr.evaluation.report import ModelInfo, Recognition, Report, Row, measure_recognition, measure_retrieval
+from clsr.models import speech_encoder
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.vocabulary import normalise
+
+READ_AT_ONCE = 64  # recordings held in memory
+
+
+class Side(NamedTuple):
+    """What one system makes of one side, passages or questions."""
+
+    vectors: np.ndarray  # (N, E)
+    seconds: float
+
+
+def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) -> Report:
+    """Measure a model on a retrieval set, or its transcripts on a plain Kaldi data directory.
+
+    Each recording is recognised once; every row but ``text`` and ``parabge`` starts from that recognition.
+
+    Args:
+        model: checkpoint of a CLSR model or a recogniser.
+        data: retrieval set or data directory.
+        rival: checkpoint of ParaBGE, for its row.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: a checkpoint or the set is at fault.
+    """
+    encoder = load_speech_encoder(model)
+    whole = read_retrieval_set(data) if is_retrieval_set(data) else None
+    passages = whole.passages if whole else read_data_dir(data)
+    heard, seconds = _recognise(encoder, passages)
+    wer = _measure_wer(encoder, passages, heard, data)
+    if whole is None:
+        rows = [Row("clsr", wer, None, None, seconds, _audio_seconds(passages))]
+    else:
+        rows = _measure_rows(encoder, whole, heard, seconds, wer, rival, seed)
+    parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
+    return Report(
+        set=str(data),
+        questions=len(whole.questions) if whole else 0,
+        passages=len(passages),
+        model=ModelInfo(str(model), fingerprint(model), parameters),
+        command=shlex.join(["clsr", *sys.argv[1:]]),
+        commit=current_commit(),
+        hardware=hardware(),
+        seed=seed,
+        rows=rows,
+    )
+
+
+def hardware() -> str:
+    """Return the processor, its cores in use, and the accelerator if there is one."""
+    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{_processor()}, {torch.get_num_threads()} threads{accelerator}"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _recognise(
+    encoder: SpeechEncoder, utterances: Sequence[Utterance]
+) -> tuple[list[speech_encoder.Recognition], float]:
+    """Recognise utterances in their order; reading is not timed, features and networks are."""
+    heard: list[speech_encoder.Recognition] = []
+    seconds = 0.0
+    for waveforms in _waveforms(utterances, "recognise"):
+        start = time.perf_counter()
+        heard += encoder.recognise(waveforms)
+        seconds += time.perf_counter() - start
+    return heard, seconds
+
+
+def _waveforms(utterances: Sequence[Utterance], title: str) -> Iterator[list[np.ndarray]]:
+    for start in tqdm(range(0, len(utterances), READ_AT_ONCE), title):
+        chunk = utterances[start : start + READ_AT_ONCE]
+        yield [read_waveform(u.recording, u.start_s, u.end_s) for u in chunk]
+
+
+def _measure_wer(
+    encoder: SpeechEncoder, passages: Sequence[Utterance], heard: Sequence[speech_encoder.Recognition], data: Path
+) -> Recognition:
+    references = {u.id: normalise(u.text) for u in passages if u.text is not None}
+    if not references:
+        raise InputError(f"{data}: no transcripts (text), so there is nothing to measure: transcribe with clsr transcribe")
+    hypotheses = dict(zip((u.id for u in passages), transcripts(encoder, heard), strict=True))
+    return measure_recognition(references, {i: hypotheses[i] for i in references})
+
+
+def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speech_encoder.Recognition],
+                  seconds: float, wer: Recognition, rival: Path | None, seed: int) -> list[Row]:  # fmt: skip
+    spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
+    typed = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
+    audio_s = _audio_seconds(whole.passages)
+    rows = []
+
+    def add(name: str, questions: np.ndarray, passages: Side, errors: Recognition | None) -> None:
+        q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
+        back = invert(whole.relevance)
+        asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
+        found = rank(questions, passages.vectors, q_ids, p_ids)
+        turned = rank(passages.vectors[asked], questions, [p_ids[row] for row in asked], q_ids)
+        q2c, c2q = measure_retrieval(found, whole.relevance, seed), measure_retrieval(turned, back, seed)
+        rows.append(Row(name, errors, q2c, c2q, passages.seconds, audio_s))
+
+    texts = [normalise(passage.text or "") for passage in whole.passages]
+    add("text", typed, _timed(lambda: encoder.text_encoder.encode(texts), 0.0), None)
+    for name, embed in _own_systems(encoder).items():
+        questions = embed(spoken).numpy() if spoken else typed
+        add(name, questions, _timed(lambda embed=embed: embed(heard), seconds), wer)
+    if rival is not None:
+        model, text_encoder = load_parabge(rival)
+        questions = text_encoder.encode(list(whole.questions.values()), "question").numpy()
+        if whole.question_speech:
+            questions = _encode_parabge(model, whole.question_speech).vectors
+        add("parabge", questions, _encode_parabge(model, whole.passages), None)
+    return rows
+
+
+def _own_systems(encoder: SpeechEncoder) -> dict[str, Callable[[Sequence[speech_encoder.Recognition]], Tensor]]:
+    """Return what can be made of a recognition, by row name."""
+    return {
+        "cascade": lambda heard: encode_transcripts(encoder, heard),
+        "cascade-8best": lambda heard: encode_n_best(encoder, heard, 8),
+        "clsr": lambda heard: encoder.embed(heard, "hard"),
+        "clsr-soft": lambda heard: encoder.embed(heard, "soft"),
+    }
+
+
+def _timed(make: Callable[[], Tensor], before: float) -> Side:
+    start = time.perf_counter()
+    vectors = make().numpy()
+    return Side(vectors, before + time.perf_counter() - start)
+
+
+def _encode_parabge(model: torch.nn.Module, utterances: Sequence[Utterance]) -> Side:
+    vectors, seconds = [], 0.0
+    for waveforms in _waveforms(utterances, "parabge"):
+        start = time.perf_counter()
+        vectors.append(model.encode(waveforms).numpy())
+        seconds += time.perf_counter() - start
+    return Side(np.concatenate(vectors), seconds)
+
+
+def _audio_seconds(utterances: Sequence[Utterance]) -> float:
+    return sum(utterance.duration_s for utterance in utterances)

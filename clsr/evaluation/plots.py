@@ -1,0 +1,168 @@
+"""Figures of a training run and of evaluations, as PNG files that need no display."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsr.errors import InputError
+from clsr.evaluation.report import Report, read_report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Curve = tuple[list[float], list[float]]
+"""The steps at which a quantity was logged, and its values there."""
+
+_DOTS_PER_INCH = 150
+
+
+def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
+    """Draw word error rate and losses against the training step.
+
+    One panel has every column that ends in ``wer``, in percent, another every column that has ``loss`` in its name; a
+    panel without curves is left out. Runs share the axes, each counting its own steps, and are named by their folders.
+
+    Args:
+        metrics_csvs: what Lightning's CSVLogger wrote, one file a run.
+        output: PNG file to write; its folder is made where needed.
+
+    Raises:
+        InputError: a file is missing or has no ``step`` column, or no file has anything to draw.
+    """
+    curves: dict[str, dict[str, Curve]] = {"word error rate (%)": {}, "loss": {}}
+    for run, file in zip(_run_names(metrics_csvs), metrics_csvs):
+        for name, (steps, values) in _read_metrics(file).items():
+            label = f"{run} {name}".strip()
+            if name.endswith("wer"):
+                curves["word error rate (%)"][label] = steps, [100 * value for value in values]
+            elif "loss" in name:
+                curves["loss"][label] = steps, values
+    drawn = {title: lines for title, lines in curves.items() if lines}
+    if not drawn:
+        raise InputError(
+            f"{metrics_csvs[0]}: no column with a word error rate or a loss: name a training's metrics.csv"
+        )
+    figure = _figure(9, 3.5 * len(drawn))
+    panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (title, lines) in zip(panels, drawn.items()):
+        for label, (steps, values) in lines.items():
+            marker = "o" if len(steps) <= 50 else ""  # a curve of one point is to be seen too
+            panel.plot(steps, values, marker=marker, markersize=3, linewidth=1.2, label=label)
+        panel.set_ylabel(title)
+        panel.set_ylim(bottom=0)
+        _finish_axes(panel)
+    panels[-1].set_xlabel("training step")
+    _save(figure, output)
+
+
+def recall_bars(reports: Sequence[Path], output: Path) -> None:
+    """Draw Q-C recall@1, 5 and 10 of every row with their 95 % intervals, one panel a report.
+
+    Args:
+        reports: folders that `clsr.evaluation.report.write_report` wrote, or their report.json files.
+        output: PNG file to write; its folder is made where needed.
+
+    Raises:
+        InputError: a report cannot be read, or has no row with Q-C recall.
+    """
+    contents = [read_report(path) for path in reports]
+    for path, report in zip(reports, contents):
+        if all(row.q2c is None for row in report.rows):
+            raise InputError(f"{path}: no row was measured on questions, so there is no recall to draw: leave it out")
+    figure = _figure(9, 3.5 * len(contents))
+    panels = figure.subplots(len(contents), 1, squeeze=False)[:, 0]
+    for panel, name, report in zip(panels, _run_names(reports), contents):
+        _draw_recall(panel, report)
+        panel.set_title(f"{name}: {report.set}" if name else report.set, loc="left", fontsize=10)
+    _save(figure, output)
+
+
+def _draw_recall(axes: "Axes", report: Report) -> None:
+    """Three bars a row, each with its value above and its interval as a whisker."""
+    measured = [(row.name, row.q2c.intervals) for row in report.rows if row.q2c is not None]
+    shades = {
+        "recall@1": "#08519c",
+        "recall@5": "#4292c6",
+        "recall@10": "#9ecae1",
+    }  # one hue: each holds the one before
+    for at, (metric, shade) in enumerate(shades.items()):
+        intervals = [metrics[metric] for _, metrics in measured]
+        values = [100 * interval.value for interval in intervals]
+        whiskers = [
+            [100 * (interval.value - interval.low) for interval in intervals],
+            [100 * (interval.high - interval.value) for interval in intervals],
+        ]
+        places = [row + 0.27 * (at - 1) for row in range(len(measured))]
+        axes.bar(
+            places, values, width=0.25, color=shade, yerr=whiskers, capsize=2, error_kw={"linewidth": 0.8}, label=metric
+        )
+        for place, value, interval in zip(places, values, intervals):
+            axes.text(place, 100 * interval.high + 1.5, f"{value:.1f}", ha="center", fontsize=6)
+    axes.set_xticks(range(len(measured)), [name for name, _ in measured])
+    axes.set_ylim(0, 112)  # room for the figures above bars of 100 %
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("Q-C recall (%)")
+    _finish_axes(axes)
+
+
+def _read_metrics(file: Path) -> dict[str, Curve]:
+    """The logged quantities of one metrics.csv; a row without a value for one adds nothing to it."""
+    series: dict[str, Curve] = {}
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                step = float(row.pop("step"))
+                for name, value in row.items():
+                    if value:
+                        steps, values = series.setdefault(name, ([], []))
+                        steps.append(step)
+                        values.append(float(value))
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}: name a metrics.csv that training wrote") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: not a table of numbers with a step column ({error!r}): train again") from error
+    return series
+
+
+def _run_names(paths: Sequence[Path]) -> list[str]:
+    """What tells the paths apart: their folders below the one they share; nothing where there is one path."""
+    if len(paths) == 1:
+        return [""]
+    files = [path.resolve() for path in paths]
+    folders = [file if file.is_dir() else file.parent for file in files]
+    names = folders if len(set(folders)) == len(paths) else files
+    shared = os.path.commonpath(names)
+    return [os.path.relpath(name, shared) for name in names]
+
+
+def _figure(width_inches: float, height_inches: float) -> "Figure":
+    """An empty figure drawn by Agg, apart from pyplot and its global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _finish_axes(axes: "Axes") -> None:
+    """A light grid behind, no box, and a legend beside the panel where there is something to name."""
+    axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+
+
+def _save(figure: "Figure", output: Path) -> None:
+    """Write the figure under a temporary name, then rename it."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(output.name + ".tmp")
+    try:
+        figure.savefig(unfinished, dpi=_DOTS_PER_INCH, format="png")
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,416 @@
+"""What one evaluation found, written to a folder, read back, and put beside other evaluations."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from clsr.errors import InputError
+from clsr.evaluation.recall import METRICS, Interval, Rankings, Relevance, bootstrap, paired_difference, per_query
+from clsr.evaluation.wer import WordErrors, pool, word_errors
+
+Direction = Literal["q2c", "c2q"]
+DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
+CONTRASTS = (("clsr-soft", "cascade"), ("clsr-soft", "cascade-8best"), ("clsr-soft", "parabge"))
+
+_COLUMNS: tuple[tuple[str, Direction, str], ...] = (
+    ("Q-C R@1", "q2c", "recall@1"),
+    ("Q-C R@5", "q2c", "recall@5"),
+    ("Q-C R@10", "q2c", "recall@10"),
+    ("Q-C MRR@10", "q2c", "mrr@10"),
+    ("C-Q R@1", "c2q", "recall@1"),
+    ("C-Q R@5", "c2q", "recall@5"),
+    ("C-Q R@10", "c2q", "recall@10"),
+)
+_TITLES = [title for title, _, _ in _COLUMNS]
+_WER_TITLE = "WER (errors/words)"
+_ABSENT = "–"
+_IN_PERCENT = "In percent, with 95 % bootstrap intervals over queries."
+_IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the interval leaves out 0."
+
+
+class Transcript(NamedTuple):
+    """One utterance as it was said and as it was heard, its word errors and the words of its reference."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    errors: int
+    words: int
+
+
+class Recognition(NamedTuple):
+    """Pooled word errors, and the transcripts they were counted on (none when read back from a report)."""
+
+    total: WordErrors
+    transcripts: list[Transcript]
+
+
+class QueryResult(NamedTuple):
+    """What one query found.
+
+    Attributes:
+        id: of the query.
+        relevant_rank: rank of the first relevant candidate, from 1; None below the depth of the ranking.
+        top: the ten best candidates with their scores.
+        metrics: value of each metric, between 0 and 1.
+    """
+
+    id: str
+    relevant_rank: int | None
+    top: list[tuple[str, float]]
+    metrics: dict[str, float]
+
+
+class Retrieval(NamedTuple):
+    """Mean and interval of each metric, and the queries in the order of their ids (none if rankings are lost)."""
+
+    intervals: dict[str, Interval]
+    queries: list[QueryResult]
+
+    @property
+    def query_ids(self) -> list[str]:
+        """The Q query ids, sorted."""
+        return [query.id for query in self.queries]
+
+    def values(self, metric: str) -> np.ndarray:
+        """Return the metric of each query, ``(Q,)``."""
+        return np.array([query.metrics[metric] for query in self.queries])
+
+
+@dataclass
+class Row:
+    """One system on one set; what was not measured is None.
+
+    Attributes:
+        name: ``text``, ``cascade``, ``cascade-8best``, ``clsr``, ``clsr-soft``, ``parabge``, ...
+        wer: word errors of the transcripts it works on.
+        q2c: passages found for questions.
+        c2q: questions found for passages.
+        seconds: time to encode all passages.
+        audio_seconds: their duration.
+    """
+
+    name: str
+    wer: Recognition | None = None
+    q2c: Retrieval | None = None
+    c2q: Retrieval | None = None
+    seconds: float | None = None
+    audio_seconds: float | None = None
+
+    def retrieval(self, direction: Direction) -> Retrieval | None:
+        """Return one direction by its name."""
+        return self.q2c if direction == "q2c" else self.c2q
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The checkpoint that was measured: its folder, the hash of its weights, its number of parameters."""
+
+    path: str
+    fingerprint: str
+    parameters: int
+
+
+@dataclass
+class Report:
+    """One evaluation: what was measured on what, how to repeat it, and a row for each system."""
+
+    set: str
+    questions: int
+    passages: int
+    model: ModelInfo
+    command: str
+    commit: str
+    hardware: str
+    seed: int
+    rows: list[Row]
+
+
+class Difference(NamedTuple):
+    """How much better row ``a`` is than row ``b`` on the same queries."""
+
+    a: str
+    b: str
+    direction: Direction
+    metric: str
+    interval: Interval
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.interval.low > 0 or self.interval.high < 0
+
+
+def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Recognition:
+    """Count word errors of each utterance and pool them.
+
+    Args:
+        references: what was said, by utterance id.
+        hypotheses: what was heard, by utterance id.
+
+    Raises:
+        InputError: an utterance has no hypothesis, or the references hold no word at all.
+    """
+    if missing := sorted(references.keys() - hypotheses.keys()):
+        raise InputError(f"{missing[0]}: has a reference but no transcript: transcribe it, or leave it out of the set")
+    transcripts = [
+        Transcript(utterance, said, hypotheses[utterance], *word_errors(said, hypotheses[utterance]))
+        for utterance, said in sorted(references.items())
+    ]
+    total = pool(WordErrors(transcript.errors, transcript.words) for transcript in transcripts)
+    if total.words == 0:
+        raise InputError("text: no word in any reference, so there is no word error rate: fill in the transcripts")
+    return Recognition(total, transcripts)
+
+
+def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -> Retrieval:
+    """Measure each query's ranking and the mean over queries with its 95 % interval.
+
+    Args:
+        rankings: as `clsr.evaluation.recall.rank` gives them.
+        relevance: of the same direction.
+        seed: of the bootstrap; the same for all rows, so that they share their resamples.
+
+    Raises:
+        InputError: as `clsr.evaluation.recall.per_query`.
+    """
+    values = per_query(rankings, relevance)
+    queries = []
+    for row, query in enumerate(sorted(rankings)):
+        found = (at for at, (candidate, _) in enumerate(rankings[query], 1) if relevance[query].get(candidate, 0) > 0)
+        metrics = {metric: float(values[metric][row]) for metric in METRICS}
+        queries.append(QueryResult(query, next(found, None), rankings[query][:10], metrics))
+    return Retrieval({metric: bootstrap(values[metric], seed=seed) for metric in METRICS}, queries)
+
+
+def differences(report: Report) -> list[Difference]:
+    """Compare `clsr-soft` with its rivals (CONTRASTS) on every metric, where both rows are in the report."""
+    rows = {row.name: row for row in report.rows}
+    pairs = [(rows[a], rows[b]) for a, b in CONTRASTS if a in rows and b in rows]
+    return [difference for a, b in pairs for difference in _row_differences(a, b, report.seed)]
+
+
+def _row_differences(a: Row, b: Row, seed: int) -> list[Difference]:
+    """Row ``a`` minus row ``b`` on every metric of the directions that both measured on the same queries."""
+    found = []
+    for direction in DIRECTIONS:
+        first, second = a.retrieval(direction), b.retrieval(direction)
+        if first and second and first.queries and first.query_ids == second.query_ids:
+            for metric in METRICS:
+                interval = paired_difference(first.values(metric), second.values(metric), seed=seed)
+                found.append(Difference(a.name, b.name, direction, metric, interval))
+    return found
+
+
+def write_report(report: Report, output: Path) -> None:
+    """Write report.json, report.md, transcripts.jsonl and rankings.jsonl into a folder, all or none.
+
+    The folder is made where needed, other files in it stay. `report.json` comes last: where it is, the rest is.
+    """
+    against = differences(report)
+    contents = {
+        "transcripts.jsonl": _json_lines(_transcript_objects(report.rows)),
+        "rankings.jsonl": _json_lines(_ranking_objects(report.rows)),
+        "report.md": _report_markdown(report, against),
+        "report.json": json.dumps(_report_object(report, against), indent=2, ensure_ascii=False) + "\n",
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".report-") as folder:
+        for name, content in contents.items():
+            (Path(folder) / name).write_text(content, encoding="utf-8")
+        (output / "report.json").unlink(missing_ok=True)  # never an old summary beside new rankings
+        for name in contents:
+            (Path(folder) / name).replace(output / name)
+
+
+def read_report(path: Path) -> Report:
+    """Read a report from its folder or its report.json; keys it does not know are passed over.
+
+    Queries come from `rankings.jsonl` beside it; without that file there are none. Transcripts are not read.
+
+    Raises:
+        InputError: there is no report, or it is not one.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        queries = _read_rankings(file.with_name("rankings.jsonl"))
+        rows = [_row(row, queries) for row in content["rows"]]
+        model = ModelInfo(*(content["model"][key] for key in ("path", "fingerprint", "parameters")))
+        keys = ("set", "questions", "passages", "command", "commit", "hardware", "seed")
+        return Report(model=model, rows=rows, **{key: content[key] for key in keys})
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}: name a folder that clsr evaluate wrote") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: not a whole report ({error!r}): run clsr evaluate again") from error
+
+
+def compare(paths: Sequence[Path]) -> str:
+    """Put runs side by side in Markdown, row by row, each with its difference from the first run.
+
+    Differences are of the same row on the same queries, with a paired-bootstrap interval; ``*`` marks those whose
+    interval leaves out 0. Of a run on other queries it says so and claims nothing.
+
+    Args:
+        paths: folders or report.json files, at least one; the first is what the others are measured against.
+
+    Raises:
+        InputError: as `read_report`.
+    """
+    reports = [read_report(path) for path in paths]
+    lines = ["# Runs compared", "", _IN_PERCENT, ""]
+    for run, (path, report) in enumerate(zip(paths, reports), 1):
+        counts = f"{report.questions} questions, {report.passages} passages"
+        lines.append(f"{run}. `{path}`: {report.set} ({counts}), model {report.model.path}, seed {report.seed}")
+    runs_of: dict[str, dict[int, Row]] = {}
+    for run, report in enumerate(reports, 1):
+        for row in report.rows:
+            runs_of.setdefault(row.name, {})[run] = row
+    body = [[name, str(run), *_row_cells(row)] for name, runs in runs_of.items() for run, row in runs.items()]
+    lines += ["", _table(["Row", "Run", _WER_TITLE, *_TITLES], body)]
+    rivals = [(run, row, runs[1]) for runs in runs_of.values() for run, row in runs.items() if 1 in runs and run > 1]
+    if rivals:
+        seed = reports[0].seed
+        body = [[a.name, f"{run} − 1", *_difference_cells(_row_differences(a, b, seed))] for run, a, b in rivals]
+        lines += ["", "## Differences from run 1", "", _IN_POINTS, "", _table(["Row", "Runs", *_TITLES], body)]
+    if doubts := dict.fromkeys(doubt for run, a, b in rivals for doubt in _doubts(run, a, b)):
+        lines += ["", *doubts]
+    return "\n".join(lines) + "\n"
+
+
+def _doubts(run: int, row: Row, first: Row) -> Iterator[str]:
+    """Why a row of a run cannot be held against the same row of the first run."""
+    for direction, queries in zip(DIRECTIONS, ("questions", "passages")):
+        a, b = row.retrieval(direction), first.retrieval(direction)
+        if a and b and not (a.queries and b.queries):
+            yield f"- Run {run}: rankings.jsonl is missing on one side, so no significance can be claimed."
+        elif a and b and a.query_ids != b.query_ids:
+            yield f"- Run {run}: its {queries} are not those of run 1, so no significance can be claimed."
+
+
+def _report_markdown(report: Report, against: Sequence[Difference]) -> str:
+    """The report as a page to read: what was measured, the table of rows, the table of differences."""
+    model = report.model
+    lines = [
+        f"# Evaluation on {report.set}",
+        "",
+        f"- Set: {report.questions} questions, {report.passages} passages",
+        f"- Model: `{model.path}`, {model.parameters:,} parameters, fingerprint {model.fingerprint}",
+        f"- Command: `{report.command}`",
+        f"- Commit {report.commit}, seed {report.seed}, {report.hardware}",
+        "",
+    ]
+    retrieved = any(row.retrieval(direction) for row in report.rows for direction in DIRECTIONS)
+    titles = _TITLES if retrieved else []
+    body = [[row.name, *_row_cells(row)[: 1 + len(titles)]] for row in report.rows]
+    lines += [_IN_PERCENT if retrieved else "In percent. The set has no questions, so nothing was retrieved.", ""]
+    lines.append(_table(["Row", _WER_TITLE, *titles], body))
+    if against:
+        pairs = dict.fromkeys((difference.a, difference.b) for difference in against)
+        body = [[f"{a} − {b}", *_difference_cells([d for d in against if (d.a, d.b) == (a, b)])] for a, b in pairs]
+        lines += ["", "## Differences", "", _IN_POINTS, "", _table(["Rows", *_TITLES], body)]
+    return "\n".join(lines) + "\n"
+
+
+def _row_cells(row: Row) -> list[str]:
+    """Word error rate, then every retrieval column."""
+    wer = row.wer and f"{100 * row.wer.total.value:.1f} ({row.wer.total.errors}/{row.wer.total.words})"
+    cells = [wer or _ABSENT]
+    for _, direction, metric in _COLUMNS:
+        retrieval = row.retrieval(direction)
+        cells.append(_ABSENT if retrieval is None else _percent("{:.1f} [{:.1f}, {:.1f}]", retrieval.intervals[metric]))
+    return cells
+
+
+def _difference_cells(against: Sequence[Difference]) -> list[str]:
+    """Every retrieval column, marked where significant."""
+    cells = {
+        (d.direction, d.metric): _percent("{:+.1f} [{:+.1f}, {:+.1f}]", d.interval) + " *" * d.significant
+        for d in against
+    }
+    return [cells.get((direction, metric), _ABSENT) for _, direction, metric in _COLUMNS]
+
+
+def _percent(form: str, interval: Interval) -> str:
+    return form.format(*(100 * bound for bound in interval))
+
+
+def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it reads as plain text too; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *body)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for cells in (header, rule, *body):
+        padded = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))]
+        lines.append("| " + " | ".join(padded) + " |")
+    return "\n".join(lines)
+
+
+def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, Any]:
+    """The report as report.json has it."""
+    content = {field: value for field, value in vars(report).items() if field != "rows"}
+    content["model"] = vars(report.model)
+    content["rows"] = [
+        {
+            "name": row.name,
+            "wer": row.wer and {"value": row.wer.total.value, **row.wer.total._asdict()},
+            "q2c": row.q2c and {metric: interval._asdict() for metric, interval in row.q2c.intervals.items()},
+            "c2q": row.c2q and {metric: interval._asdict() for metric, interval in row.c2q.intervals.items()},
+            "seconds": row.seconds,
+            "audio_seconds": row.audio_seconds,
+        }
+        for row in report.rows
+    ]
+    content["differences"] = [
+        {"a": d.a, "b": d.b, "direction": d.direction, "metric": d.metric, **d.interval._asdict()} for d in against
+    ]
+    return content
+
+
+def _transcript_objects(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        for transcript in row.wer.transcripts if row.wer else ():
+            yield {"row": row.name, **transcript._asdict()}
+
+
+def _ranking_objects(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        for direction in DIRECTIONS:
+            retrieval = row.retrieval(direction)
+            for query in retrieval.queries if retrieval else ():
+                yield {"row": row.name, "direction": direction, **query._asdict()}
+
+
+def _json_lines(objects: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
+
+
+def _read_rankings(file: Path) -> dict[tuple[str, str], list[QueryResult]]:
+    """The queries of each row and direction; none where the file is absent."""
+    queries: dict[tuple[str, str], list[QueryResult]] = {}
+    if file.exists():
+        with file.open(encoding="utf-8") as lines:
+            for query in map(json.loads, lines):
+                top = [(candidate, score) for candidate, score in query["top"]]
+                result = QueryResult(query["id"], query["relevant_rank"], top, query["metrics"])
+                queries.setdefault((query["row"], query["direction"]), []).append(result)
+    return queries
+
+
+def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[QueryResult]]) -> Row:
+    """One row of report.json with its queries."""
+    name, wer = content["name"], content["wer"]
+    q2c, c2q = (
+        content[direction]
+        and Retrieval(
+            {metric: Interval(**content[direction][metric]) for metric in METRICS}, queries.get((name, direction), [])
+        )
+        for direction in DIRECTIONS
+    )
+    recognition = wer and Recognition(WordErrors(wer["errors"], wer["words"]), [])
+    return Row(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])

@@ -1,0 +1,111 @@
+"""Attention with a memory: SAN-M for frames, its memory alone for tokens, and tokens that look at frames."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models
+
+
+class MemoryBlock(nn.Conv1d):
+    """Depthwise convolution over time, centred, without bias: the memory of DFSMN and SAN-M (arXiv:2006.01713)."""
+
+    def __init__(self, width: int, kernel: int):
+        super().__init__(width, width, kernel, groups=width, bias=False)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Return memory plus input, ``(B, T, D)``, zero on padding; padding is never read."""
+        values = values * mask[:, :, None]
+        kernel = self.kernel_size[0]
+        left = (kernel - 1) // 2
+        # A (B, T, D) tensor seen as an image of height 1 is already channels-last: the fast depthwise path on CPU.
+        image = values.transpose(1, 2).unsqueeze(2)
+        if kernel % 2:
+            memory = F.conv2d(image, self.weight.unsqueeze(2), padding=(0, left), groups=self.groups)
+        else:
+            padded = F.pad(image, (left, kernel - 1 - left))
+            memory = F.conv2d(padded, self.weight.unsqueeze(2), groups=self.groups)
+        return (memory.squeeze(2).transpose(1, 2) + values) * mask[:, :, None]
+
+
+def _split_heads(values: Tensor, heads: int) -> Tensor:
+    return values.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, H, T, D / H)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """Scaled dot-product attention (arXiv:1706.03762) of heads, joined again: ``(B, T, D)``."""
+    context = F.scaled_dot_product_attention(queries, keys, values, mask[:, None, None, :], dropout)
+    return context.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Memory-equipped self-attention, SAN-M (Gao et al., arXiv:2006.01713)::
+
+        y = attention(q, k, v) W_out + memory(v) + v
+    """
+
+    def __init__(self, input_width: int, width: int, heads: int, kernel: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.linear_q_k_v = nn.Linear(input_width, 3 * width)
+        self.linear_out = nn.Linear(width, width)
+        self.fsmn_block = MemoryBlock(width, kernel)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Turn frames ``(B, T, D_in)`` with mask ``(B, T)`` into ``(B, T, D)``."""
+        queries, keys, values = self.linear_q_k_v(frames).chunk(3, dim=-1)
+        memory = self.dropout(self.fsmn_block(values, mask))
+        heads = (_split_heads(x, self.heads) for x in (queries, keys, values))
+        dropout = self.dropout.p if self.training else 0.0
+        return self.linear_out(_attend(*heads, mask, dropout)) + memory
+
+
+class MemoryAttention(nn.Module):
+    """The decoder's self-attention of SAN-M: its memory block alone."""
+
+    def __init__(self, width: int, kernel: int, dropout: float):
+        super().__init__()
+        self.fsmn_block = MemoryBlock(width, kernel)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Turn tokens ``(B, U, D)`` with mask ``(B, U)`` into ``(B, U, D)``."""
+        return self.dropout(self.fsmn_block(tokens, mask))
+
+
+class CrossAttention(nn.Module):
+    """Tokens look at frames."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.linear_q = nn.Linear(width, width)
+        self.linear_k_v = nn.Linear(width, 2 * width)
+        self.linear_out = nn.Linear(width, width)
+        self.dropout = dropout
+
+    def forward(self, tokens: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Return for tokens ``(B, U, D)`` what they read from frames ``(B, T, D)``: ``(B, U, D)``."""
+        keys, values = self.linear_k_v(frames).chunk(2, dim=-1)
+        heads = (_split_heads(x, self.heads) for x in (self.linear_q(tokens), keys, values))
+        return self.linear_out(_attend(*heads, frame_mask, self.dropout if self.training else 0.0))
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """Layer normalisation with the epsilon of the released models."""
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+
+
+def sinusoidal_positions(count: int, width: int, device: torch.device) -> Tensor:
+    """Return position vectors ``(count, width)`` for positions 1 to ``count``: sines, then cosines.
+
+    Time scales run geometrically from 1 to 10,000 over ``width / 2`` channels (arXiv:1706.03762, in the
+    tensor2tensor arrangement that Paraformer uses).
+    """
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=device) * (-torch.log(torch.tensor(1e4)) / (half - 1)))
+    angles = torch.arange(1, count + 1, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,0 +1,110 @@
+"""Frames to tokens: continuous integrate-and-fire (CIF)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from clsr.config import CifConfig
+from clsr.padding import length_mask
+
+ROUNDING = 1e-4  # weights scaled to sum to 3 do so only up to float32: 2.9999998 is three tokens
+
+
+def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Turn weighted frames into token embeddings, one each time the weight reaches the threshold.
+
+    Let ``A[t]`` be the weight of frames ``0..t`` divided by the threshold, and ``A[-1] = 0``. Token ``u``
+    takes from every frame the share of its weight that lies between ``u`` and ``u + 1``::
+
+        tokens[u] = threshold * sum_t max(0, min(A[t], u + 1) - max(A[t - 1], u)) * frames[t]
+
+    This is the integrate-and-fire recursion of Dong and Xu (arXiv:1905.11235) without its loop over frames;
+    a frame heavier than the threshold fires as often as its weight says. Weight left after the last full
+    token is dropped; ``add_tail`` keeps it.
+
+    Args:
+        frames: encoder output, ``(B, T, D)``.
+        weights: firing weight of each frame, ``(B, T)``, at least 0, and 0 on padding.
+        threshold: weight that makes one token, above 0.
+
+    Returns:
+        The token embeddings ``(B, U, D)``, zero past each length, and the token lengths ``(B,)``.
+
+    Raises:
+        ValueError: ``weights`` has no entry, or more than one, for some frame.
+    """
+    if weights.shape != frames.shape[:2]:
+        raise ValueError(f"weights {tuple(weights.shape)} do not fit frames {tuple(frames.shape)}")
+    after = weights.double().cumsum(1) / threshold  # A[t]; float32 would lose tokens of long recordings
+    before = after - weights.double() / threshold
+    lengths = (after[:, -1] + ROUNDING).floor().long()
+    tokens = torch.arange(int(lengths.max()), device=weights.device)[None, :, None]  # (1, U, 1)
+    shares = torch.minimum(after[:, None], tokens + 1) - torch.maximum(before[:, None], tokens)  # (B, U, T)
+    shares = (shares.clamp(min=0) * threshold).to(frames.dtype) * length_mask(lengths)[:, :, None]
+    return shares @ frames, lengths
+
+
+def scale_to(weights: Tensor, token_lengths: Tensor, threshold: float = 1.0) -> Tensor:
+    """Scale firing weights ``(B, T)`` so that exactly ``token_lengths`` tokens fire (training only).
+
+    Raises:
+        ValueError: there is not one length for each row.
+    """
+    if token_lengths.shape != weights.shape[:1]:
+        raise ValueError(f"lengths {tuple(token_lengths.shape)} do not fit weights {tuple(weights.shape)}")
+    total = weights.sum(1).clamp(min=1e-6)
+    return weights * (token_lengths * threshold / total)[:, None]
+
+
+def add_tail(frames: Tensor, weights: Tensor, frame_lengths: Tensor, tail: float) -> tuple[Tensor, Tensor]:
+    """Append a frame of zeros with weight ``tail``, so that a token more than ``1 - tail`` complete still fires.
+
+    Args:
+        frames: ``(B, T, D)``.
+        weights: ``(B, T)``, 0 on padding.
+        frame_lengths: ``(B,)``.
+        tail: weight of the added frame, 0 to 1.
+
+    Returns:
+        Frames ``(B, T + 1, D)`` and weights ``(B, T + 1)``.
+    """
+    frames = nn.functional.pad(frames, (0, 0, 0, 1))
+    weights = nn.functional.pad(weights, (0, 1))
+    return frames, weights.scatter(1, frame_lengths[:, None], tail)
+
+
+def firing_times(weights: Tensor, token_count: int, threshold: float = 1.0) -> Tensor:
+    """Return when each token begins and ends, ``(B, U, 2)``, in frames.
+
+    Token ``u`` lasts while the accumulated weight goes from ``u`` to ``u + 1`` thresholds; within a frame the
+    weight is taken to arrive evenly. A token that the weights never complete ends with the last frame.
+    """
+    after = weights.double().cumsum(1) / threshold
+    levels = torch.arange(token_count + 1, device=weights.device, dtype=torch.float64).expand(len(weights), -1)
+    # A level is reached in the first frame whose accumulated weight is at least that level, up to rounding.
+    frame = torch.searchsorted(after, (levels - ROUNDING).contiguous()).clamp(max=weights.shape[1] - 1)
+    reached = after.gather(1, frame)
+    weight = (weights.double() / threshold).gather(1, frame).clamp(min=1e-9)
+    crossing = frame + 1 - ((reached - levels) / weight).clamp(0, 1)
+    crossing[:, 0] = 0.0
+    return torch.stack([crossing[:, :-1], crossing[:, 1:]], dim=2)
+
+
+class Cif(nn.Module):
+    """Firing weights of frames (Dong and Xu, arXiv:1905.11235; FunASR's ``CifPredictorV2`` by parameter names)::
+
+        weights = sigmoid(linear(relu(conv(frames))))
+    """
+
+    def __init__(self, width: int, config: CifConfig):
+        super().__init__()
+        self.config = config
+        self.cif_conv1d = nn.Conv1d(width, width, config.left_context + config.right_context + 1)
+        self.cif_output = nn.Linear(width, 1)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Return firing weights ``(B, T)`` in 0..1, zero on padding, of frames ``(B, T, D)`` that are zero there."""
+        padded = nn.functional.pad(frames.transpose(1, 2), (self.config.left_context, self.config.right_context))
+        hidden = self.cif_conv1d(padded).relu().transpose(1, 2)
+        return self.cif_output(hidden).squeeze(2).sigmoid() * mask

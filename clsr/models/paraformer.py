@@ -1,0 +1,111 @@
+"""Speech to text: encoder, CIF, sampler and decoder in a row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clsr.config import ModelConfig
+from clsr.features import FEATURE_SIZE, Cmvn
+from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, scale_to
+from clsr.models.decoder import SanmDecoder
+from clsr.models.encoder import SanmEncoder
+from clsr.models.sampler import sample
+from clsr.padding import length_mask
+from clsr.vocabulary import UNKNOWN
+
+
+class TrainingOutput(NamedTuple):
+    """What the losses need."""
+
+    logits: Tensor  # (B, U, V), of the second pass where the sampler is on
+    first_pass: Tensor  # (B, U), best tokens before the sampler
+    quantities: Tensor  # (B,), tokens that the unscaled firing weights announce
+    ctc_logits: Tensor | None  # (B, slots * T, C)
+
+
+class Recognition(NamedTuple):
+    """What was heard."""
+
+    logits: Tensor  # (B, U, V); minus infinity at padding and unknown, which are never recognised
+    token_lengths: Tensor  # (B,)
+    times: Tensor  # (B, U, 2), begin and end of each token in frames
+
+
+class CtcHead(nn.Module):
+    """Linear map from frames to CTC logits, with ``slots`` predictions a frame."""
+
+    def __init__(self, width: int, size: int, slots: int):
+        super().__init__()
+        self.slots = slots
+        self.ctc_lo = nn.Linear(width, size * slots)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frames ``(B, T, D)`` to logits ``(B, slots * T, C)``."""
+        return self.ctc_lo(frames).unflatten(2, (self.slots, -1)).flatten(1, 2)
+
+
+class Paraformer(nn.Module):
+    """Non-autoregressive recogniser (Gao et al., arXiv:2206.08317), parameters named as in FunASR.
+
+    Args:
+        config: sizes of all parts.
+        vocabulary_size: size of the output layer, V.
+        ctc_size: size of the auxiliary CTC output, blank included; 0 for none.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, ctc_size: int = 0):
+        super().__init__()
+        self.config = config
+        width = config.encoder.width
+        self.cmvn = Cmvn()
+        self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.predictor = Cif(width, config.cif)
+        self.decoder = SanmDecoder(vocabulary_size, width, config.decoder)
+        self.ctc = CtcHead(width, ctc_size, config.ctc.slots) if ctc_size else None
+
+    def forward(
+        self, features: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor
+    ) -> TrainingOutput:
+        """Train: the firing weights are scaled to the true number of tokens, and the sampler may help.
+
+        Args:
+            features: stacked features, ``(B, T, 560)``.
+            frame_lengths: ``(B,)``.
+            targets: right tokens, ``(B, U)``, any value on padding.
+            target_lengths: ``(B,)``, at least 1.
+        """
+        frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
+        weights = self.predictor(frames, frame_mask)
+        threshold = self.config.cif.threshold
+        tokens, _ = integrate_and_fire(frames, scale_to(weights, target_lengths, threshold), threshold)
+        token_mask = length_mask(target_lengths, targets.shape[1])
+        if self.training and self.config.sampler.ratio > 0:
+            with torch.no_grad():
+                first_pass = self.decoder(tokens, token_mask, frames, frame_mask).argmax(2)
+            # Rows of the output layer are the text embeddings: the decoder has no trained embedding of its own.
+            embeddings = self.decoder.output_layer.weight[targets]
+            tokens = sample(tokens, embeddings, first_pass, targets, token_mask, self.config.sampler)
+            logits = self.decoder(tokens, token_mask, frames, frame_mask)
+        else:
+            logits = self.decoder(tokens, token_mask, frames, frame_mask)
+            first_pass = logits.detach().argmax(2)
+        ctc_logits = self.ctc(frames) if self.ctc is not None and self.training else None
+        return TrainingOutput(logits, first_pass, weights.sum(1) / threshold, ctc_logits)
+
+    def recognise(self, features: Tensor, frame_lengths: Tensor) -> Recognition:
+        """Recognise stacked features ``(B, T, 560)``: as many tokens as the firing weights, with a tail, announce."""
+        frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
+        weights = self.predictor(frames, frame_mask)
+        cif = self.config.cif
+        tailed, tailed_weights = add_tail(frames, weights, frame_lengths, cif.tail)
+        tokens, token_lengths = integrate_and_fire(tailed, tailed_weights, cif.threshold)
+        times = firing_times(weights, tokens.shape[1], cif.threshold)
+        times = times.clamp(max=frame_lengths[:, None, None].to(times.dtype))
+        if not tokens.shape[1]:  # nothing but silence
+            return Recognition(frames.new_zeros(len(frames), 0, self.decoder.output_layer.out_features), token_lengths, times)
+        logits = self.decoder(tokens, length_mask(token_lengths), frames, frame_mask)
+        logits[..., : UNKNOWN + 1] = -torch.inf
+        return Recognition(logits, token_lengths, times)

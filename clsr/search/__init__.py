@@ -1,0 +1,1 @@
+"""Recordings -> windows -> vectors in a LanceDB table -> ranked moments that answer a question."""

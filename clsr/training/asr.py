@@ -1,0 +1,171 @@
+"""ASR pre-training: a recogniser of the text encoder's pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from clsr.checkpoint import Meta, current_commit, load_weights, read_meta, restore, save_checkpoint
+from clsr.config import LossConfig, TrainingConfig
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
+from clsr.errors import InputError
+from clsr.evaluation.wer import WordErrors, pool, word_errors
+from clsr.features import Cmvn, stack_frames
+from clsr.losses import ctc_loss, quantity_loss, token_cross_entropy
+from clsr.models.paraformer import Paraformer, TrainingOutput
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.padding import length_mask
+from clsr.training.fit import fit, optimizers
+from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
+
+
+def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) -> dict[str, Tensor]:
+    """Return the recogniser's losses by name, each before its weight."""
+    losses = {
+        "ce": token_cross_entropy(output.logits, batch.targets, batch.target_lengths, weights.label_smoothing),
+        "mae": quantity_loss(output.quantities, batch.target_lengths),
+    }
+    if output.ctc_logits is not None and weights.ctc_weight > 0:
+        slots = output.ctc_logits.shape[1] // batch.features.shape[1]
+        losses["ctc"] = ctc_loss(output.ctc_logits, batch.frame_lengths * slots, batch.ctc_targets, batch.ctc_lengths)
+    return losses
+
+
+def total_loss(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
+    """Return ``(1 - a - b) L_ASR + a L_MAE + b L_NLL`` (CLSR, the last equation of its method), CTC added."""
+    total = (1 - weights.mae_weight - weights.nll_weight) * losses["ce"] + weights.mae_weight * losses["mae"]
+    if "nll" in losses:
+        total = total + weights.nll_weight * losses["nll"]
+    if "ctc" in losses:
+        total = total + weights.ctc_weight * losses["ctc"]
+    return total
+
+
+class AsrModule(pl.LightningModule):
+    """Train a Paraformer on transcripts."""
+
+    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, config: TrainingConfig, dev: Split):
+        super().__init__()
+        self.paraformer = paraformer
+        self.vocabulary = vocabulary
+        self.config = config
+        self.references = {utterance.id: normalise(utterance.text or "") for utterance in dev.utterances}
+        self.errors: list[WordErrors] = []
+
+    def configure_optimizers(self) -> dict:
+        """Return Adam with warm-up and decay."""
+        return optimizers(self, self.config.optimizer)
+
+    def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
+        """Return the total loss of a batch."""
+        output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
+        losses = asr_losses(output, batch, self.config.loss)
+        return self.report(losses, output, batch)
+
+    def report(self, losses: dict[str, Tensor], output: TrainingOutput, batch: SpeechBatch) -> Tensor:
+        """Log the losses and the first-pass accuracy; return the total."""
+        losses["total"] = total_loss(losses, self.config.loss)
+        mask = length_mask(batch.target_lengths, batch.targets.shape[1])
+        # Watch this and not the cross entropy where the sampler is on: the decoder may copy what it is given.
+        accuracy = (output.first_pass == batch.targets)[mask].float().mean()
+        values = {name: loss.detach() for name, loss in losses.items()} | {"accuracy": accuracy}
+        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch.ids))
+        self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch.ids))
+        return losses["total"]
+
+    def validation_step(self, batch: SpeechBatch, step: int) -> None:
+        """Count the word errors of a development batch."""
+        heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        for i, utterance_id in enumerate(batch.ids):
+            tokens = heard.logits[i, : heard.token_lengths[i]].argmax(1).tolist() if heard.logits.shape[1] else []
+            self.errors.append(word_errors(self.references[utterance_id], self.vocabulary.decode(tokens)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the pooled word error rate."""
+        self.log("dev/wer", pool(self.errors).value, prog_bar=True)
+        self.errors.clear()
+
+
+def ctc_units(units: str, vocabulary: Vocabulary) -> list[str]:
+    """Return what the auxiliary CTC predicts, by index, blank first."""
+    if units == "none":
+        return []
+    if units == "pieces":
+        return list(vocabulary.pieces)
+    characters = {c for piece in vocabulary.pieces[UNKNOWN + 1 :] for c in piece.removeprefix("##")}
+    return [vocabulary.pieces[0], *sorted(characters)]
+
+
+def make_encoders(vocabulary: Vocabulary, config: TrainingConfig, units: list[str]) -> Encoders:
+    """Return how transcripts become targets of the decoder and of the auxiliary CTC (no units: no targets)."""
+    if config.model.ctc.units != "characters":
+        return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [])
+    index = {character: i for i, character in enumerate(units)}
+    return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index])
+
+
+def read_splits(data: Path) -> tuple[Split, Split]:
+    """Read ``train`` and ``dev`` of a data folder.
+
+    Raises:
+        InputError: one of the two is missing.
+    """
+    for name in ("train", "dev"):
+        if not (data / name).is_dir():
+            raise InputError(f"{data}: no folder '{name}': a training set is a folder with 'train' and 'dev' in it")
+    return read_split(data / "train"), read_split(data / "dev")
+
+
+def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
+    """Train a recogniser and write its checkpoint.
+
+    Args:
+        config: settings.
+        data: folder with ``train`` and ``dev``, each a retrieval set or a Kaldi data directory.
+        output: checkpoint folder.
+        start: checkpoint to start from; its vocabulary and sizes are kept.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    train, dev = read_splits(data)
+    text_encoder = load_text_encoder(config.text_encoder)
+    vocabulary, paraformer, units = start_paraformer(config, train, text_encoder, start)
+    batches = SpeechDataModule(train, dev, make_encoders(vocabulary, config, units), config.data, config.seed)
+    if start is None:
+        fit_cmvn(paraformer.cmvn, batches)
+    module = AsrModule(paraformer, vocabulary, config, dev)
+    state, metrics = fit(module, batches, config, output, "dev/wer")
+    meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, data_digest(train), current_commit(), metrics)
+    save_checkpoint(output, weights_of(state), config, vocabulary, meta)
+
+
+def start_paraformer(
+    config: TrainingConfig, train: Split, text_encoder: TextEncoder, start: Path | None
+) -> tuple[Vocabulary, Paraformer, list[str]]:
+    """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint."""
+    tokenizer = text_encoder.tokenizer
+    if start is not None:
+        vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
+    else:
+        texts = (utterance.text or "" for utterance in train.utterances)
+        whole = config.vocabulary == "whole"
+        vocabulary = Vocabulary.whole(tokenizer) if whole else Vocabulary.of_texts(texts, tokenizer)
+        units = ctc_units(config.model.ctc.units, vocabulary)
+    paraformer = Paraformer(config.model, len(vocabulary), len(units))
+    if start is not None:
+        restore(paraformer, load_weights(start), start)
+    return vocabulary, paraformer, units
+
+
+def fit_cmvn(cmvn: Cmvn, batches: SpeechDataModule, utterances: int = 500) -> None:
+    """Take the normalisation statistics from an even spread of training utterances."""
+    ids = sorted(batches.train_set.utterances)
+    chosen = ids[:: max(1, len(ids) // utterances)]
+    cmvn.fit(stack_frames(batches.train_set.frames(i)[0]) for i in chosen)
+
+
+def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the recogniser's weights out of a module's state."""
+    prefix = "paraformer."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,124 @@
+"""Run a stage: from a module and batches to a checkpoint folder, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
+
+from clsr.checkpoint import average
+from clsr.config import OptimizerConfig, TrainingConfig, read_settings, write_yaml
+from clsr.errors import InputError
+
+log = logging.getLogger("clsr")
+
+
+def optimizers(module: pl.LightningModule, config: OptimizerConfig) -> dict:
+    """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+    )
+
+    def factor(step: int) -> float:
+        if step < config.warmup_steps:
+            return (step + 1) / config.warmup_steps
+        done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+        return 0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(min(1.0, done) * torch.pi)).item())
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def fit(
+    module: pl.LightningModule, data: pl.LightningDataModule, config: TrainingConfig, output: Path, monitor: str
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Train a module, resuming from ``output/state/last.ckpt`` if an interrupted run left one.
+
+    Args:
+        module: what to train; its state is what ends up in the checkpoint.
+        data: batches.
+        config: settings of the stage.
+        output: folder for states, logs (CSV and TensorBoard) and, by the caller, the checkpoint.
+        monitor: development metric that says which states are best; lower is better unless it holds "recall".
+
+    Returns:
+        The mean of the best states, and the metrics of the best.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    claim(output, config)
+    mode = "max" if "recall" in monitor else "min"
+    states = output / "state"
+    keep = ModelCheckpoint(
+        states, "step-{step}", monitor=monitor, mode=mode, save_top_k=max(1, config.trainer.average), save_last=True,
+        auto_insert_metric_name=False,
+    )  # fmt: skip
+    trainer = _trainer(config, output, [keep, *_early_stop(config, monitor, mode)])
+    last = states / "last.ckpt"
+    if last.exists():
+        log.info("%s: resuming an interrupted run", output)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(num_workers|batch_size|sync_dist|mid-epoch|LeafSpec|tree).*")
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return _best(keep)
+
+
+def claim(output: Path, config: TrainingConfig) -> None:
+    """Write the settings into the folder, or see that they are the ones of the run already there."""
+    path = output / "config.yaml"
+    if path.exists() and (output / "state" / "last.ckpt").exists():
+        if read_settings(TrainingConfig, [path]) != config:
+            raise InputError(f"{output}: holds a run with other settings: name another --output, or delete it first")
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_yaml(path, config)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}): name another --output") from error
+
+
+def _trainer(config: TrainingConfig, output: Path, callbacks: list[Callback]) -> pl.Trainer:
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return pl.Trainer(
+        max_steps=config.optimizer.max_steps,
+        max_epochs=-1,
+        val_check_interval=min(config.trainer.validate_every, config.optimizer.max_steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=config.optimizer.clip_norm,
+        precision=config.trainer.precision,
+        devices=config.trainer.devices,
+        accelerator="auto",
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[*callbacks, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=50)],
+        logger=[CSVLogger(output, "logs", version="csv"), TensorBoardLogger(output, "logs", version="tensorboard")],
+        log_every_n_steps=50,
+        enable_model_summary=False,
+    )
+
+
+def _early_stop(config: TrainingConfig, monitor: str, mode: str) -> list[Callback]:
+    return [EarlyStopping(monitor, mode=mode, patience=config.trainer.patience)] if config.trainer.patience else []
+
+
+def _best(keep: ModelCheckpoint) -> tuple[dict[str, Tensor], dict[str, float]]:
+    loaded = [torch.load(path, map_location="cpu", weights_only=False) for path in keep.best_k_models]
+    states: list[Mapping[str, Tensor]] = [state["state_dict"] for state in loaded]
+    assert keep.monitor is not None
+    best = {keep.monitor: float(keep.best_model_score)} if keep.best_model_score is not None else {}
+    return average(states), best

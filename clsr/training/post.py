@@ -1,0 +1,110 @@
+"""Post-training: the text encoder gets used to the recogniser's codes; the recogniser is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from clsr.checkpoint import BUNDLED, Meta, current_commit, load_weights, save_checkpoint
+from clsr.config import TrainingConfig
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.errors import InputError
+from clsr.losses import batch_nll
+from clsr.models.adaptor import top_k_codes
+from clsr.models.paraformer import Paraformer
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.training.asr import make_encoders, read_splits, start_paraformer
+from clsr.training.fit import fit, optimizers
+from clsr.training.joint import PairBank, recall_at_1, require_pairs
+from clsr.training.text import save_text_encoder
+from clsr.vocabulary import Vocabulary
+
+
+class PostModule(pl.LightningModule):
+    """Fine-tune the text encoder on questions and spoken passages (CLSR, "post-train" of its ablation)."""
+
+    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
+                 config: TrainingConfig, splits: tuple[Split, Split]):  # fmt: skip
+        super().__init__()
+        self.paraformer = paraformer.requires_grad_(False)
+        self.text_encoder = text_encoder.requires_grad_(True)
+        self.vocabulary = vocabulary
+        self.config = config
+        self.train_pairs, self.dev_pairs = splits[0].pairs, splits[1].pairs
+        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+
+    def configure_optimizers(self) -> dict:
+        """Return Adam with warm-up and decay."""
+        return optimizers(self, self.config.optimizer)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Leave the frozen recogniser out of training states."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("text_encoder.")}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Accept states without the recogniser."""
+        checkpoint["state_dict"] |= {f"paraformer.{k}": v for k, v in self.paraformer.state_dict().items()}
+
+    def _speech(self, batch: SpeechBatch) -> Tensor:
+        self.paraformer.eval()
+        with torch.no_grad():
+            heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        table = self.text_encoder.table[self.vocabulary.text_ids]
+        if not heard.logits.shape[1]:
+            return self.text_encoder(table.new_zeros(len(batch.ids), 0, table.shape[1]), heard.token_lengths)
+        codes = top_k_codes(heard.logits, table, self.config.model.adaptor.top_k)
+        return self.text_encoder(codes, heard.token_lengths)
+
+    def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
+        """Return the symmetric NLL of the pairs of a batch."""
+        rows = batch.pair_rows.tolist()
+        if min(rows) < 0:
+            raise InputError(f"{batch.ids[rows.index(-1)]}: no question asks for this passage: post-training needs one each")
+        prompt = self.text_encoder.prompts["question"]
+        questions = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
+        loss = batch_nll(self._speech(batch), self.text_encoder.encode_ids(questions), self.config.loss.temperature)
+        self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(rows))
+        return loss
+
+    def validation_step(self, batch: SpeechBatch, step: int) -> None:
+        """Keep the vectors of a development batch."""
+        asked = batch.pair_rows >= 0
+        self.dev_vectors.append((self._speech(batch)[asked].cpu(), batch.pair_rows[asked].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the share of questions whose own passage comes first."""
+        vectors, rows = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
+        self.log("dev/recall@1", recall_at_1(vectors, rows, PairBank(self.dev_pairs, self.text_encoder)), prog_bar=True)
+        self.dev_vectors.clear()
+
+
+def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
+    """Fine-tune the text encoder of a trained model; the checkpoint carries both.
+
+    Args:
+        config: settings; ``loss.temperature`` and the optimizer count here.
+        data: folder with retrieval sets ``train`` and ``dev``.
+        output: checkpoint folder.
+        start: checkpoint to start from.
+
+    Raises:
+        InputError: no checkpoint to start from.
+    """
+    if start is None:
+        raise InputError("post-training needs a trained model: name it with --start")
+    pl.seed_everything(config.seed, verbose=False)
+    splits = read_splits(data)
+    require_pairs(splits, data)
+    text_encoder = load_text_encoder(config.text_encoder)
+    vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)
+    batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
+    module = PostModule(paraformer, vocabulary, text_encoder, config, splits)
+    state, metrics = fit(module, batches, config, output, "dev/recall@1")
+    save_text_encoder(text_encoder, state, output)
+    bundled = load_text_encoder(str(output / BUNDLED))
+    meta = Meta("post", config.text_encoder, bundled.fingerprint, units, data_digest(splits[0]), current_commit(), metrics)
+    save_checkpoint(output, load_weights(start), config, vocabulary, meta)

@@ -1,0 +1,123 @@
+"""Text-encoder pre-training: questions and the texts that answer them, contrasted within a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from clsr.checkpoint import BUNDLED, Meta, current_commit, save_checkpoint
+from clsr.config import TrainingConfig
+from clsr.data.datamodule import Pair, data_digest
+from clsr.losses import batch_nll
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.training.asr import read_splits
+from clsr.training.fit import fit, optimizers
+from clsr.training.joint import require_pairs
+from clsr.vocabulary import normalise
+
+PAIRS_A_BATCH = 32
+
+
+class PairDataset(Dataset[Pair]):
+    """Question and passage text, row by row."""
+
+    def __init__(self, pairs: list[Pair]):
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, row: int) -> Pair:
+        return self.pairs[row]
+
+
+class PairDataModule(pl.LightningDataModule):
+    """Batches of question and passage texts."""
+
+    def __init__(self, train: list[Pair], dev: list[Pair]):
+        super().__init__()
+        self.train_pairs = train
+        self.dev_pairs = dev
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches in a new order each epoch."""
+        size = min(PAIRS_A_BATCH, len(self.train_pairs))
+        return DataLoader(PairDataset(self.train_pairs), size, shuffle=True, drop_last=True, collate_fn=list)
+
+    def val_dataloader(self) -> DataLoader:
+        """Development batches in order."""
+        return DataLoader(PairDataset(self.dev_pairs), PAIRS_A_BATCH, collate_fn=list)
+
+
+class TextModule(pl.LightningModule):
+    """Fine-tune a text encoder on pairs of texts."""
+
+    def __init__(self, text_encoder: TextEncoder, config: TrainingConfig):
+        super().__init__()
+        self.text_encoder = text_encoder.requires_grad_(True)
+        self.config = config
+        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+
+    def configure_optimizers(self) -> dict:
+        """Return Adam with warm-up and decay."""
+        return optimizers(self, self.config.optimizer)
+
+    def _vectors(self, batch: list[Pair]) -> tuple[Tensor, Tensor]:
+        ids = self.text_encoder.token_ids
+        prompts = self.text_encoder.prompts
+        questions = self.text_encoder.encode_ids([ids(prompts["question"] + pair.question) for pair in batch])
+        passages = self.text_encoder.encode_ids([ids(prompts["passage"] + normalise(pair.passage)) for pair in batch])
+        return questions, passages
+
+    def training_step(self, batch: list[Pair], step: int) -> Tensor:
+        """Return the symmetric NLL of a batch."""
+        questions, passages = self._vectors(batch)
+        loss = batch_nll(passages, questions, self.config.loss.temperature)
+        self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: list[Pair], step: int) -> None:
+        """Keep the vectors of a development batch."""
+        questions, passages = self._vectors(batch)
+        self.dev_vectors.append((questions.cpu(), passages.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the share of questions whose own passage comes first."""
+        questions, passages = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
+        best = (questions @ passages.T).argmax(1)
+        self.log("dev/recall@1", (best == torch.arange(len(best))).float().mean(), prog_bar=True)
+        self.dev_vectors.clear()
+
+
+def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
+    """Fine-tune a text encoder and write it as ``output/text_encoder``, a sentence-transformers folder.
+
+    Args:
+        config: settings; ``loss.temperature`` and the optimizer count here.
+        data: folder with retrieval sets ``train`` and ``dev``.
+        output: checkpoint folder.
+        start: not used by this stage: it starts from ``config.text_encoder``.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    splits = read_splits(data)
+    require_pairs(splits, data)
+    text_encoder = load_text_encoder(config.text_encoder)
+    batches = PairDataModule(splits[0].pairs, splits[1].pairs)
+    state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1")
+    save_text_encoder(text_encoder, state, output)
+    bundled = load_text_encoder(str(output / BUNDLED))
+    digest = data_digest(splits[0])
+    meta = Meta("text", str(output / BUNDLED), bundled.fingerprint, [], digest, current_commit(), metrics)
+    save_checkpoint(output, {}, config, None, meta)
+
+
+def save_text_encoder(text_encoder: TextEncoder, state: dict[str, Tensor], output: Path) -> None:
+    """Write the trained text encoder of a module's state beside the checkpoint's other files."""
+    prefix = "text_encoder."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    text_encoder.load_state_dict(own)
+    text_encoder.save(output / BUNDLED)

@@ -1,0 +1,149 @@
+"""Text and token ids: the text encoder's WordPiece vocabulary, restricted to what a corpus uses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsr.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BLANK = 0  # output index of [PAD]: padding of targets and the blank of CTC; never recognised
+UNKNOWN = 1  # output index of [UNK]: a piece outside the output layer; never recognised
+SPECIAL_PIECES = ("[PAD]", "[UNK]")
+
+_NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_INNER_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+
+
+def normalise(text: str) -> str:
+    """Write text the way the recogniser is scored: lower case, no accents, no punctuation, single spaces.
+
+    Inner apostrophes stay (``rachel's``), thousands separators go (``1,100`` becomes ``1100``). What the
+    uncased WordPiece vocabularies cannot tell apart is not told apart here either.
+
+    >>> normalise("Rachel’s café cost $1,100 -- twice!")
+    "rachel's cafe cost 1100 twice"
+    """
+    text = unicodedata.normalize("NFKD", text.lower())
+    text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) != "Mn"))
+    text = _INNER_APOSTROPHE.sub("\0", _NUMBER_COMMA.sub("", text))
+    kept = (c if c == "\0" or unicodedata.category(c)[0] in "LN" else " " for c in text)
+    return " ".join("".join(kept).replace("\0", "'").split())
+
+
+class Word(NamedTuple):
+    """A recognised word and where it was heard, in seconds."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+class Vocabulary:
+    """The recogniser's output layer in terms of the text encoder's WordPieces.
+
+    Output index ``0`` is ``[PAD]`` (also the CTC blank), ``1`` is ``[UNK]``; the other indices are pieces of
+    the text encoder. ``text_ids[i]`` is the text encoder's id of output index ``i``: the map that turns a
+    recognised token into a row of the text encoder's embedding matrix.
+
+    Args:
+        pieces: the piece of each output index, ``(V,)``, starting with ``SPECIAL_PIECES``.
+        tokenizer: the text encoder's own tokenizer.
+
+    Raises:
+        InputError: a piece is not one of the tokenizer's.
+    """
+
+    def __init__(self, pieces: Sequence[str], tokenizer: Tokenizer):
+        if tuple(pieces[:2]) != SPECIAL_PIECES:
+            raise InputError(f"vocabulary starts with {list(pieces[:2])}, not with {list(SPECIAL_PIECES)}")
+        ids = [tokenizer.token_to_id(piece) for piece in pieces]
+        if None in ids:
+            piece = pieces[ids.index(None)]
+            raise InputError(f"the text encoder does not know piece '{piece}': name the encoder this vocabulary is of")
+        self.pieces = list(pieces)
+        self.text_ids: list[int] = [i for i in ids if i is not None]
+        self.tokenizer = tokenizer
+        self._index = {text_id: index for index, text_id in enumerate(self.text_ids)}
+
+    @classmethod
+    def of_texts(cls, texts: Iterable[str], tokenizer: Tokenizer) -> Vocabulary:
+        """Restrict the output layer to the pieces that the texts use, most frequent first.
+
+        Raises:
+            InputError: the texts hold no piece at all.
+        """
+        counts: dict[str, int] = {}
+        for text in texts:
+            for piece in tokenizer.encode(normalise(text), add_special_tokens=False).tokens:
+                counts[piece] = counts.get(piece, 0) + 1
+        counts = {piece: n for piece, n in counts.items() if piece not in SPECIAL_PIECES}
+        if not counts:
+            raise InputError("the transcripts hold no piece that the text encoder knows: check the text files")
+        return cls([*SPECIAL_PIECES, *sorted(counts, key=lambda piece: (-counts[piece], piece))], tokenizer)
+
+    @classmethod
+    def whole(cls, tokenizer: Tokenizer) -> Vocabulary:
+        """Keep every piece of the text encoder that can occur in text."""
+        pieces = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+        written = (p for p in pieces if not (p.startswith("[") and p.endswith("]") and len(p) > 2))
+        return cls([*SPECIAL_PIECES, *written], tokenizer)
+
+    @classmethod
+    def load(cls, path: Path, tokenizer: Tokenizer) -> Vocabulary:
+        """Read ``vocabulary.txt`` and check it against the text encoder.
+
+        Raises:
+            InputError: a line is malformed, or a piece has another id in this text encoder.
+        """
+        pieces = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            piece, _, text_id = line.partition("\t")
+            if not text_id.isdigit():
+                raise InputError(f"{path}:{number}: expected a piece, a tab and its id, found '{line}'")
+            if tokenizer.token_to_id(piece) != int(text_id):
+                raise InputError(
+                    f"{path}:{number}: piece '{piece}' has id {text_id} here and {tokenizer.token_to_id(piece)} in the "
+                    "text encoder: name the text encoder that this checkpoint was trained with"
+                )
+            pieces.append(piece)
+        return cls(pieces, tokenizer)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __str__(self) -> str:
+        """The lines of ``vocabulary.txt``: a piece, a tab, the text encoder's id."""
+        return "".join(f"{piece}\t{i}\n" for piece, i in zip(self.pieces, self.text_ids, strict=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Turn text into output indices; a piece outside the output layer becomes ``UNKNOWN``."""
+        ids = self.tokenizer.encode(normalise(text), add_special_tokens=False).ids
+        return [self._index.get(i, UNKNOWN) for i in ids]
+
+    def decode(self, indices: Sequence[int]) -> str:
+        """Join output indices into text, undoing what WordPiece split."""
+        return " ".join(word.text for word in self.words(indices, [(0.0, 0.0)] * len(indices)))
+
+    def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
+        """Join pieces into words, each from the start of its first piece to the end of its last.
+
+        Continuation pieces (``##ing``) and inner apostrophes (``rachel ' s``) are glued to their word.
+        """
+        words: list[Word] = []
+        glue = False
+        for index, (start_s, end_s) in zip(indices, times, strict=True):
+            piece = self.pieces[index]
+            if words and (piece.startswith("##") or piece == "'" or glue):
+                last = words[-1]
+                words[-1] = Word(last.text + piece.removeprefix("##"), last.start_s, end_s)
+            else:
+                words.append(Word(piece.removeprefix("##"), start_s, end_s))
+            glue = piece == "'" and words[-1].text != "'"
+        return words

@@ -1,0 +1,253 @@
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from clsr.errors import InputError
+from clsr.evaluation.recall import METRICS, invert
+from clsr.evaluation.report import (
+    ModelInfo,
+    Report,
+    Row,
+    compare,
+    differences,
+    measure_recognition,
+    measure_retrieval,
+    read_report,
+    write_report,
+)
+
+REFERENCES = {"p0": "the cat sat", "p1": "dogs bark"}
+HYPOTHESES = {"p0": "the bat sat", "p1": "dogs bark", "p9": "not in the set"}
+
+
+@cache
+def row(name: str, right: int, questions: int = 40) -> Row:
+    """A row that puts the passages of its first questions first and all others second."""
+    relevance = {f"q{number:02d}": {f"p{number:02d}": 1} for number in range(questions)}
+    rankings = {}
+    for number, (question, grades) in enumerate(relevance.items()):
+        found = [(next(iter(grades)), 0.9), ("other", 0.8)]
+        rankings[question] = found if number < right else found[::-1]
+    inverted = invert(relevance)
+    return Row(
+        name,
+        measure_recognition(REFERENCES, HYPOTHESES),
+        measure_retrieval(rankings, relevance),
+        measure_retrieval({passage: [(next(iter(inverted[passage])), 0.9)] for passage in inverted}, inverted),
+        seconds=1.5,
+        audio_seconds=60.0,
+    )
+
+
+def report(*rows: Row) -> Report:
+    model = ModelInfo("exp/joint", "0123456789abcdef", 1_600_000)
+    return Report("data/test", 40, 40, model, "clsr evaluate", "abc1234", "2 cores", 0, list(rows))
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The cells of the table line that starts so."""
+    lines = [line.strip("| ").split("|") for line in page.splitlines() if line.startswith(f"| {first} ")]
+    assert len(lines) == 1, page
+    return [cell.strip() for cell in lines[0]]
+
+
+def test_recognition_counts_and_pools() -> None:
+    recognition = measure_recognition(REFERENCES, HYPOTHESES)
+    assert recognition.total == (1, 5)
+    assert recognition.transcripts[0] == ("p0", "the cat sat", "the bat sat", 1, 3)
+    assert [transcript.id for transcript in recognition.transcripts] == ["p0", "p1"]
+
+
+def test_recognition_needs_every_transcript_and_a_word() -> None:
+    with pytest.raises(InputError, match="p1: has a reference but no transcript"):
+        measure_recognition(REFERENCES, {"p0": "x"})
+    with pytest.raises(InputError, match="no word in any reference"):
+        measure_recognition({"p0": ""}, {"p0": "x"})
+
+
+def test_retrieval_keeps_rank_top_ten_and_metrics_of_each_query() -> None:
+    order = [(f"p{number}", 1.0 - number / 100) for number in range(20)]
+    retrieval = measure_retrieval({"b": order, "a": order}, {"a": {"p11": 1}, "b": {"p1": 1, "p0": 0}})
+    assert retrieval.query_ids == ["a", "b"]
+    assert [query.relevant_rank for query in retrieval.queries] == [12, 2]
+    assert retrieval.queries[0].top == order[:10]
+    assert retrieval.queries[1].metrics == {"recall@1": 0, "recall@5": 1, "recall@10": 1, "mrr@10": 0.5}
+    assert retrieval.intervals["recall@5"].value == retrieval.values("recall@5").mean() == 0.5
+
+
+def test_rank_below_the_depth_is_none() -> None:
+    assert measure_retrieval({"q": [("p0", 1.0)]}, {"q": {"p5": 1}}).queries[0].relevant_rank is None
+
+
+def test_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
+    write_report(report(row("cascade", 20), row("clsr-soft", 30)), tmp_path / "new" / "out")
+    content = json.loads((tmp_path / "new" / "out" / "report.json").read_text())
+    assert list(content) == (
+        ["set", "questions", "passages", "model", "command", "commit", "hardware", "seed", "rows", "differences"]
+    )
+    assert content["model"] == {"path": "exp/joint", "fingerprint": "0123456789abcdef", "parameters": 1_600_000}
+    cascade, soft = content["rows"]
+    assert list(cascade) == ["name", "wer", "q2c", "c2q", "seconds", "audio_seconds"]
+    assert cascade["wer"] == {"value": 0.2, "errors": 1, "words": 5}
+    assert list(soft["q2c"]) == list(METRICS)
+    assert soft["q2c"]["recall@1"]["value"] == 0.75
+    assert 0.55 < soft["q2c"]["recall@1"]["low"] < 0.75 < soft["q2c"]["recall@1"]["high"] < 0.95
+    assert soft["c2q"]["mrr@10"] == {"value": 1, "low": 1, "high": 1}
+    first = content["differences"][0]
+    assert {key: first[key] for key in ("a", "b", "direction", "metric", "value")} == (
+        {"a": "clsr-soft", "b": "cascade", "direction": "q2c", "metric": "recall@1", "value": 0.25}
+    )
+    assert 0 < first["low"] < 0.25 < first["high"]
+
+
+def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:
+    write_report(report(row("clsr", 39)), tmp_path)
+    transcripts = [json.loads(line) for line in (tmp_path / "transcripts.jsonl").read_text().splitlines()]
+    assert transcripts[1] == (
+        {"row": "clsr", "id": "p1", "reference": "dogs bark", "hypothesis": "dogs bark", "errors": 0, "words": 2}
+    )
+    rankings = [json.loads(line) for line in (tmp_path / "rankings.jsonl").read_text().splitlines()]
+    assert len(rankings) == 80
+    assert rankings[39] == {
+        "row": "clsr",
+        "direction": "q2c",
+        "id": "q39",
+        "relevant_rank": 2,
+        "top": [["other", 0.8], ["p39", 0.9]],
+        "metrics": {"recall@1": 0, "recall@5": 1, "recall@10": 1, "mrr@10": 0.5},
+    }
+
+
+def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path) -> None:
+    written = report(row("text", 38), row("clsr", 20), Row("parabge", None, row("", 2).q2c))
+    write_report(written, tmp_path)
+    for path in (tmp_path, tmp_path / "report.json"):
+        read = read_report(path)
+        assert read.rows[1].wer is not None
+        assert read.rows[1].wer.total == (1, 5)
+        assert (read.rows[0].q2c, read.rows[1].c2q) == (written.rows[0].q2c, written.rows[1].c2q)
+        assert read.rows[2] == written.rows[2]
+        assert (read.model, read.commit, read.seed) == (written.model, "abc1234", 0)
+
+
+def test_page_shows_percent_counts_and_marked_differences(tmp_path: Path) -> None:
+    write_report(report(row("cascade", 20), row("clsr-soft", 30), Row("parabge", None, row("", 29).q2c)), tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    header = "Row, WER (errors/words), Q-C R@1, Q-C R@5, Q-C R@10, Q-C MRR@10, C-Q R@1, C-Q R@5, C-Q R@10"
+    assert cells(page, "Row ") == header.split(", ")
+    assert cells(page, "cascade")[1] == "20.0 (1/5)"
+    assert cells(page, "cascade")[2].startswith("50.0 [3")
+    assert cells(page, "parabge")[1] == cells(page, "parabge")[6] == "–"
+    assert cells(page, "clsr-soft − cascade")[1].startswith("+25.0 [+1")
+    assert cells(page, "clsr-soft − cascade")[1].endswith("] *")
+    assert cells(page, "clsr-soft − cascade")[2] == "+0.0 [+0.0, +0.0]"
+    assert cells(page, "clsr-soft − parabge")[1].startswith("+2.5 [+0.0, ")
+    assert not cells(page, "clsr-soft − parabge")[1].endswith("*")
+
+
+def test_differences_need_both_rows_on_the_same_questions() -> None:
+    assert differences(report(row("clsr-soft", 3), row("text", 4))) == []
+    found = differences(report(row("clsr-soft", 20), row("cascade", 20, questions=30)))
+    assert found == []
+    found = differences(report(row("clsr-soft", 20), row("cascade", 0), row("parabge", 30)))
+    assert [(d.b, d.significant) for d in found if (d.direction, d.metric) == ("q2c", "recall@1")] == (
+        [("cascade", True), ("parabge", True)]
+    )
+    assert [d.interval.value for d in found if (d.direction, d.metric) == ("q2c", "mrr@10")] == [0.25, -0.125]
+
+
+def test_set_without_questions_reports_word_errors_alone(tmp_path: Path) -> None:
+    alone = report(Row("clsr", measure_recognition(REFERENCES, HYPOTHESES), seconds=1.0, audio_seconds=2.0))
+    alone.questions = 0
+    write_report(alone, tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert (content["rows"][0]["q2c"], content["rows"][0]["c2q"], content["differences"]) == (None, None, [])
+    page = (tmp_path / "report.md").read_text()
+    assert cells(page, "clsr") == ["clsr", "20.0 (1/5)"]
+    assert "no questions" in page
+    assert (tmp_path / "rankings.jsonl").read_text() == ""
+    assert read_report(tmp_path).rows[0].q2c is None
+    assert "20.0 (1/5)" in compare([tmp_path, tmp_path])
+
+
+def test_other_files_stay_and_a_failed_write_leaves_the_old_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.txt").write_text("log")
+    write_report(report(row("clsr", 20)), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert sorted(before) == ["log.txt", "rankings.jsonl", "report.json", "report.md", "transcripts.jsonl"]
+
+    def disk_full(file: Path, content: str, encoding: str) -> int:
+        if file.name == "report.md":
+            raise OSError(28, "No space left on device")
+        with file.open("w", encoding=encoding) as stream:
+            return stream.write(content)
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(report(row("clsr", 10)), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_write_cut_short_leaves_no_old_summary_beside_new_rankings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(report(row("clsr", 20)), tmp_path)
+
+    def killed(file: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(report(row("clsr", 10)), tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rankings.jsonl", "report.md", "transcripts.jsonl"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"rows": [{"name": "clsr"}]}', "\xff"])
+def test_what_is_no_report_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.json").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match="report.json: not a whole report"):
+        read_report(tmp_path)
+
+
+def test_missing_report_and_damaged_rankings_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="report.json: No such file"):
+        read_report(tmp_path)
+    write_report(report(row("clsr", 20)), tmp_path)
+    (tmp_path / "rankings.jsonl").write_text('{"row": "clsr"')
+    with pytest.raises(InputError, match="not a whole report"):
+        read_report(tmp_path)
+
+
+def test_compare_marks_what_is_better_than_the_first_run(tmp_path: Path) -> None:
+    write_report(report(row("text", 38), row("clsr", 20)), tmp_path / "a")
+    write_report(report(row("text", 38), row("clsr", 30), row("clsr-soft", 35)), tmp_path / "b")
+    page = compare([tmp_path / "a", tmp_path / "b" / "report.json"])
+    assert f"1. `{tmp_path / 'a'}`" in page
+    table, contrast = page.split("## Differences from run 1")
+    assert [line.split("|")[1:3] for line in table.splitlines() if "| clsr " in line] == [
+        [" clsr      ", "   1 "],
+        [" clsr      ", "   2 "],
+    ]
+    assert cells(table, "clsr-soft")[4].startswith("100.0")  # shown, though run 1 has no such row
+    assert "clsr-soft" not in contrast
+    assert cells(contrast, "clsr")[:2] == ["clsr", "2 − 1"]
+    assert cells(contrast, "clsr")[2].startswith("+25.0 [+1")
+    assert cells(contrast, "clsr")[2].endswith(" *")
+    assert cells(contrast, "text")[2] == "+0.0 [+0.0, +0.0]"
+
+
+def test_compare_claims_nothing_of_other_questions_or_without_rankings(tmp_path: Path) -> None:
+    write_report(report(row("clsr", 20)), tmp_path / "a")
+    write_report(report(row("clsr", 20, questions=30)), tmp_path / "b")
+    write_report(report(row("clsr", 20)), tmp_path / "c")
+    (tmp_path / "c" / "rankings.jsonl").unlink()
+    page = compare([tmp_path / name for name in "abc"])
+    assert "- Run 2: its questions are not those of run 1, so no significance can be claimed." in page
+    assert page.count("- Run 3: rankings.jsonl is missing on one side") == 1
+    contrast = page.split("## Differences from run 1")[1]
+    assert "*" not in contrast.split("leaves out 0.")[1]
+    assert contrast.count("–") == 14

@@ -1,0 +1,153 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from clsr.errors import InputError
+from clsr.search.index import IndexConfig, index_recordings, open_table
+from clsr.search.retriever import Hit, Retriever, format_hit
+from clsr.search.windows import merge
+from clsr.vocabulary import Word
+
+SMALL = IndexConfig(window_s=4.0, hop_s=3.0)
+Speak = Callable[[Path, str], Path]
+
+
+class Span(NamedTuple):
+    recording: str
+    start_s: float
+    end_s: float
+    score: float
+
+
+@pytest.fixture
+def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
+    """Three recordings: ``cat the dog the | the - - - | - tea``, ``sea sun``, and one of silence."""
+    speak(tmp_path / "a.wav", "cat the dog the - - - - - - tea sea sun boat")
+    speak(tmp_path / "b.wav", "sea sun")
+    speak(tmp_path / "c.wav", "- - - -")
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], SMALL)
+    return tmp_path / "index"
+
+
+def test_ranking_and_scores(index: Path, tmp_path: Path) -> None:
+    """Windows of ``a``: 0-4 cat the dog the, 3-7 the, 6-10 silent, 9-13 tea sea sun, 10-14 tea sea sun boat."""
+    hits = Retriever.open(index).search("sea")
+    places = [(Path(hit.recording).name, hit.start_s, hit.end_s, hit.text) for hit in hits]
+    assert places[:2] == [("b.wav", 0.0, 2.0, "sea sun"), ("a.wav", 9.0, 13.0, "tea sea sun")]
+    assert places[2:] == [("a.wav", 0.0, 4.0, "cat the dog the")]  # overlapping and silent windows are left out
+    assert [hit.score for hit in hits] == pytest.approx([2**-0.5, 3**-0.5, 0.0], abs=1e-6)
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+
+
+def test_best_words_are_marked_and_words_without_meaning_are_not(index: Path) -> None:
+    best = Retriever.open(index).search("dog the cat dog cat dog", top_k=1)[0]
+    # question: dog 3, cat 2, the 1, over sqrt(14); mean of the three words 2; halfway to the best 2.5
+    assert best.text == "cat the dog the"
+    assert best.matches == (Word("dog", 2.0, 3.0),)
+
+
+def test_at_most_three_words_are_marked_and_each_as_often_as_said(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    speak(tmp_path / "a.wav", "boat sea the tea sun cat sea the")
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig(8.0, 8.0))
+    best = Retriever.open(tmp_path / "index").search("boat sun sea tea")[0]
+    # four words score equally: the first three of the alphabet are kept
+    assert best.matches == (Word("boat", 0, 1), Word("sea", 1, 2), Word("sun", 4, 5), Word("sea", 6, 7))
+
+
+def test_words_of_later_windows_have_times_of_the_recording(index: Path) -> None:
+    hit = Retriever.open(index).search("tea", top_k=1)[0]
+    assert (hit.start_s, hit.matches) == (9.0, (Word("tea", 10.0, 11.0),))
+
+
+def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+    """With ten windows over every second, the hits asked for lie far below the first rows of the ranking."""
+    speak(tmp_path / "a.wav", "cat " * 12 + "dog sea " * 6 + "tea cat sun " * 8 + "boat the cat the " * 5)
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], IndexConfig(10.0, 1.0))
+    table = open_table(tmp_path / "index")
+    assert table is not None
+    cat = speech_encoder.text_encoder.encode(["cat"], "question")[0].numpy()
+    rows = [row for row in table.to_arrow().to_pylist() if row["text"]]
+    ranking = merge(
+        Span(row["recording"], row["start_s"], row["end_s"], float(np.dot(row["vector"], cat))) for row in rows
+    )
+    assert len(rows) > 40 and len(ranking) > 4  # more than what is read first
+    retriever = Retriever.open(tmp_path / "index")
+    for top_k in range(1, len(ranking) + 2):
+        hits = retriever.search("cat", top_k)
+        assert [hit.start_s for hit in hits] == [span.start_s for span in ranking[:top_k]]
+        assert [hit.score for hit in hits] == pytest.approx([span.score for span in ranking[:top_k]])
+
+
+def test_recordings_indexed_later_are_found(speech_encoder: Any, index: Path, model: Path, speak: Speak) -> None:
+    retriever = Retriever.open(index)
+    path = speak(index.parent / "d.wav", "sea")
+    index_recordings(speech_encoder, model, index, [path], SMALL)
+    assert retriever.search("sea", top_k=1)[0].recording == str(path)
+
+
+def test_index_without_any_word_has_no_hits(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+    index_recordings(speech_encoder, model, tmp_path / "index", [speak(tmp_path / "a.wav", "- -")], SMALL)
+    assert Retriever.open(tmp_path / "index").search("sea") == []
+
+
+def test_model_that_moved_is_named(index: Path, model: Path) -> None:
+    moved = model.rename(model.with_name("moved"))
+    with pytest.raises(InputError, match=f"is not at {model}"):
+        Retriever.open(index)
+    assert Retriever.open(index, moved).search("sea", top_k=1)[0].text == "sea sun"
+
+
+def test_model_that_changed_is_refused_with_both_fingerprints(index: Path, model: Path) -> None:
+    (model / "weights").write_text("model-2")
+    with pytest.raises(InputError, match="by model model-1, but the model given is model-2"):
+        Retriever.open(index)
+
+
+def test_no_index_and_an_empty_one_are_refused(speech_encoder: Any, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no index here"):
+        Retriever.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "a.wav").touch()
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], SMALL)
+    assert open_table(tmp_path / "index") is None
+    with pytest.raises(InputError, match="nothing is indexed yet"):
+        Retriever.open(tmp_path / "index")
+
+
+def test_empty_question_and_no_hits_asked_for_are_refused(index: Path) -> None:
+    retriever = Retriever.open(index)
+    with pytest.raises(InputError, match="question is empty"):
+        retriever.search("  ")
+    with pytest.raises(InputError, match="top_k is 0"):
+        retriever.search("sea", top_k=0)
+
+
+HIT = Hit(1, "/talks/a.wav", 754.2, 790.0, 0.71234567, "the sea is the sea", (Word("sea", 760.1234, 760.5),))
+
+
+def test_hit_as_a_line() -> None:
+    assert format_hit(HIT) == "/talks/a.wav  12:34-13:10  0.712  the *sea* is the *sea*"
+
+
+def test_hit_over_an_hour_and_inside_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hit = Hit(1, str(Path.cwd() / "talks" / "a.wav"), 3599.5, 3639.2, -0.05, "sea", ())
+    assert format_hit(hit) == "talks/a.wav  59:59-1:00:40  -0.050  sea"
+
+
+def test_hit_as_json() -> None:
+    assert json.loads(HIT.to_json()) == {
+        "rank": 1,
+        "recording": "/talks/a.wav",
+        "start_s": 754.2,
+        "end_s": 790.0,
+        "score": 0.7123,
+        "text": "the sea is the sea",
+        "matches": [["sea", 760.123, 760.5]],
+    }

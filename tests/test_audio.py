@@ -1,0 +1,218 @@
+"""Tests of clsr/audio.py: values known beforehand, and files that trip readers."""
+
+import csv
+import io
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clsr import audio
+from clsr.audio import SAMPLE_RATE, add_noise, decoded_duration_s, duration_s, read_waveform, write_waveform
+from clsr.errors import InputError
+
+READ_ALL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+from clsr.audio import decoded_duration_s, duration_s, read_waveform
+from clsr.errors import InputError
+for path in sys.argv[1:]:
+    try:
+        seconds = [len(read_waveform(path)) / 16000, duration_s(path), decoded_duration_s(path)]
+        print(path, max(seconds) - min(seconds), seconds[0], sep="\\t")
+    except InputError as error:
+        print(path, "refused", str(error).count("\\n"), sep="\\t")
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test is a new process as far as messages said once go."""
+    monkeypatch.setattr(audio, "_said", set())
+    yield
+
+
+def tone(frequency_hz: float, seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def test_sixteen_bit_samples_come_back_unchanged(tmp_path: Path) -> None:
+    waveform = np.array([0, 1, -1, 32767, -32768, 12345], dtype=np.float32) / 32768
+    write_waveform(tmp_path / "a.wav", waveform)
+    assert read_waveform(tmp_path / "a.wav").tolist() == waveform.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_loud_samples_are_clipped(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", np.array([2.0, -2.0]))
+    assert read_waveform(tmp_path / "a.wav").tolist() == [32767 / 32768, -1.0]
+
+
+def test_bytes_read_like_a_path(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", tone(440, 0.1))
+    assert np.array_equal(read_waveform((tmp_path / "a.wav").read_bytes()), read_waveform(tmp_path / "a.wav"))
+
+
+def test_span_is_the_slice(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", tone(440, 3.0))
+    whole = read_waveform(tmp_path / "a.wav")
+    assert np.array_equal(read_waveform(tmp_path / "a.wav", 1.25, 2.5), whole[20_000:40_000])
+    assert np.array_equal(read_waveform(tmp_path / "a.wav", 2.5), whole[40_000:])
+    assert np.array_equal(read_waveform(tmp_path / "a.wav", 2.5, 99.0), whole[40_000:])
+
+
+def test_channels_are_averaged_and_it_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    left, right = tone(300, 0.2), tone(500, 0.2)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), SAMPLE_RATE, subtype="FLOAT")
+    with caplog.at_level(logging.INFO, logger="clsr"):
+        np.testing.assert_array_equal(read_waveform(tmp_path / "a.wav"), (left + right) / 2)
+        read_waveform(tmp_path / "a.wav")
+    assert [record.message.partition(": ")[2][:10] for record in caplog.records] == ["2 channels"]
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 48_000])
+def test_other_rates_become_the_same_tone(tmp_path: Path, caplog: pytest.LogCaptureFixture, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1_000, 1.0, rate), rate, subtype="FLOAT")
+    with caplog.at_level(logging.INFO, logger="clsr"):
+        waveform = read_waveform(tmp_path / "a.wav")
+        read_waveform(tmp_path / "a.wav")
+    assert len(waveform) == SAMPLE_RATE
+    np.testing.assert_allclose(waveform[1_000:-1_000], tone(1_000, 1.0)[1_000:-1_000], atol=2e-3)
+    assert len(caplog.records) == 1 and f"{rate} Hz" in caplog.text
+
+
+def test_every_block_of_a_long_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_waveform(tmp_path / "a.wav", tone(440, 0.5))
+    whole = read_waveform(tmp_path / "a.wav")
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 7)
+    assert np.array_equal(read_waveform(tmp_path / "a.wav"), whole)
+    assert decoded_duration_s(tmp_path / "a.wav") == 0.5
+
+
+@pytest.mark.parametrize("format_", ["FLAC", "OGG", "MP3"])
+def test_compressed_files_have_the_length_that_was_written(tmp_path: Path, format_: str) -> None:
+    path = tmp_path / f"a.{format_.lower()}"
+    soundfile.write(path, tone(440, 1.5), SAMPLE_RATE, format=format_)
+    assert duration_s(path) == decoded_duration_s(path) == len(read_waveform(path)) / SAMPLE_RATE
+    assert duration_s(path) == pytest.approx(1.5, abs=0.11 if format_ == "MP3" else 0)  # MP3 pads to whole frames
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    for read in (read_waveform, duration_s, decoded_duration_s):
+        with pytest.raises(InputError, match=r"nowhere\.wav: no such audio file"):
+            read(tmp_path / "nowhere.wav")
+
+
+def test_empty_file_and_file_without_samples_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    write_waveform(tmp_path / "b.wav", np.zeros(0))
+    for read in (read_waveform, duration_s, decoded_duration_s):
+        with pytest.raises(InputError, match=r"a\.wav: is empty"):
+            read(tmp_path / "a.wav")
+        with pytest.raises(InputError, match=r"b\.wav.* no sound"):
+            read(tmp_path / "b.wav")
+    with pytest.raises(InputError, match="given as bytes: is empty"):
+        read_waveform(b"")
+
+
+def test_text_headerless_audio_and_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("RIFF, but not really")
+    (tmp_path / "b.raw").write_bytes(bytes(100))
+    for name in ("a.wav", "b.raw"):
+        with pytest.raises(InputError, match=f"{name}: cannot be read as audio"):
+            read_waveform(tmp_path / name)
+    with pytest.raises(InputError, match="no such audio file"):
+        read_waveform(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.0, bad, 0.0], dtype=np.float32), SAMPLE_RATE, subtype="FLOAT")
+    for read in (read_waveform, decoded_duration_s):
+        with pytest.raises(InputError, match="not finite"):
+            read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("span", [(-1.0, None), (0.5, 0.5), (0.7, 0.2), (2.0, None), (2.0, 3.0)])
+def test_spans_without_sound_are_refused(tmp_path: Path, span: tuple[float, float | None]) -> None:
+    write_waveform(tmp_path / "a.wav", tone(440, 1.0))
+    with pytest.raises(InputError, match=r"a\.wav: "):
+        read_waveform(tmp_path / "a.wav", *span)
+
+
+def test_truncated_wav_gives_what_there_is(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", tone(440, 1.0))
+    whole = read_waveform(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[: 44 + 2 * 4_000])
+    assert np.array_equal(read_waveform(tmp_path / "a.wav"), whole[:4_000])
+    assert duration_s(tmp_path / "a.wav") == 0.25
+
+
+def test_header_that_promises_frames_the_file_lacks_is_not_believed(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE), SAMPLE_RATE, format="FLAC")
+    flac = bytearray(stream.getvalue())
+    flac[21:26] = bytes([flac[21] & 0xF0 | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # total samples in STREAMINFO: 2^36 - 1
+    (tmp_path / "a.flac").write_bytes(flac)
+    assert duration_s(tmp_path / "a.flac") == decoded_duration_s(tmp_path / "a.flac") == 1.0
+    assert len(read_waveform(tmp_path / "a.flac")) == SAMPLE_RATE
+
+
+def test_unwritable_place_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone/a\.wav: cannot be written \(No such file or directory\)"):
+        write_waveform(tmp_path / "gone" / "a.wav", np.zeros(10))
+    with pytest.raises(InputError, match="cannot be written"):
+        (tmp_path / "b.wav").mkdir()
+        write_waveform(tmp_path / "b.wav", np.zeros(10))
+    assert [path.name for path in tmp_path.iterdir()] == ["b.wav"]
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0])
+def test_noise_has_the_power_that_the_ratio_says(snr_db: float) -> None:
+    waveform, noise = tone(440, 1.0), np.random.default_rng(0).normal(size=SAMPLE_RATE).astype(np.float32)
+    added = add_noise(waveform, noise, snr_db).astype(np.float64) - waveform
+    assert 10 * np.log10(np.mean(waveform.astype(np.float64) ** 2) / np.mean(added**2)) == pytest.approx(
+        snr_db, abs=1e-4
+    )
+    np.testing.assert_array_equal(add_noise(waveform, 8 * noise, snr_db), add_noise(waveform, noise, snr_db))
+
+
+def test_noise_worked_by_hand() -> None:
+    waveform, noise = np.array([1.0, -1.0], dtype=np.float32), np.array([2.0, 2.0], dtype=np.float32)
+    np.testing.assert_allclose(add_noise(waveform, noise, 20.0), [1.1, -0.9], rtol=1e-6)  # power 1 to power 0.01
+
+
+def test_silence_has_no_signal_to_noise_ratio() -> None:
+    for waveform, noise in ((np.zeros(4), np.ones(4)), (np.ones(4), np.zeros(4)), (np.ones(4), np.ones(5))):
+        with pytest.raises(ValueError):
+            add_noise(waveform, noise, 10.0)
+
+
+def test_odd_files_are_read_or_refused_in_one_line(shared_data: Path) -> None:
+    """Malformed and unusual files: neither crash nor memory, lengths that agree, and libsndfile's verdict."""
+    folder = shared_data / "odd_audio"
+    with open(folder / "manifest.tsv", encoding="utf-8", newline="") as file:
+        manifest = {row["file"]: row for row in csv.DictReader(file, delimiter="\t")}
+    paths = [str(folder / name) for name in manifest]
+    run = subprocess.run([sys.executable, "-c", READ_ALL, *paths], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]
+    results = dict(line.split("\t", 1) for line in run.stdout.splitlines())
+    assert results.keys() == set(paths)
+    refused = {Path(path).relative_to(folder).as_posix() for path, said in results.items() if "refused" in said}
+    assert all(said == "refused\t0" for said in results.values() if "refused" in said)
+    for path, said in results.items():
+        assert "refused" in said or float(said.split("\t")[0]) < 0.001, (path, said)
+    sound = {
+        name
+        for name, row in manifest.items()
+        if row["libsndfile_status"] == "ok" and row["decoded_frames"] != "0" and row["all_finite"] == "True"
+    }
+    assert refused & sound == {"pocketsphinx/awful.wav"}  # claims 1,092,676 Hz
+    assert manifest.keys() - refused - sound <= {
+        "flac-test-files/01_-_wrong_max_blocksize.flac"
+    }  # sound but unseekable
