@@ -204,8 +204,11 @@ def _blocks(file: _SequentialFile, start: int = 0, end: int | None = None) -> It
         end = file.frames if end is None else min(end, file.frames)
         if start >= end:
             return
-    if start and file.seek(start) != start:
-        return
+    if start:
+        try:
+            file.seek(start)
+        except soundfile.SoundFileError:  # past the end
+            return
     block_frames = max(1, _BLOCK_SAMPLES // file.channels)
     position = start
     while end is None or position < end:

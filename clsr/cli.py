@@ -218,11 +218,19 @@ def _bench(options: argparse.Namespace) -> None:
     print(json.dumps(result) if options.json else table(result))
 
 
-def _transcribe(options: argparse.Namespace) -> None:
-    from clsr.search.transcribe import transcribe
+def _transcribe(options: argparse.Namespace) -> int:
+    from clsr.checkpoint import load_speech_encoder
+    from clsr.search.transcribe import find_utterances, transcribe
 
-    for transcript in transcribe(options.model, options.audio):
-        print(transcript.to_json() if options.json else f"{transcript.audio}\t{transcript.text}", flush=True)
+    utterances = find_utterances(options.audio)
+    failed = False
+    for result in transcribe(load_speech_encoder(options.model), utterances):
+        if isinstance(result, InputError):
+            failed = True
+            print(f"clsr: {result}", file=sys.stderr)
+        else:
+            print(result.to_json() if options.json else f"{result.id or result.audio}\t{result.text}", flush=True)
+    return 2 if failed else 0
 
 
 def _index(options: argparse.Namespace) -> int:

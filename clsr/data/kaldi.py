@@ -9,11 +9,11 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from clsr.audio import decoded_duration_s, duration_s, read_header
+from clsr.audio import SAMPLE_RATE, decoded_duration_s, duration_s, read_header
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def write_data_dir(path: str | Path, utterances: Iterable[Utterance]) -> None:
             cannot be written.
     """
     path, utterances = Path(path), sorted(utterances, key=lambda utterance: utterance.id)
-    for one, other in zip(utterances, utterances[1:], strict=False):
+    for one, other in pairwise(utterances):
         if one.id == other.id:
             raise InputError(f"{path}: {one.id}: is there twice; make ids unique")
     path.mkdir(parents=True, exist_ok=True)
@@ -136,13 +136,11 @@ def read_text(path: str | Path) -> dict[str, str]:
 
 
 def to_cuts(utterances: Iterable[Utterance]) -> "CutSet":
-    """The utterances as lhotse cuts of 16 kHz: one supervision each, ``cut.id`` the utterance's id.
+    """Lhotse cuts of 16 kHz, one supervision each, ``cut.id`` being the utterance's id.
 
     A cut of a recording with several channels takes the first; ``clsr.audio.read_waveform`` averages them.
     """
     from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
-
-    from clsr.audio import SAMPLE_RATE
 
     recordings: dict[Path, Recording] = {}
     cuts = []
@@ -296,10 +294,8 @@ def _whole_recordings(path: Path, recordings: Mapping[str, Path | None], report:
     for id_, recording in recordings.items():
         spans[id_] = None
         try:
-            if id_ in lengths:
-                length_s = float(lengths[id_].value)
-            else:
-                length_s = duration_s(recording) if recording else math.nan
+            known = lengths.get(id_)
+            length_s = float(known.value) if known else duration_s(recording) if recording else math.nan
         except InputError as error:
             report(f"{path / 'wav.scp'}: {id_}: {error}")
             continue

@@ -159,6 +159,8 @@ def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig) -
     """
     output = Path(output)
     rows = read_rows(jsonl, config)
+    for voice in config.voices:  # a number is said in every language
+        Synthesizer().say("1", voice)
     _claim(output, jsonl, config)
     folder = output if config.passages_only else output / "passages"
     relevance: dict[str, dict[str, int]] = {row.id: {} for row in rows}

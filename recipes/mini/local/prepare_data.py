@@ -29,16 +29,24 @@ def listed(text: str) -> list[str]:
 
 MEN = listed("king prince monk priest sailor soldier bishop")
 WOMEN = listed("queen princess nurse widow actress nun")
-PEOPLE = listed("""teacher doctor farmer judge lawyer artist singer writer poet dancer driver pilot captain hunter merchant
-    guard student professor scientist engineer mayor thief reporter gardener tailor butcher miner spy""")
+PEOPLE = listed(
+    """
+    teacher doctor farmer judge lawyer artist singer writer poet dancer driver pilot captain hunter merchant
+    guard student professor scientist engineer mayor thief reporter gardener tailor butcher miner spy
+    """
+)
 MANNERS = listed("old young tall rich poor brave quiet clever proud angry happy lonely famous strange")
 RELATIVES = listed("brother sister mother father uncle aunt cousin friend neighbor daughter grandfather partner")
 COLORS = listed("red green yellow black white brown purple silver")
 QUALITIES = listed("small large heavy wooden broken golden ancient dirty expensive empty")
 TASTES = listed("fresh hot cold sweet spicy")
 LOOKS = listed("small large black white brown young old wild hungry sick")
-THINGS = listed("""book letter map ring sword knife lamp clock mirror painting hat coat bag box chair table key camera radio
-    bottle basket blanket candle carpet crown doll flag helmet jacket rope shield shirt necklace diamond""")
+THINGS = listed(
+    """
+    book letter map ring sword knife lamp clock mirror painting hat coat bag box chair table key camera radio
+    bottle basket blanket candle carpet crown doll flag helmet jacket rope shield shirt necklace diamond
+    """
+)
 FOODS = listed("bread soup cheese cake rice chicken salad honey butter potatoes beans pie chocolate fish")
 BUILDINGS = listed("house bridge wall tower fence church school temple castle barn cabin ship wagon gate")
 ANIMALS = listed("horse dog cat cow goat sheep duck lion wolf bear fox rabbit monkey snake eagle elephant")
@@ -48,8 +56,12 @@ CITIES = listed("london paris rome berlin madrid cairo tokyo boston chicago mosc
 VEHICLES = listed("train bus boat plane taxi")
 DISASTERS = listed("fire flood storm earthquake bomb")
 FORCES = listed("great sudden terrible")
-PLACES = listed("""river lake forest market station harbor hill mountain beach farm village park hospital library museum prison
-    palace hotel theater kitchen garden valley cave factory""")
+PLACES = listed(
+    """
+    river lake forest market station harbor hill mountain beach farm village park hospital library museum prison
+    palace hotel theater kitchen garden valley cave factory
+    """
+)
 ENCLOSED = listed("market station village park hospital library museum prison palace hotel theater kitchen garden")
 NUMBERS = listed("three seven ten twenty")
 DAYS = listed("monday tuesday wednesday thursday friday saturday sunday")
@@ -267,8 +279,9 @@ def draw_object(draw: random.Random, kind: str) -> Part:
 def draw_circumstances(draw: random.Random, slots: list[str], count: int) -> list[Part]:
     """As many of the slots as asked for, in their order."""
     place = draw.choice(PLACES)
+    beside = draw.choice(["near", "behind", "inside"] if place in ENCLOSED else ["near", "behind"])
     texts = {
-        "where": f"{draw.choice(['inside', 'near', 'behind'] if place in ENCLOSED else ['near', 'behind'])} the {place}",
+        "where": f"{beside} the {place}",
         "city": f"in {draw.choice(CITIES)}",
         "why": draw.choice(REASONS),
     }
@@ -352,13 +365,21 @@ def write_corpus(output: Path, sizes: dict[str, int], seed: int) -> None:
         write_lines(output / f"{split}.jsonl", (json.dumps(row) + "\n" for row in rows))
 
 
+def positive(text: str) -> int:
+    """The number that an option gives, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def main() -> None:
     """Read the command line and write the corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="folder for train, dev, test and long .jsonl")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--statements", type=int, default=7500, help="training pairs")
-    parser.add_argument("--test-pairs", type=int, default=600)
+    parser.add_argument("--statements", type=positive, default=7500, help="training pairs")
+    parser.add_argument("--test-pairs", type=positive, default=600)
     parser.add_argument("--smoke", action="store_true", help="a few pairs of each, whatever the other sizes")
     args = parser.parse_args()
     sizes = {"test": args.test_pairs, "dev": 200, "long": 40, "train": args.statements}

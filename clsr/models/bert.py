@@ -1,0 +1,149 @@
+"""BERT in plain PyTorch: input embeddings to contextual token vectors.
+
+The text encoders of search are small and must be there at once: importing transformers takes two to three seconds,
+half of what a search from a cold start may take. Parameter names are those of Hugging Face's ``BertModel``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        width = config["hidden_size"]
+        self.word_embeddings = nn.Embedding(config["vocab_size"], width)
+        self.position_embeddings = nn.Embedding(config["max_position_embeddings"], width)
+        self.token_type_embeddings = nn.Embedding(config["type_vocab_size"], width)
+        self.LayerNorm = nn.LayerNorm(width, config["layer_norm_eps"])
+        self.dropout = nn.Dropout(config["hidden_dropout_prob"])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        positions = self.position_embeddings.weight[: rows.shape[1]]
+        return self.dropout(self.LayerNorm(rows + self.token_type_embeddings.weight[0] + positions))
+
+
+class _Projection(nn.Module):
+    """Linear map, dropout, residual, normalisation: what closes both halves of a layer."""
+
+    def __init__(self, inner: int, config: dict):
+        super().__init__()
+        self.dense = nn.Linear(inner, config["hidden_size"])
+        self.LayerNorm = nn.LayerNorm(config["hidden_size"], config["layer_norm_eps"])
+        self.dropout = nn.Dropout(config["hidden_dropout_prob"])
+
+    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        width = config["hidden_size"]
+        self.heads = config["num_attention_heads"]
+        self.attention = nn.ModuleDict(
+            {
+                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
+                "output": _Projection(width, config),
+            }
+        )
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config["intermediate_size"])})
+        self.output = _Projection(config["intermediate_size"], config)
+        self.attention_dropout = config["attention_probs_dropout_prob"]
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        projections = self.attention["self"]
+        query, key, value = (
+            projections[name](hidden).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+        )
+        dropout = self.attention_dropout if self.training else 0.0
+        context = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
+        hidden = self.attention["output"](context.transpose(1, 2).flatten(2), hidden)
+        return self.output(F.gelu(self.intermediate["dense"](hidden)), hidden)
+
+
+class Bert(nn.Module):
+    """Encoder of Devlin et al. (arXiv:1810.04805), without the pooler, which sentence encoders do not use.
+
+    Args:
+        config: the ``config.json`` of a Hugging Face BERT with exact GELU.
+    """
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.max_positions: int = config["max_position_embeddings"]
+        self.embeddings = _Embeddings(config)
+        self.encoder = nn.ModuleDict(
+            {"layer": nn.ModuleList(_Layer(config) for _ in range(config["num_hidden_layers"]))}
+        )
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The word embedding matrix."""
+        return self.embeddings.word_embeddings
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Map input embeddings ``(B, U, E)`` with mask ``(B, U)`` to token vectors ``(B, U, E)``."""
+        hidden = self.embeddings(embeddings)
+        for layer in self.encoder["layer"]:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class HuggingFaceEncoder(nn.Module):
+    """Any other encoder of transformers that takes ``inputs_embeds``, behind the same three members as ``Bert``."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        # RoBERTa and its kin number positions from padding_idx + 1.
+        reserved = 2 if model.config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"} else 0
+        self.max_positions: int = model.config.max_position_embeddings - reserved
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """The word embedding matrix."""
+        return self.model.get_input_embeddings()
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Map input embeddings ``(B, U, E)`` with mask ``(B, U)`` to token vectors ``(B, U, E)``."""
+        return self.model(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+
+
+def load_encoder(folder: Path) -> Bert | HuggingFaceEncoder:
+    """Load the transformer of a Hugging Face folder with safetensors weights, in float32.
+
+    Raises:
+        ValueError, KeyError, OSError, RuntimeError: the folder is damaged.
+    """
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] == "bert" and config["hidden_act"] == "gelu":
+        weights = {name.removeprefix("bert."): w for name, w in load_file(folder / "model.safetensors").items()}
+        with torch.device("meta"):
+            model = Bert(config)
+        own = {name: weights[name].float() for name in model.state_dict()}
+        model.load_state_dict(own, assign=True)
+        return model
+    from transformers import AutoModel
+
+    return HuggingFaceEncoder(AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float())
+
+
+def save_encoder(model: Bert | HuggingFaceEncoder, source: Path, folder: Path) -> None:
+    """Write the weights into a folder; what ``source`` holds beside them (a pooler) is taken over."""
+    from safetensors.torch import load_file, save_file
+
+    if isinstance(model, HuggingFaceEncoder):
+        model.model.save_pretrained(folder)
+        return
+    weights = {name.removeprefix("bert."): w for name, w in load_file(source / "model.safetensors").items()}
+    weights |= {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,106 @@
+"""Recordings of any length to text with times, piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clsr.audio import SAMPLE_RATE, duration_s, read_waveform
+from clsr.data.kaldi import Utterance, read_data_dir
+from clsr.errors import InputError
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.search.index import find_recordings
+
+PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
+SEARCH_S = 5.0  # and ends in the quietest moment of its last so many seconds
+PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a file, or in an utterance of a data directory.
+
+    Attributes:
+        audio: path of the file.
+        text: words separated by spaces.
+        token_ids: ids of the text encoder's pieces.
+        times: begin and end of each token, in seconds from the start of the file.
+        duration_s: length of what was transcribed.
+        id: of the utterance, where a data directory names it.
+    """
+
+    audio: str
+    text: str
+    token_ids: list[int]
+    times: list[tuple[float, float]]
+    duration_s: float
+    id: str | None = None
+
+    def to_json(self) -> str:
+        """The transcript as one line of JSON; times to the millisecond."""
+        values = asdict(self) | {"times": [[round(start, 3), round(end, 3)] for start, end in self.times]}
+        if self.id is None:
+            del values["id"]
+        return json.dumps(values | {"duration_s": round(self.duration_s, 3)}, ensure_ascii=False)
+
+
+def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
+    """Return what is to be transcribed: utterances of Kaldi data directories, and whole audio files (without id).
+
+    Raises:
+        InputError: a path is missing, or a folder holds neither.
+    """
+    found: list[Utterance] = []
+    for path in paths:
+        if (path / "wav.scp").is_file():
+            found += read_data_dir(path)
+        else:
+            found += [Utterance("", file, 0.0, 0.0, None, "") for file in find_recordings([path])]
+    return found
+
+
+def transcribe(encoder: SpeechEncoder, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
+    """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing."""
+    for utterance in utterances:
+        try:
+            yield transcribe_one(encoder, utterance)
+        except InputError as error:
+            yield error
+
+
+def transcribe_one(encoder: SpeechEncoder, utterance: Utterance) -> Transcript:
+    """Transcribe an utterance, or a whole file where the utterance has no id.
+
+    Raises:
+        InputError: the audio cannot be read.
+    """
+    end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
+    token_ids: list[int] = []
+    times: list[tuple[float, float]] = []
+    texts: list[str] = []
+    position_s = utterance.start_s
+    while position_s < end_s:
+        waveform = read_waveform(utterance.recording, position_s, min(end_s, position_s + PIECE_S))
+        if position_s + PIECE_S < end_s:
+            waveform = waveform[: quietest(waveform)]
+        heard = encoder.recognise([waveform])[0]
+        indices = heard.tokens[:, 0].tolist()
+        token_ids += [encoder.vocabulary.text_ids[i] for i in indices]
+        times += [(position_s + start, position_s + stop) for start, stop in heard.times]
+        texts.append(encoder.vocabulary.decode(indices))
+        position_s += len(waveform) / SAMPLE_RATE
+    text = " ".join(text for text in texts if text)
+    length_s = end_s - utterance.start_s
+    return Transcript(str(utterance.recording), text, token_ids, times, length_s, utterance.id or None)
+
+
+def quietest(waveform: np.ndarray) -> int:
+    """Return the sample, among the last ``SEARCH_S`` seconds, in the middle of the quietest ``PAUSE_S`` seconds."""
+    pause = int(PAUSE_S * SAMPLE_RATE)
+    start = max(0, len(waveform) - int(SEARCH_S * SAMPLE_RATE))
+    energy = np.concatenate([[0.0], np.cumsum(waveform[start:].astype(np.float64) ** 2)])
+    return start + int(np.argmin(energy[pause:] - energy[:-pause])) + pause // 2

@@ -1,0 +1,154 @@
+#!/usr/bin/env python
+"""Write train, dev and test pairs from SQuAD questions and sentences, and other text to train the recogniser on.
+
+The corpus folder holds squad_sent.train.jsonl and squad_sent.dev.jsonl: rows {"id", "title", "question", "context"}.
+The latter is the test set; dev is held out from the former by whole titles. A title, question or context is in one
+split only, and no question or context is there twice, so that each passage answers one question.
+"""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from clsr.data.kaldi import read_text, write_lines
+from clsr.errors import InputError
+
+DEV_TITLES = 4  # of 44; those with the smallest SHA-1 of their name
+
+
+class Pair(NamedTuple):
+    """A question, the sentence that answers it, and the article it is from."""
+
+    id: str
+    title: str
+    question: str
+    context: str
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Pairs of a JSONL file.
+
+    Raises:
+        InputError: no such file, or a line that is no JSON object with the four fields as text.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name the folder that holds it")
+    pairs = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            fields = [row[field] for field in Pair._fields]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}:{number}: is no JSON object with {', '.join(Pair._fields)}; mend it") from error
+        for name, value in zip(Pair._fields, fields, strict=True):
+            if not isinstance(value, str) or not value.strip():
+                raise InputError(f"{path}:{number}: {row['id']}: {name} is empty or no text; mend or remove the line")
+        pairs.append(Pair(*fields))
+    return pairs
+
+
+def split_by_title(pairs: Iterable[Pair], titles: Collection[str]) -> tuple[list[Pair], list[Pair]]:
+    """The pairs of other titles, and the pairs of these titles."""
+    others: list[Pair] = []
+    these: list[Pair] = []
+    for pair in pairs:
+        (these if pair.title in titles else others).append(pair)
+    return others, these
+
+
+def drop_repeats(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> list[Pair]:
+    """The pairs whose id, question and context nobody before them has, whatever the case and spacing."""
+    seen = {key for pair in before for key in _keys(pair)}
+    kept = []
+    for pair in pairs:
+        keys = _keys(pair)
+        if seen.isdisjoint(keys):
+            kept.append(pair)
+            seen.update(keys)
+    return kept
+
+
+def make_splits(corpus: Path) -> dict[str, list[Pair]]:
+    """Train, dev and test, with no title, id, question or context in two of them."""
+    test = drop_repeats(read_pairs(corpus / "squad_sent.dev.jsonl"))
+    pairs, _ = split_by_title(read_pairs(corpus / "squad_sent.train.jsonl"), {pair.title for pair in test})
+    titles = sorted({pair.title for pair in pairs}, key=lambda title: hashlib.sha1(title.encode()).digest())
+    train, dev = split_by_title(pairs, titles[:DEV_TITLES])
+    dev = drop_repeats(dev, before=test)
+    return {"train": drop_repeats(train, before=[*test, *dev]), "dev": dev, "test": test}
+
+
+def read_extra_text(tables: Iterable[Path], excluded: Collection[str]) -> list[dict[str, str]]:
+    """Rows without a question from tables with the columns ``utt_id`` and ``reference``; the first of an id counts.
+
+    Raises:
+        InputError: no such file, a column that is not there, or a line without words.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for table in tables:
+        if not table.is_file():
+            raise InputError(f"{table}: no such file; name a table of utt_id and reference")
+        with open(table, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if not {"utt_id", "reference"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{table}:1: has no columns utt_id and reference; write a header line")
+            for row in reader:
+                if not row["utt_id"] or not (row["reference"] or "").strip():
+                    raise InputError(f"{table}:{reader.line_num}: has no id or no words; mend or remove the line")
+                if row["utt_id"] not in excluded:  # lower case, since capitals are spelt out when they are spoken
+                    new = {"id": row["utt_id"], "question": "", "context": row["reference"].lower()}
+                    rows.setdefault(row["utt_id"], new)
+    return list(rows.values())
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, str]], limit: int | None) -> None:
+    """Write the first rows, up to the limit, as JSON lines."""
+    write_lines(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in itertools.islice(rows, limit)))
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write all that the command line asks for, after everything is read."""
+    splits = make_splits(args.corpus)
+    excluded = read_text(args.exclude / "text") if args.exclude else {}
+    extra = read_extra_text(args.extra_text, excluded)
+    args.output.mkdir(parents=True, exist_ok=True)
+    for split, pairs in splits.items():
+        rows = ({"id": pair.id, "question": pair.question, "context": pair.context} for pair in pairs)
+        write_rows(args.output / f"{split}.jsonl", rows, args.limit)
+    if extra:
+        write_rows(args.output / "extra.jsonl", extra, args.limit)
+
+
+def _keys(pair: Pair) -> list[tuple[str, str]]:
+    return [(name, " ".join(getattr(pair, name).lower().split())) for name in ("id", "question", "context")]
+
+
+def positive(text: str) -> int:
+    """The number that an option gives, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def main() -> None:
+    """Read the command line and write the splits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path, help="folder with squad_sent.train.jsonl and squad_sent.dev.jsonl")
+    parser.add_argument("output", type=Path, help="folder for train, dev, test and extra .jsonl")
+    parser.add_argument("--limit", type=positive, help="rows of each file at most")
+    parser.add_argument("--extra-text", type=Path, nargs="+", default=[], metavar="TSV", help="text without questions")
+    parser.add_argument("--exclude", type=Path, metavar="DATA_DIR", help="leave out extra text with an id in its text")
+    try:
+        prepare(parser.parse_args())
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Tests of clsr/data/retrieval_set.py on a set of tones (tests/conftest.py)."""
+
+from pathlib import Path
+
+import pytest
+
+from clsr.data.kaldi import Utterance, write_data_dir
+from clsr.data.retrieval_set import check_retrieval_set, is_retrieval_set, read_retrieval_set, write_relevance
+from clsr.errors import InputError
+
+
+def test_sound_set_is_read_whole(tone_set: Path) -> None:
+    read = read_retrieval_set(tone_set)
+    assert [passage.id for passage in read.passages] == ["p-a", "p-b", "p-c"]
+    assert read.questions == {
+        "q-a": "Where is the low tone?",
+        "q-b": "Where is the middle tone?",
+        "q-c": "Where is the high tone?",
+    }
+    assert read.question_speech is None
+    assert read.relevance == {"q-a": {"p-a": 1}, "q-b": {"p-b": 1}, "q-c": {"p-c": 1}}
+    assert check_retrieval_set(tone_set) == []
+
+
+def test_spoken_questions(tone_set: Path) -> None:
+    read = read_retrieval_set(tone_set)
+    audio = read.passages[0].recording
+    spoken = [Utterance(id_, audio, 0.0, 0.5, text, "ann") for id_, text in read.questions.items()]
+    write_data_dir(tone_set / "questions", spoken)
+    again = read_retrieval_set(tone_set)
+    assert again.question_speech is not None
+    assert [question.id for question in again.question_speech] == ["q-a", "q-b", "q-c"]
+    assert again.questions == read.questions
+    assert check_retrieval_set(tone_set) == []
+
+
+def test_several_passages_and_judged_irrelevance_are_sound(tone_set: Path) -> None:
+    relevance = {"q-a": {"p-a": 2, "p-b": 0}, "q-b": {"p-b": 1, "p-c": 1}, "q-c": {"p-a": 1}}
+    write_relevance(tone_set / "qrels", relevance)
+    assert (tone_set / "qrels").read_text().splitlines()[:2] == ["q-a 0 p-a 2", "q-a 0 p-b 0"]
+    assert read_retrieval_set(tone_set).relevance == relevance
+    assert check_retrieval_set(tone_set) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "what"),
+    [
+        ("q-a p-a 1", "qrels:1: ", "is not 'question-id 0 passage-id relevance'"),
+        ("q-a 0 p-a yes", "qrels:1: ", "is not 'question-id 0 passage-id relevance'"),
+        ("q-a 0 p-a -1", "qrels:1: ", "is not 'question-id 0 passage-id relevance'"),
+        ("q-z 0 p-a 1", "qrels:1: q-z: ", "is not in questions/text"),
+        ("q-a 0 p-z 1", "qrels:1: q-a: ", "passage p-z is not in passages/"),
+        ("q-b 0 p-b 1", "qrels:3: q-b: ", "passage p-b is judged twice"),
+        ("q-a 0 p-a 0", "qrels: q-a: ", "no passage answers it"),
+    ],
+)
+def test_fault_in_qrels(tone_set: Path, line: str, place: str, what: str) -> None:
+    (tone_set / "qrels").write_text(f"{line}\nq-a 0 p-b 0\nq-b 0 p-b 1\nq-c 0 p-c 1\n")
+    if what.endswith("twice"):
+        (tone_set / "qrels").write_text(f"q-a 0 p-a 1\n{line}\nq-b 0 p-b 1\nq-c 0 p-c 1\n")
+    faults = check_retrieval_set(tone_set)
+    assert any(fault.startswith(f"{tone_set}/{place}{what}") for fault in faults), faults
+    with pytest.raises(InputError) as refused:
+        read_retrieval_set(tone_set)
+    assert str(refused.value) == faults[0]
+
+
+def test_faults_of_all_parts_are_reported_once(tone_set: Path) -> None:
+    (tone_set / "passages" / "a.wav").unlink()
+    (tone_set / "questions" / "text").write_text("q-a Where?\nq-b\nq-c Where?\n")
+    (tone_set / "qrels").write_text("q-a 0 p-a 1\n")
+    places = [fault.removeprefix(f"{tone_set}/").split(": ")[:2] for fault in check_retrieval_set(tone_set)]
+    assert places == [["passages/wav.scp:1", "p-a"], ["questions/text:2", "q-b"], ["qrels", "q-c"]]
+
+
+def test_passages_need_transcripts(tone_set: Path) -> None:
+    (tone_set / "passages" / "text").unlink()
+    (fault,) = check_retrieval_set(tone_set)
+    assert fault.startswith(f"{tone_set}/passages/text: no such file")
+    with pytest.raises(InputError, match="passages/text: no such file"):
+        read_retrieval_set(tone_set)
+
+
+def test_other_folders_are_no_retrieval_sets(tone_set: Path) -> None:
+    assert is_retrieval_set(tone_set)
+    for path in (tone_set / "passages", tone_set / "gone"):
+        assert not is_retrieval_set(path)
+        for function in (read_retrieval_set, check_retrieval_set):
+            with pytest.raises(InputError, match="is no retrieval set"):
+                function(path)
