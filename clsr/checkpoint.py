@@ -122,19 +122,15 @@ def load_text_side(folder: Path | str) -> TextEncoder:
     return encoder
 
 
-def load_paraformer(folder: Path | str) -> Paraformer:
+def load_paraformer(folder: Path | str, vocabulary_size: int) -> Paraformer:
     """Load the recogniser of a checkpoint, ready for inference.
 
     Raises:
-        InputError: weights and settings do not fit.
+        InputError: weights, settings and vocabulary do not fit.
     """
-    weights = load_weights(folder)
-    meta = read_meta(folder)
-    model = Paraformer(load_config(folder).model, len(weights["decoder.output_layer.bias"]), len(meta.ctc_units))
-    restore(model, weights, folder)
+    model = Paraformer(load_config(folder).model, vocabulary_size, len(read_meta(folder).ctc_units))
+    restore(model, load_weights(folder), folder)
     return model.eval()
-
-
 
 
 def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -155,9 +151,8 @@ def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path 
 def load_speech_encoder(folder: Path | str, device: str = "cpu") -> SpeechEncoder:
     """Load a whole CLSR model from a checkpoint folder, ready for inference."""
     text_encoder = load_text_side(folder)
-    paraformer = load_paraformer(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
-    return SpeechEncoder(paraformer, text_encoder, vocabulary).to(device).eval()
+    return SpeechEncoder(load_paraformer(folder, len(vocabulary)), text_encoder, vocabulary).to(device).eval()
 
 
 def fingerprint(folder: Path | str) -> str:

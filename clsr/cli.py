@@ -60,6 +60,15 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}: see {self.prog} --help")
 
 
+class _Settings(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print the settings and stop."""
+        from clsr.config import TrainingConfig, describe_settings
+
+        print(f"Settings: YAML keys, and options such as --optimizer.max_steps 100.\n\n{describe_settings(TrainingConfig)}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="clsr", description="Find the right moment in hours of speech.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a fault")
@@ -73,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: argparse._SubParsersAction, name: str, title: str, run: Callable) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".")
+    command = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".", allow_abbrev=False)
     command.set_defaults(run=run)
     return command
 
@@ -102,7 +111,7 @@ def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> N
     command.add_argument("--data", type=Path, required=True, metavar="DIR", dest="data_dir", help="with train/ and dev/")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     command.add_argument("--start", type=Path, metavar="DIR", help="checkpoint to start from")
-    command.epilog = "Any setting is an option too, as in --optimizer.max_steps 100; docs/training.md lists them."
+    command.add_argument("--settings", action=_Settings, nargs=0, help="list all settings; each is an option too")
 
 
 def _add_measures(commands: argparse._SubParsersAction) -> None:
@@ -119,6 +128,7 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     plot.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="metrics.csv files, or folders of reports")
     plot.add_argument("--output", type=Path, required=True, metavar="PNG")
     bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
+    bench.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the mini model with random weights)")
     bench.add_argument("--json", action="store_true", help="one object instead of a table")
 
 
@@ -214,7 +224,7 @@ def _plot(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from clsr.evaluation.bench import measure, table
 
-    result = measure()
+    result = measure(options.model)
     print(json.dumps(result) if options.json else table(result))
 
 

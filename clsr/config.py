@@ -7,11 +7,13 @@ is an error that names the file and the key.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from clsr.errors import InputError
 
@@ -272,17 +274,49 @@ def settings_parser(kind: type) -> ArgumentParser:
     """Return a parser whose options are the fields of a settings dataclass (``--model.encoder.layers 4``)."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False, add_help=False, default_env=False)
+    parser = ArgumentParser(exit_on_error=False, add_help=False, default_env=False, allow_abbrev=False)
     parser.add_class_arguments(kind, as_group=False)
     return parser
 
 
+def describe_settings(kind: type, prefix: str = "") -> str:
+    """Return one line a setting: its option, its default, what it means (from the docstrings)."""
+    meanings = _meanings(kind.__doc__ or "")
+    hints = get_type_hints(kind)
+    lines = []
+    for entry in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[entry.name]):
+            lines.append(describe_settings(hints[entry.name], f"{prefix}{entry.name}."))
+        else:
+            option = f"--{prefix}{entry.name}"
+            lines.append(f"  {option:<34} {meanings.get(entry.name, '')} ({json.dumps(entry.default)})")
+    return "\n".join(lines)
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """Read the ``Args`` of a Google docstring: field name to its text."""
+    meanings: dict[str, str] = {}
+    for line in inspect.cleandoc(docstring).partition("Args:\n")[2].splitlines():
+        name, _, text = line.strip().partition(": ")
+        if line.startswith("    ") and not line.startswith("     "):
+            meanings[name] = text
+        elif meanings:
+            last = next(reversed(meanings))
+            meanings[last] += " " + line.strip()
+    return {name: text.strip().rstrip(".") for name, text in meanings.items()}
+
+
 def write_yaml(path: Path, settings: Any) -> None:
-    """Write settings, defaults included, as YAML that ``read_settings`` accepts."""
+    """Write settings, defaults included, as YAML that ``read_settings`` accepts; the file appears whole or not at all."""
     import yaml
 
     values = json.loads(json.dumps(dataclasses.asdict(settings)))  # tuples become lists, as YAML has them
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -100,8 +100,10 @@ class Vocabulary:
         """Read ``vocabulary.txt`` and check it against the text encoder.
 
         Raises:
-            InputError: a line is malformed, or a piece has another id in this text encoder.
+            InputError: it is missing, a line is malformed, or a piece has another id in this text encoder.
         """
+        if not path.is_file():
+            raise InputError(f"{path}: missing: name a checkpoint of train-asr, train-joint or train-post")
         pieces = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             piece, _, text_id = line.partition("\t")

@@ -1,6 +1,10 @@
-"""Fixtures for all tests: the shared data where a machine has it, and a retrieval set of tones."""
+"""Fixtures for all tests: the shared data where a machine has it, speech made of tones, and a tiny model of it."""
 
+import json
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -8,6 +12,13 @@ import pytest
 from clsr.audio import SAMPLE_RATE, write_waveform
 from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
+
+if TYPE_CHECKING:
+    from clsr.config import TrainingConfig
+    from clsr.models.text_encoder import TextEncoder
+
+TONE_WORDS = ("red", "blue", "green", "old", "dog", "cat", "sun", "boat")
+TONE_SAMPLES = 4800  # of one word
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +46,119 @@ def tone_set(tmp_path: Path) -> Path:
     write_table(folder / "questions" / "text", ((f"q-{id_}", f"Where is {text}?") for id_, text in words.items()))
     write_relevance(folder / "qrels", {f"q-{id_}": {f"p-{id_}": 1} for id_ in words})
     return folder
+
+
+@pytest.fixture(scope="session")
+def say_in_tones() -> Callable[[str], np.ndarray]:
+    """Speak a language in which each word is a tone of 0.3 s: a recogniser learns it in seconds."""
+
+    def say(text: str) -> np.ndarray:
+        time_s = np.arange(TONE_SAMPLES) / SAMPLE_RATE
+        pitches_hz = [300 * 1.4 ** TONE_WORDS.index(word) for word in text.split()]
+        tones = [0.5 * np.hanning(TONE_SAMPLES) * np.sin(2 * np.pi * pitch * time_s) for pitch in pitches_hz]
+        return np.concatenate(tones).astype(np.float32)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory, say_in_tones: Callable[[str], np.ndarray]) -> Path:
+    """Retrieval sets ``train`` (24 passages) and ``dev`` (6) in the language of tones, all sentences different."""
+    draw = random.Random(0)
+    texts = list(dict.fromkeys(" ".join(draw.sample(TONE_WORDS, draw.randint(2, 4))) for _ in range(40)))[:30]
+    folder = tmp_path_factory.mktemp("tone_corpus")
+    for name, split in (("train", texts[:24]), ("dev", texts[24:])):
+        passages, questions = folder / name / "passages", folder / name / "questions"
+        passages.mkdir(parents=True)
+        questions.mkdir()
+        utterances = []
+        for number, text in enumerate(split):
+            path, waveform = passages / f"p{number:02}.wav", say_in_tones(text)
+            write_waveform(path, waveform)
+            utterances.append(Utterance(f"p{number:02}", path, 0.0, len(waveform) / SAMPLE_RATE, text, "tuning-fork"))
+        write_data_dir(passages, utterances)
+        write_table(
+            questions / "text", ((f"q{number:02}", f"Where is the {text}?") for number, text in enumerate(split))
+        )
+        write_relevance(
+            folder / name / "qrels", {f"q{number:02}": {f"p{number:02}": 1} for number in range(len(split))}
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentence-transformers folder of a BERT of 32 channels with random weights that knows the language of tones."""
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    from clsr.models.bert import Bert
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "'", *letters, *(f"##{c}" for c in letters)]
+    pieces += ["where", "is", "the", *TONE_WORDS]
+    config = {
+        "model_type": "bert", "architectures": ["BertModel"], "hidden_act": "gelu", "vocab_size": len(pieces),
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 40, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0,
+        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    }  # fmt: skip
+    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    files = {
+        "config.json": config,
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (kind, path) in enumerate(kinds)
+        ],
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True},
+        "sentence_bert_config.json": {"max_seq_length": 40, "do_lower_case": True},
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True},
+    }
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    (folder / "1_Pooling").mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)}).save(str(folder / "tokenizer.json"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(Bert(config).state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_bert: Path) -> "TrainingConfig":
+    """Settings of a recogniser that learns the language of tones in 60 steps, a second or two."""
+    from clsr.config import TrainingConfig, read_settings
+
+    sizes = {
+        "encoder": {"width": 32, "hidden": 64, "layers": 2, "heads": 2},
+        "decoder": {"hidden": 64, "layers": 1, "heads": 2},
+    }
+    values = {
+        "text_encoder": str(tiny_bert),
+        "model": sizes,
+        "data": {"batch_s": 15.0},
+        "optimizer": {"learning_rate": 5e-3, "warmup_steps": 10, "max_steps": 60},
+        "trainer": {"validate_every": 30},
+    }
+    return read_settings(TrainingConfig, base=values)
+
+
+@pytest.fixture(scope="session")
+def tone_model(tmp_path_factory: pytest.TempPathFactory, tone_corpus: Path, tiny_settings: "TrainingConfig") -> Path:
+    """Checkpoint of a recogniser of the language of tones, trained by ``clsr.training.asr.train_asr``."""
+    from clsr.training.asr import train_asr
+
+    folder = tmp_path_factory.mktemp("tone_model") / "asr"
+    train_asr(tiny_settings, tone_corpus, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> "TextEncoder":
+    """The offline default text encoder, frozen."""
+    from clsr.config import OFFLINE_TEXT_ENCODER
+    from clsr.models.text_encoder import load_text_encoder
+
+    return load_text_encoder(OFFLINE_TEXT_ENCODER)

@@ -25,6 +25,7 @@ from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
 from clsr.features import MEL_BINS, fbank, mix_noise, stack_frames
 from clsr.padding import pad
+from clsr.vocabulary import UNKNOWN
 
 log = logging.getLogger("clsr")
 
@@ -183,7 +184,7 @@ class SpeechDataModule(LightningDataModule):
             log.warning("%d of %d training utterances are longer than %g s and left out (data.max_utterance_s)",
                         len(train.utterances) - len(short), len(train.utterances), config.max_utterance_s)  # fmt: skip
         for utterance in short:
-            if not encoders.targets(utterance.text or ""):
+            if not set(encoders.targets(utterance.text or "")) - {UNKNOWN}:
                 raise InputError(f"{utterance.id}: transcript '{utterance.text}' holds no known piece: mend or drop it")
         self.train_set = SpeechDataset(Split(short, train.pairs, train.pair_of), encoders, config, seed)
         quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)

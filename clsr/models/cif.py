@@ -53,8 +53,8 @@ def scale_to(weights: Tensor, token_lengths: Tensor, threshold: float = 1.0) -> 
     """
     if token_lengths.shape != weights.shape[:1]:
         raise ValueError(f"lengths {tuple(token_lengths.shape)} do not fit weights {tuple(weights.shape)}")
-    total = weights.sum(1).clamp(min=1e-6)
-    return weights * (token_lengths * threshold / total)[:, None]
+    total = weights.double().sum(1).clamp(min=1e-6)  # float32 would be a token off in long recordings
+    return (weights * (token_lengths * threshold / total)[:, None]).to(weights.dtype)
 
 
 def add_tail(frames: Tensor, weights: Tensor, frame_lengths: Tensor, tail: float) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,10 @@ class Cif(nn.Module):
         self.cif_output = nn.Linear(width, 1)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Return firing weights ``(B, T)`` in 0..1, zero on padding, of frames ``(B, T, D)`` that are zero there."""
+        """Return firing weights ``(B, T)`` in 0..1, zero on padding, of frames ``(B, T, D)`` that are zero there.
+
+        They are float32 even where the rest is computed in bfloat16, whose sums would be whole tokens off.
+        """
         padded = nn.functional.pad(frames.transpose(1, 2), (self.config.left_context, self.config.right_context))
         hidden = self.cif_conv1d(padded).relu().transpose(1, 2)
-        return self.cif_output(hidden).squeeze(2).sigmoid() * mask
+        return self.cif_output(hidden).squeeze(2).float().sigmoid() * mask

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from clsr.config import SamplerConfig
 
+ROUNDING = 1e-4  # 0.84 * 150 is 125.99999 in float32, and 126 tokens
+
 
 def replacement_counts(wrong: Tensor, config: SamplerConfig) -> Tensor:
     """Return how many tokens of each utterance are replaced, ``(B,)``, from the wrong ones ``(B, U)``.
@@ -15,7 +17,7 @@ def replacement_counts(wrong: Tensor, config: SamplerConfig) -> Tensor:
     Algorithm 1 (and FunASR), ``floor(ratio * errors)``.
     """
     amount = wrong.sum(1) * config.ratio
-    return (amount.ceil() if config.positions == "wrong" else amount.floor()).long()
+    return ((amount - ROUNDING).ceil() if config.positions == "wrong" else (amount + ROUNDING).floor()).long()
 
 
 def sample(tokens: Tensor, target_embeddings: Tensor, predictions: Tensor, targets: Tensor, mask: Tensor,

@@ -152,7 +152,7 @@ class TextEncoder(nn.Module):
         import shutil
 
         folder.mkdir(parents=True, exist_ok=True)
-        for item in self.folder.rglob("*"):
+        for item in sorted(self.folder.rglob("*")):
             if item.is_file() and item.suffix in {".json", ".txt", ".model"}:
                 target = folder / item.relative_to(self.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def _read_pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.exists():
         raise InputError(f"{path}: missing: name a sentence-transformers folder, which says how to pool")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _read_json(path)
     named = config.get("pooling_mode")
     modes = [named] if isinstance(named, str) else [mode for mode, key in _POOLINGS.items() if config.get(key)]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
@@ -236,5 +236,12 @@ def _read_pooling(folder: Path) -> str:
 
 def _read_prompts(folder: Path) -> dict[str, str]:
     path = folder / "config_sentence_transformers.json"
-    prompts = json.loads(path.read_text(encoding="utf-8")).get("prompts", {}) if path.exists() else {}
+    prompts = _read_json(path).get("prompts", {}) if path.exists() else {}
     return {"question": prompts.get("query") or "", "passage": prompts.get("document") or prompts.get("passage") or ""}
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged: copy the text encoder again") from error

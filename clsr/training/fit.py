@@ -68,9 +68,10 @@ def fit(
         log.info("%s: resuming an interrupted run", output)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|batch_size|sync_dist|mid-epoch|LeafSpec|tree).*")
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
     return _best(keep)
 
 

@@ -83,11 +83,10 @@ class JointModule(AsrModule):
         """Count word errors, and keep the vectors of a development batch."""
         super().validation_step(batch, step)
         heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        if heard.logits.shape[1]:
-            codes = top_k_codes(heard.logits, self.code_table, self.config.model.adaptor.top_k)
-            vectors = self.text_encoder(codes, heard.token_lengths)
-            asked = batch.pair_rows >= 0
-            self.dev_vectors.append((vectors[asked].cpu(), batch.pair_rows[asked].cpu()))
+        codes = top_k_codes(heard.logits, self.code_table, self.config.model.adaptor.top_k)
+        vectors = self.text_encoder(codes, heard.token_lengths)
+        asked = batch.pair_rows >= 0
+        self.dev_vectors.append((vectors[asked].cpu(), batch.pair_rows[asked].cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""

@@ -54,8 +54,6 @@ class PostModule(pl.LightningModule):
         with torch.no_grad():
             heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
         table = self.text_encoder.table[self.vocabulary.text_ids]
-        if not heard.logits.shape[1]:
-            return self.text_encoder(table.new_zeros(len(batch.ids), 0, table.shape[1]), heard.token_lengths)
         codes = top_k_codes(heard.logits, table, self.config.model.adaptor.top_k)
         return self.text_encoder(codes, heard.token_lengths)
 

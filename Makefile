@@ -1,0 +1,46 @@
+# `make` alone prints what there is. Each target works from nothing: it makes .venv and installs there first.
+
+PYTHON ?= python3
+INSTALLED := .venv/.installed
+RESULTS := recipes/mini/exp
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup demo test lint format types bench clean
+
+help: ## print this
+	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(INSTALLED) ## make .venv and install clsr and all it needs there
+
+$(INSTALLED): setup.py
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[demo,test]'
+	touch $@
+
+demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
+	recipes/mini/run.sh
+	@echo; cat $(RESULTS)/report.md
+	@echo; cat $(RESULTS)/search/log.txt
+	@echo; echo "The table: $(RESULTS)/report.md and report.json; figures: $(RESULTS)/report; model: $(RESULTS)/joint"
+	@echo "Ask more: .venv/bin/clsr search --index $(RESULTS)/index \"who sold the old horse?\""
+
+test: lint types ## check format, style and types, then run all tests, every recipe in smoke mode included
+	pytest -rs
+
+lint: $(INSTALLED) ## check format and style
+	ruff format --check
+	ruff check
+
+format: $(INSTALLED) ## rewrite the code in its format, imports sorted
+	ruff check --fix
+	ruff format
+
+types: $(INSTALLED) ## check types
+	mypy
+
+bench: $(INSTALLED) ## time encoding, beside FunASR's own modules
+	clsr bench
+
+clean: ## remove caches; .venv and what recipes trained stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	find clsr recipes tests -name __pycache__ -type d -exec rm -rf {} +

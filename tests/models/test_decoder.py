@@ -1,0 +1,50 @@
+"""The SAN-M decoder: all tokens at once, none of them padding."""
+
+import torch
+
+from clsr.config import DecoderConfig
+from clsr.models.decoder import SanmDecoder
+from clsr.padding import length_mask, pad
+
+TINY = DecoderConfig(hidden=24, layers=2, heads=2, kernel=3)
+
+
+def decoder() -> SanmDecoder:
+    torch.manual_seed(0)
+    return SanmDecoder(9, 16, TINY).eval()
+
+
+def test_padding_of_tokens_and_frames_changes_nothing():
+    model = decoder()
+    token_rows = [torch.randn(length, 16) for length in (5, 1, 3)]
+    frame_rows = [torch.randn(length, 16) for length in (4, 8, 2)]
+    tokens, token_lengths = pad(token_rows)
+    frames, frame_lengths = pad(frame_rows)
+    tokens[1, 1:] = frames[0, 4:] = 1e4  # padding may hold anything
+    logits = model(tokens, length_mask(token_lengths), frames, length_mask(frame_lengths))
+    for i, (token_row, frame_row) in enumerate(zip(token_rows, frame_rows)):
+        masks = (torch.ones(1, len(row), dtype=torch.bool) for row in (token_row, frame_row))
+        token_mask, frame_mask = masks
+        alone = model(token_row[None], token_mask, frame_row[None], frame_mask)
+        assert torch.allclose(logits[i, : len(token_row)], alone[0], atol=1e-5)
+
+
+def test_a_token_is_heard_as_far_as_the_memory_reaches():
+    model = decoder()
+    tokens, mask = torch.randn(1, 11, 16), torch.ones(1, 11, dtype=torch.bool)
+    frames = torch.randn(1, 4, 16)
+    changed = tokens.clone()
+    changed[0, 5, 0] += 1.0
+    before = model(tokens, mask, frames, mask[:, :4])
+    after = model(changed, mask, frames, mask[:, :4])
+    moved = ((before - after).abs().amax(2) > 1e-5)[0].nonzero().flatten().tolist()
+    assert moved == [3, 4, 5, 6, 7]  # two layers, one token to each side in each
+
+
+def test_every_token_looks_at_every_frame():
+    model = decoder()
+    tokens, mask = torch.randn(1, 6, 16), torch.ones(1, 6, dtype=torch.bool)
+    frames = torch.randn(1, 4, 16, requires_grad=True)
+    for u in range(6):
+        (gradient,) = torch.autograd.grad(model(tokens, mask, frames, mask[:, :4])[0, u].square().sum(), frames)
+        assert (gradient.abs().sum(2) > 0).all()

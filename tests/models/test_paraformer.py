@@ -1,0 +1,158 @@
+"""The recogniser as a whole: two-pass training, recognition, times, and learning one batch by heart."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from clsr.config import CtcConfig, DecoderConfig, EncoderConfig, ModelConfig, SamplerConfig
+from clsr.features import FEATURE_SIZE
+from clsr.losses import quantity_loss, token_cross_entropy
+from clsr.models.cif import integrate_and_fire, scale_to
+from clsr.models.paraformer import CtcHead, Paraformer
+from clsr.padding import length_mask
+
+V = 11
+
+
+def tiny(sampler: SamplerConfig | None = None, ctc_size: int = 0, slots: int = 1) -> Paraformer:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        encoder=EncoderConfig(width=32, hidden=48, layers=2, heads=2, kernel=5),
+        decoder=DecoderConfig(hidden=48, layers=2, heads=2, kernel=3),
+        sampler=sampler or SamplerConfig(),
+        ctc=CtcConfig("pieces" if ctc_size else "none", slots),
+    )
+    return Paraformer(config, V, ctc_size)
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features, their lengths, targets and theirs."""
+    torch.manual_seed(1)
+    return torch.randn(3, 30, FEATURE_SIZE), torch.tensor([30, 18, 24]), torch.randint(2, V, (3, 8)), torch.tensor([8, 3, 6])  # fmt: skip
+
+
+def test_training_says_as_many_tokens_as_the_targets():
+    model = tiny()
+    features, frame_lengths, targets, target_lengths = batch()
+    output = model(features, frame_lengths, targets, target_lengths)
+    assert output.logits.shape == (3, 8, V)
+    assert torch.equal(output.first_pass, output.logits.argmax(2))
+    frames, mask = model.encoder(model.cmvn(features), frame_lengths)
+    assert torch.allclose(output.quantities, model.predictor(frames, mask).sum(1))
+    assert output.ctc_logits is None
+
+
+def test_the_second_pass_decodes_the_right_tokens_in_the_place_of_wrong_ones():
+    model = tiny(SamplerConfig(ratio=1.0, positions="wrong"))
+    features, frame_lengths, targets, target_lengths = batch()
+    output = model(features, frame_lengths, targets, target_lengths)
+    frames, frame_mask = model.encoder(features, frame_lengths)
+    tokens, _ = integrate_and_fire(frames, scale_to(model.predictor(frames, frame_mask), target_lengths))
+    token_mask = length_mask(target_lengths)
+    first_pass = model.decoder(tokens, token_mask, frames, frame_mask).argmax(2)
+    wrong = (first_pass != targets) & token_mask
+    mixed = tokens.clone()
+    mixed[wrong] = model.decoder.output_layer.weight[targets[wrong]]
+    assert torch.equal(output.first_pass, first_pass)
+    assert wrong.any() and torch.allclose(output.logits, model.decoder(mixed, token_mask, frames, frame_mask), atol=1e-5)
+
+
+def test_outside_training_there_is_no_sampler():
+    model, plain = tiny(SamplerConfig(ratio=1.0)).eval(), tiny().eval()
+    assert torch.equal(model(*batch()).logits, plain(*batch()).logits)
+
+
+def test_ctc_predicts_slots_times_a_frame_and_only_in_training():
+    model = tiny(ctc_size=5, slots=2)
+    output = model(*batch())
+    assert output.ctc_logits is not None and output.ctc_logits.shape == (3, 60, 5)
+    assert model.eval()(*batch()).ctc_logits is None
+
+
+def test_ctc_slots_of_a_frame_stand_side_by_side():
+    head = CtcHead(4, 3, slots=2)
+    frames = torch.randn(1, 5, 4)
+    flat = head.ctc_lo(frames)
+    for frame in range(5):
+        assert torch.equal(head(frames)[0, 2 * frame], flat[0, frame, :3])
+        assert torch.equal(head(frames)[0, 2 * frame + 1], flat[0, frame, 3:])
+
+
+def test_recognition_does_not_depend_on_the_batch():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    features[1, 18:] = 1e3  # padding may hold anything
+    heard = model.recognise(features, lengths)
+    for i, length in enumerate(lengths.tolist()):
+        alone = model.recognise(features[i : i + 1, :length], lengths[i : i + 1])
+        count = int(alone.token_lengths)
+        assert count == heard.token_lengths[i] > 0
+        assert torch.allclose(heard.logits[i, :count], alone.logits[0], atol=1e-4)
+        assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
+
+
+def test_recognition_announces_what_the_weights_and_the_tail_say():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    frames, mask = model.encoder(features, lengths)
+    quantities = model.predictor(frames, mask).sum(1)
+    heard = model.recognise(features, lengths)
+    assert heard.token_lengths.tolist() == [int(quantity + model.config.cif.tail) for quantity in quantities.tolist()]
+
+
+def test_padding_and_unknown_are_never_recognised():
+    model = tiny().eval()
+    with torch.no_grad():
+        model.decoder.output_layer.bias[:2] = 1e6
+    heard = model.recognise(*batch()[:2])
+    assert (heard.logits.argmax(2) >= 2).all()
+
+
+def test_times_lie_within_the_utterance_and_follow_each_other():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    heard = model.recognise(features, lengths)
+    for times, count, length in zip(heard.times, heard.token_lengths, lengths):
+        begin, end = times[:count].T
+        assert begin[0] == 0 and (end <= length).all()
+        assert torch.equal(begin[1:], end[:-1]) and (end > begin).all()
+
+
+def test_silence_is_no_token():
+    model = tiny().eval()
+    with torch.no_grad():
+        model.predictor.cif_output.bias.fill_(-20.0)
+    heard = model.recognise(*batch()[:2])
+    assert heard.logits.shape == (3, 0, V)
+    assert heard.token_lengths.tolist() == [0, 0, 0]
+    assert heard.times.shape == (3, 0, 2)
+
+
+def test_silence_beside_speech_is_no_token_either():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    lengths[1] = 0
+    heard = model.recognise(features, lengths)
+    assert heard.token_lengths[1] == 0 and heard.token_lengths[0] > 0
+    assert torch.isfinite(heard.logits[0, :, 2:]).all()
+
+
+@pytest.mark.parametrize("sampler", [SamplerConfig(0.0), SamplerConfig(0.5, "wrong"), SamplerConfig(0.5, "random")])
+def test_one_batch_is_learnt_by_heart(sampler: SamplerConfig):
+    model = tiny()
+    features, frame_lengths, targets, target_lengths = batch()
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for step in range(60):
+        if step == 30:  # a decoder that knows nothing yet would only learn to copy what the sampler puts in
+            model.config.sampler = sampler
+        output = model(features, frame_lengths, targets, target_lengths)
+        mae = quantity_loss(output.quantities, target_lengths)
+        loss = token_cross_entropy(output.logits, targets, target_lengths) + mae
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    heard = model.eval().recognise(features, frame_lengths)
+    assert torch.equal(heard.token_lengths, target_lengths)
+    for tokens, target, length in zip(heard.logits.argmax(2), targets, target_lengths):
+        assert torch.equal(tokens[:length], target[:length])

@@ -1,0 +1,134 @@
+"""Speech to unit vectors: hard codes are the transcript, soft ones carry doubt, and batches change nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsr.audio import SAMPLE_RATE
+from clsr.checkpoint import load_speech_encoder
+from clsr.features import fbank, stack_frames
+from clsr.models.adaptor import top_k_codes
+from clsr.models.speech_encoder import BEST, MAX_BATCH_FRAMES, SpeechEncoder, _batches
+from clsr.vocabulary import UNKNOWN
+
+TEXTS = ["old boat red", "sun", "green dog blue cat sun red", "cat dog"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tone_model: Path) -> SpeechEncoder:
+    return load_speech_encoder(tone_model)
+
+
+@pytest.fixture(scope="module")
+def waveforms(say_in_tones: Callable[[str], np.ndarray]) -> list[np.ndarray]:
+    return [say_in_tones(text) for text in TEXTS]
+
+
+def unsure(encoder: SpeechEncoder, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+    """Waveforms in noise, which the recogniser was never trained on."""
+    draw = np.random.default_rng(0)
+    return [w + 0.3 * draw.standard_normal(len(w), dtype=np.float32) for w in waveforms]
+
+
+def test_it_hears_what_was_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    encoding = encoder.encode(waveforms)
+    assert encoding.transcripts == TEXTS
+    ids = [encoder.text_encoder.token_ids(text) for text in TEXTS]
+    assert encoding.token_ids == ids
+    assert encoding.vectors.dtype == np.float32
+    assert np.linalg.norm(encoding.vectors, axis=1) == pytest.approx(1.0)
+
+
+def test_words_are_heard_where_they_are_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    (words,) = encoder.encode(waveforms[2:3]).words
+    assert [word.text for word in words] == TEXTS[2].split()
+    for number, word in enumerate(words):  # a word lasts 0.3 s; where the weight arrives was never taught
+        middle_s = (word.start_s + word.end_s) / 2
+        assert middle_s == pytest.approx(0.3 * number + 0.15, abs=0.2)
+    assert words[0].start_s == 0.0
+    assert words[-1].end_s == pytest.approx(1.8, abs=0.06)  # a stacked frame
+
+
+@pytest.mark.parametrize("heard", [list, unsure], ids=["sure", "unsure"])
+def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, waveforms: list[np.ndarray], heard):
+    given = waveforms if heard is list else unsure(encoder, waveforms)
+    encoding = encoder.encode(given, "hard")
+    of_tokens = encoder.text_encoder.encode_ids(encoding.token_ids).numpy()
+    assert np.abs(encoding.vectors - of_tokens).max() < 1e-6
+    if heard is list:  # the pieces are those that the transcript is split into
+        assert np.abs(encoding.vectors - encoder.text_encoder.encode(encoding.transcripts).numpy()).max() < 1e-6
+
+
+def test_soft_codes_are_mixtures_of_the_best_three(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    for waveform in unsure(encoder, waveforms):
+        features = stack_frames(fbank(waveform))[None]
+        with torch.no_grad():
+            heard = encoder.paraformer.recognise(features, torch.tensor([features.shape[1]]))
+            expected = encoder.text_encoder(top_k_codes(heard.logits, encoder.code_table, 3), heard.token_lengths)
+        soft, hard = (encoder.encode([waveform], codes).vectors for codes in ("soft", "hard"))
+        assert np.abs(soft - expected.numpy()).max() < 1e-6
+        assert np.abs(soft - hard).max() > 1e-4
+
+
+def test_a_code_is_a_row_of_the_text_encoder(encoder: SpeechEncoder):
+    for index, piece in enumerate(encoder.vocabulary.pieces):
+        row = encoder.text_encoder.table[encoder.text_encoder.tokenizer.token_to_id(piece)]
+        assert torch.equal(encoder.code_table[index], row)
+
+
+@pytest.mark.parametrize("codes", ["soft", "hard"])
+def test_batches_and_order_change_nothing(encoder: SpeechEncoder, waveforms: list[np.ndarray], codes):
+    given = unsure(encoder, waveforms)
+    together, turned = encoder.encode(given, codes), encoder.encode(given[::-1], codes)
+    for i, waveform in enumerate(given):
+        alone = encoder.encode([waveform], codes)
+        assert together.transcripts[i] == turned.transcripts[-1 - i] == alone.transcripts[0]
+        assert np.abs(together.vectors[i] - alone.vectors[0]).max() < 1e-5
+        assert np.abs(together.vectors[i] - turned.vectors[-1 - i]).max() < 1e-5
+        for word, same in zip(together.words[i], alone.words[0]):
+            assert (word.start_s, word.end_s) == pytest.approx((same.start_s, same.end_s), abs=1e-3)
+
+
+def test_nothing_heard_is_the_empty_text(tone_model: Path, waveforms: list[np.ndarray]):
+    deaf = load_speech_encoder(tone_model)
+    with torch.no_grad():
+        deaf.paraformer.predictor.cif_output.bias.fill_(-20.0)
+    encoding = deaf.encode(waveforms[:2])
+    assert encoding.transcripts == ["", ""]
+    assert encoding.token_ids == encoding.words == [[], []]
+    empty = deaf.text_encoder.encode([""]).numpy()
+    assert np.abs(encoding.vectors - empty).max() < 1e-6
+
+
+def test_a_click_and_no_waveform_at_all(encoder: SpeechEncoder):
+    click = encoder.encode([np.full(10, 0.1, np.float32)])
+    assert np.linalg.norm(click.vectors) == pytest.approx(1.0)
+    assert encoder.encode([]).vectors.shape == (0, 32)
+    assert encoder.encode([]).transcripts == []
+
+
+def test_recognition_keeps_the_best_tokens_in_order(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    for recognition in encoder.recognise(unsure(encoder, waveforms)):
+        assert recognition.tokens.shape == recognition.scores.shape == (len(recognition.times), BEST)
+        assert (np.diff(recognition.scores, axis=1) <= 0).all()
+        assert (recognition.tokens > UNKNOWN).all()
+
+
+def test_batches_hold_everything_once_within_the_limit():
+    draw = np.random.default_rng(0)
+    lengths = [*draw.integers(1, 700, 200).tolist(), 3 * MAX_BATCH_FRAMES, 0]
+    batches = list(_batches(lengths))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= MAX_BATCH_FRAMES
+    assert sum(max(lengths[i] for i in batch) * len(batch) for batch in batches) < 1.1 * sum(lengths)
+
+
+def test_long_recordings_are_heard_like_short_ones(encoder: SpeechEncoder, say_in_tones):
+    text = " ".join(TEXTS * 2)
+    heard = encoder.encode([say_in_tones(text), np.zeros(SAMPLE_RATE, np.float32)])
+    agree = [said == word for said, word in zip(text.split(), heard.transcripts[0].split())]
+    assert sum(agree) >= 0.8 * len(text.split())  # trained on four words at most, tested on 24

@@ -1,0 +1,205 @@
+"""The text encoder: what sentence-transformers makes of the same folder, and embeddings in the place of words."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clsr.errors import InputError
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+
+TEXTS = ["the red dog", "sun", "", "Where is the old boat's cat?", "blue " * 20]
+
+
+@pytest.fixture
+def tiny(tiny_bert: Path) -> TextEncoder:
+    return load_text_encoder(str(tiny_bert))
+
+
+@pytest.fixture
+def changed_folder(tiny_bert: Path, tmp_path: Path) -> Callable[[str, Any], Path]:
+    """Write one file, JSON or bytes, in a copy of the tiny folder."""
+
+    folder = shutil.copytree(tiny_bert, tmp_path / "changed")
+
+    def change(name: str, content: Any) -> Path:
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            (folder / name).write_text(json.dumps(content))
+        return folder
+
+    return change
+
+
+def encode_by_sentence_transformers(folder: Path, texts: list[str], prompt: str | None = None) -> np.ndarray:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    return model.encode(texts, prompt_name=prompt, normalize_embeddings=True)
+
+
+def test_the_default_encoder_is_what_sentence_transformers_says(minilm: TextEncoder):
+    texts = ["Who sold the copper lamp?", "a", "", "Rachel's café served 1,100 people in Zürich " * 5]
+    assert np.abs(minilm.encode(texts).numpy() - encode_by_sentence_transformers(minilm.folder, texts)).max() < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_any_folder_is_what_sentence_transformers_says(changed_folder, pooling: str):
+    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    modes = {f"pooling_mode_{name}": kind == pooling for kind, name in names.items()}
+    folder = changed_folder("1_Pooling/config.json", {"word_embedding_dimension": 32, **modes})
+    changed_folder("config_sentence_transformers.json", {"prompts": {"query": "where is ", "document": ""}})
+    encoder = load_text_encoder(str(folder))
+    assert encoder.pooling == pooling
+    passages, questions = encoder.encode(TEXTS, "passage").numpy(), encoder.encode(TEXTS, "question").numpy()
+    assert np.abs(passages - encode_by_sentence_transformers(folder, TEXTS)).max() < 1e-5
+    assert np.abs(questions - encode_by_sentence_transformers(folder, TEXTS, "query")).max() < 1e-5
+    assert np.abs(passages - questions).max() > 0.1
+    assert np.linalg.norm(passages, axis=1) == pytest.approx(1.0)
+
+
+def test_an_encoder_of_another_family_is_read_through_transformers(tiny_bert: Path, tmp_path: Path):
+    from transformers import RobertaConfig, RobertaModel
+
+    torch.manual_seed(0)
+    shutil.copytree(tiny_bert, tmp_path, dirs_exist_ok=True)
+    vocabulary_size = json.loads((tiny_bert / "config.json").read_text())["vocab_size"]
+    config = RobertaConfig(vocab_size=vocabulary_size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                           intermediate_size=24, max_position_embeddings=20, initializer_range=0.5)  # fmt: skip
+    model = RobertaModel(config).eval()
+    model.save_pretrained(tmp_path)
+    encoder = load_text_encoder(str(tmp_path))
+    ids = [encoder.opening + encoder.token_ids(text) + encoder.closing for text in TEXTS[:2]]
+    for text, row in zip(TEXTS, ids):
+        tokens = model(torch.tensor([row])).last_hidden_state[0]
+        expected = torch.nn.functional.normalize(tokens.mean(0), dim=0)
+        assert torch.allclose(encoder.encode([text])[0], expected, atol=1e-5)
+    assert encoder.max_tokens == 20 - 2 - 2  # positions start at 2, and [CLS] and [SEP] take one each
+    assert torch.isfinite(encoder.encode(["red " * 30])).all()
+    encoder.save(tmp_path / "again")
+    assert load_text_encoder(str(tmp_path / "again")).fingerprint == encoder.fingerprint
+
+
+def test_embeddings_may_be_given_in_the_place_of_words(tiny: TextEncoder):
+    ids = tiny.token_ids("the red dog")
+    vector = tiny(tiny.table[torch.tensor([ids])], torch.tensor([len(ids)]))
+    assert torch.allclose(vector, tiny.encode(["the red dog"]), atol=1e-6)
+    between = (tiny.table[ids[1]] + tiny.table[ids[2]]) / 2
+    soft = tiny(torch.stack([tiny.table[ids[0]], between])[None], torch.tensor([2]))
+    assert soft.norm().item() == pytest.approx(1.0) and not torch.allclose(soft, vector, atol=1e-2)
+
+
+def test_padding_and_batches_change_nothing(tiny: TextEncoder):
+    together = tiny.encode(TEXTS)
+    assert torch.allclose(together, torch.cat([tiny.encode([text]) for text in TEXTS]), atol=1e-6)
+    assert torch.allclose(together, tiny.encode(TEXTS, batch_size=2), atol=1e-6)
+    assert torch.allclose(together.flip(0), tiny.encode(TEXTS[::-1]), atol=1e-6)
+    rows = torch.full((1, 9, 32), 1e4)  # padding may hold anything
+    ids = tiny.token_ids(TEXTS[0])
+    rows[0, : len(ids)] = tiny.table[ids]
+    assert torch.allclose(tiny(rows, torch.tensor([len(ids)]))[0], together[0], atol=1e-6)
+
+
+def test_no_texts_are_no_vectors(tiny: TextEncoder):
+    assert tiny.encode([]).shape == (0, 32)
+
+
+def test_a_text_without_words_has_a_vector(tiny: TextEncoder):
+    empty = tiny(torch.empty(1, 0, 32), torch.tensor([0]))
+    assert torch.allclose(empty, tiny.encode([""]), atol=1e-6)
+    assert empty.norm().item() == pytest.approx(1.0)
+
+
+def test_what_is_too_long_is_cut(tiny: TextEncoder):
+    assert tiny.max_tokens == 38  # 40 positions without [CLS] and [SEP]
+    assert torch.equal(tiny.encode(["red " * 38]), tiny.encode(["red " * 38 + "dog " * 9]))
+    assert not torch.equal(tiny.encode(["red " * 37 + "dog"]), tiny.encode(["red " * 38]))
+
+
+def test_frozen_weights_pass_gradients_on(tiny: TextEncoder):
+    rows = tiny.table[torch.tensor([tiny.token_ids("the red dog")])].clone().requires_grad_(True)
+    tiny(rows, torch.tensor([3]))[0, 0].backward()
+    assert rows.grad is not None and (rows.grad.abs().sum(2) > 0).all()
+    assert all(not weight.requires_grad and weight.grad is None for weight in tiny.parameters())
+
+
+def test_dropout_needs_training_of_thawed_weights(tiny: TextEncoder):
+    expected = tiny.encode(TEXTS)
+    tiny.train()
+    assert torch.equal(tiny.encode(TEXTS), expected)
+    tiny.requires_grad_(True).train()
+    assert not torch.equal(tiny.encode(TEXTS), expected)
+    tiny.eval()
+    assert torch.equal(tiny.encode(TEXTS), expected)
+
+
+def test_thawed_weights_learn(tiny: TextEncoder):
+    tiny.requires_grad_(True)
+    tiny.encode_ids([tiny.token_ids("red dog"), tiny.token_ids("sun")])[:, 0].sum().backward()
+    without = [name for name, weight in tiny.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert [name for name in without if not name.endswith("key.bias")] == []  # a key's bias moves no softmax
+
+
+def test_words_have_the_mean_of_their_pieces_in_context(tiny: TextEncoder):
+    words = ["red", "dogs", "sun"]  # dog + ##s
+    vectors = tiny.encode_words([words, [], ["sun"]])
+    ids = torch.tensor([tiny.opening + tiny.token_ids("red dogs sun") + tiny.closing])
+    tokens = tiny.transformer(tiny.table[ids], torch.ones_like(ids, dtype=torch.bool))[0]
+    expected = torch.stack([tokens[1], (tokens[2] + tokens[3]) / 2, tokens[4]])
+    assert len(tiny.token_ids("dogs")) == 2
+    assert torch.allclose(vectors[0], torch.nn.functional.normalize(expected, dim=1), atol=1e-5)
+    assert vectors[1].shape == (0, 32)
+    assert not torch.allclose(vectors[0][2], vectors[2][0], atol=1e-2)  # the same word elsewhere
+
+
+def test_words_past_the_longest_input_have_no_vector(tiny: TextEncoder):
+    (vectors,) = tiny.encode_words([["red"] * 41])
+    assert vectors.norm(dim=1).tolist() == pytest.approx([1.0] * 38 + [0.0] * 3)
+
+
+def test_the_fingerprint_is_of_weights_tokenizer_and_pooling(tiny: TextEncoder, tiny_bert: Path, changed_folder):
+    assert load_text_encoder(str(tiny_bert)).fingerprint == tiny.fingerprint
+    folder = changed_folder("1_Pooling/config.json", {"pooling_mode": "cls"})
+    assert load_text_encoder(str(folder)).fingerprint != tiny.fingerprint
+    with torch.no_grad():
+        tiny.transformer.word_embeddings.weight[0, 0] += 1
+    tiny.save(folder / "saved")
+    assert load_text_encoder(str(folder / "saved")).fingerprint != load_text_encoder(str(tiny_bert)).fingerprint
+
+
+def test_what_is_saved_is_loaded(tiny: TextEncoder, tmp_path: Path):
+    with torch.no_grad():
+        for weight in tiny.parameters():
+            weight.mul_(1.1)
+    tiny.save(tmp_path / "saved")
+    assert torch.equal(load_text_encoder(str(tmp_path / "saved")).encode(TEXTS), tiny.encode(TEXTS))
+
+
+def test_a_missing_text_encoder(tmp_path: Path):
+    with pytest.raises(InputError, match="text encoder 'nowhere': no such folder"):
+        load_text_encoder("nowhere")
+    with pytest.raises(InputError, match=r"model.safetensors: missing"):
+        load_text_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", b"{}", "not a readable text encoder"),
+        ("tokenizer.json", b"{", "not a readable text encoder"),
+        ("config.json", {"model_type": "bert", "hidden_act": "gelu"}, "not a readable text encoder"),
+        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "1_Pooling/config.json: pooling .'lasttoken'. is not"),
+        ("1_Pooling/config.json", b"{", "1_Pooling/config.json: damaged"),
+        ("config_sentence_transformers.json", b"{", "config_sentence_transformers.json: damaged"),
+    ],
+)
+def test_a_damaged_text_encoder_names_its_file(changed_folder, name: str, content: object, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        load_text_encoder(str(changed_folder(name, content)))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,150 @@
+"""Checkpoint folders: what is saved is loaded, and what is damaged is said."""
+
+import errno
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from clsr import checkpoint
+from clsr.checkpoint import Meta, average, fingerprint, load_speech_encoder, load_text_side, read_meta, save_checkpoint
+from clsr.config import TrainingConfig, read_yaml, write_yaml
+from clsr.errors import InputError
+from clsr.models.paraformer import Paraformer
+from clsr.models.text_encoder import load_text_encoder
+from clsr.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def copy(tone_model: Path, tmp_path: Path) -> Path:
+    """A copy of the trained checkpoint, without its logs and states."""
+    return shutil.copytree(tone_model, tmp_path / "copy", ignore=shutil.ignore_patterns("logs", "state"))
+
+
+def test_what_is_saved_is_loaded(tiny_settings: TrainingConfig, tmp_path: Path):
+    torch.manual_seed(0)
+    text_encoder = load_text_encoder(tiny_settings.text_encoder)
+    vocabulary = Vocabulary.of_texts(["red dog", "blue cat"], text_encoder.tokenizer)
+    paraformer = Paraformer(tiny_settings.model, len(vocabulary))
+    paraformer.cmvn.shift.fill_(0.5)  # statistics are among the weights
+    meta = Meta("asr", tiny_settings.text_encoder, text_encoder.fingerprint, [], "digest", "commit", {"dev/wer": 0.25})
+    save_checkpoint(tmp_path / "new" / "model", paraformer.state_dict(), tiny_settings, vocabulary, meta)
+    loaded = load_speech_encoder(tmp_path / "new" / "model")
+    assert read_meta(tmp_path / "new" / "model") == meta
+    assert loaded.vocabulary.pieces == vocabulary.pieces
+    assert loaded.text_encoder.fingerprint == text_encoder.fingerprint
+    assert not loaded.training
+    for name, weight in paraformer.state_dict().items():
+        assert torch.equal(loaded.paraformer.state_dict()[name], weight), name
+    files = sorted(path.name for path in (tmp_path / "new" / "model").iterdir())
+    assert files == ["config.yaml", "meta.json", "model.safetensors", "vocabulary.txt"]
+
+
+def test_the_mean_of_states():
+    states = [
+        {"a": torch.tensor([1.0, 5.0]), "steps": torch.tensor(2)},
+        {"a": torch.tensor([2.0, 7.0]), "steps": torch.tensor(4)},
+    ]
+    mean = average(states)
+    assert mean["a"].tolist() == [1.5, 6.0]
+    assert mean["steps"].item() == 3 and mean["steps"].dtype == torch.long
+    assert torch.equal(average(states[:1])["a"], states[0]["a"])
+
+
+def test_a_fingerprint_is_of_weights_vocabulary_and_text_encoder(copy: Path):
+    before = fingerprint(copy)
+    assert re.fullmatch("[0-9a-f]{16}", before)
+    meta = json.loads((copy / "meta.json").read_text())
+    (copy / "meta.json").write_text(json.dumps(meta | {"metrics": {}, "commit": "other"}))
+    assert fingerprint(copy) == before
+    (copy / "meta.json").write_text(json.dumps(meta | {"text_encoder_fingerprint": "0" * 16}))
+    assert fingerprint(copy) != before
+    (copy / "meta.json").write_text(json.dumps(meta))
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    assert fingerprint(copy) != before
+    (copy / "vocabulary.txt").unlink()
+    with pytest.raises(InputError, match="vocabulary.txt: missing"):
+        fingerprint(copy)
+
+
+def test_the_text_side_needs_no_speech_side(copy: Path):
+    (copy / "model.safetensors").unlink()
+    assert load_text_side(copy).encode(["red"]).shape == (1, 32)
+
+
+def test_a_text_encoder_inside_goes_before_the_one_named(copy: Path, tiny_bert: Path):
+    other = load_text_encoder(str(tiny_bert))
+    with torch.no_grad():
+        other.transformer.word_embeddings.weight.mul_(2)
+    other.save(copy / "text_encoder")
+    with pytest.raises(InputError, match=r"copy: trained with text encoder .*, but the one found is [0-9a-f]{16}"):
+        load_text_side(copy)
+    meta = json.loads((copy / "meta.json").read_text())
+    inside = load_text_encoder(str(copy / "text_encoder"))
+    (copy / "meta.json").write_text(json.dumps(meta | {"text_encoder_fingerprint": inside.fingerprint}))
+    assert load_text_side(copy).folder == copy / "text_encoder"
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: cut(folder / "model.safetensors"), "model.safetensors: missing or truncated"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: missing or truncated"),
+        (lambda folder: cut(folder / "meta.json"), "meta.json: damaged"),
+        (lambda folder: (folder / "meta.json").unlink(), r"no checkpoint \(no meta.json\)"),
+        (lambda folder: (folder / "meta.json").write_text('{"kind": "asr"}'), "meta.json: damaged"),
+        (lambda folder: (folder / "vocabulary.txt").unlink(), "vocabulary.txt: missing"),
+        (lambda folder: (folder / "config.yaml").unlink(), "config.yaml: cannot be read"),
+        (lambda folder: (folder / "config.yaml").write_text("sead: 1"), "config.yaml: .*--sead=1"),
+    ],
+)
+def test_damage_names_the_file(copy: Path, damage, message: str):
+    damage(copy)
+    with pytest.raises(InputError, match=message) as caught:
+        load_speech_encoder(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vocabulary_that_lost_its_end(copy: Path):
+    lines = (copy / "vocabulary.txt").read_text().splitlines(keepends=True)
+    (copy / "vocabulary.txt").write_text("".join(lines[:-1]))
+    size = len(lines)
+    with pytest.raises(InputError, match=rf"decoder.output_layer.weight is \({size}, 32\) there and \({size - 1}, 32\)"):
+        load_speech_encoder(copy)
+
+
+def test_settings_of_another_size(copy: Path):
+    values = read_yaml(copy / "config.yaml")
+    values["model"]["encoder"]["layers"] = 3
+    (copy / "config.yaml").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="weight encoder.encoders.1.* is absent there"):
+        load_speech_encoder(copy)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(copy: Path, tiny_settings: TrainingConfig, monkeypatch):
+    weights, before = checkpoint.load_weights(copy), {path: path.read_bytes() for path in copy.iterdir()}
+    written = Path.write_bytes
+
+    def fail(self: Path, content: bytes) -> int:
+        written(self, content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(InputError, match=r"copy: the checkpoint could not be written \(No space left on device\)"):
+        save_checkpoint(copy, weights, tiny_settings, None, read_meta(copy))
+    assert {path: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_an_unfinished_checkpoint_is_none(tmp_path: Path, tiny_settings: TrainingConfig):
+    write_yaml(tmp_path / "config.yaml", tiny_settings)
+    with pytest.raises(InputError, match="name a folder that a training stage finished"):
+        load_speech_encoder(tmp_path)

@@ -1,0 +1,118 @@
+"""Losses, worked out by hand or with loops."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from clsr.losses import bank_nll, batch_nll, contrastive_loss, ctc_loss, quantity_loss, token_cross_entropy
+
+
+def unit(*shape: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def minus_log_share(scores: list[float], right: int, temperature: float) -> float:
+    exponentials = [math.exp(score / temperature) for score in scores]
+    return -math.log(exponentials[right] / sum(exponentials))
+
+
+def test_cross_entropy_by_hand():
+    # Probabilities 1/2, 1/4, 1/4 and 1/8, 1/8, 6/8; the third token is padding.
+    logits = torch.tensor([[[0.5, 0.25, 0.25], [0.125, 0.125, 0.75], [1.0, 2.0, 3.0]]]).log()
+    targets, lengths = torch.tensor([[0, 2, -7]]), torch.tensor([2])
+    assert token_cross_entropy(logits, targets, lengths).item() == pytest.approx((math.log(2) - math.log(0.75)) / 2)
+
+
+def test_cross_entropy_is_a_mean_over_tokens_not_utterances():
+    logits = torch.zeros(2, 3, 4)
+    logits[0, 0, 1] = 100.0  # certain and right, in the utterance of one token
+    targets, lengths = torch.tensor([[1, 0, 0], [0, 0, 0]]), torch.tensor([1, 3])
+    assert token_cross_entropy(logits, targets, lengths).item() == pytest.approx(3 / 4 * math.log(4), rel=1e-5)
+
+
+def test_smoothing_spreads_probability():
+    logits = torch.tensor([[[0.5, 0.25, 0.25]]]).log()
+    loss = token_cross_entropy(logits, torch.tensor([[0]]), torch.tensor([1]), smoothing=0.3)
+    assert loss.item() == pytest.approx(-(0.8 * math.log(0.5) + 0.2 * math.log(0.25)))
+
+
+def test_quantity_by_hand():
+    loss = quantity_loss(torch.tensor([2.5, 3.0, 1.0]), torch.tensor([2, 4, 1]))
+    assert loss.item() == pytest.approx((0.5 + 1.0 + 0.0) / 7)
+
+
+def slow_ctc(probabilities: Tensor, target: list[int]) -> float:
+    """Sum the probability of every alignment that collapses to the target."""
+    total = 0.0
+    for path in itertools.product(range(probabilities.shape[1]), repeat=len(probabilities)):
+        collapsed = [unit for unit, _ in itertools.groupby(path) if unit != 0]
+        if collapsed == target:
+            total += math.prod(probabilities[t, unit].item() for t, unit in enumerate(path))
+    return -math.log(total)
+
+
+def test_ctc_sums_over_alignments():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, 4)
+    targets, lengths = torch.tensor([[1, 1, 2], [3, 0, 0]]), torch.tensor([3, 1])
+    loss = ctc_loss(logits, torch.tensor([5, 3]), targets, lengths)
+    expected = slow_ctc(logits[0].softmax(1), [1, 1, 2]) + slow_ctc(logits[1, :3].softmax(1), [3])
+    assert loss.item() == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_ctc_of_more_units_than_predictions_adds_nothing():
+    logits = torch.zeros(2, 3, 4, requires_grad=True)
+    lengths = torch.tensor([2, 1])
+    loss = ctc_loss(logits, torch.tensor([2, 3]), torch.tensor([[1, 1], [2, 0]]), lengths)  # 1 1 needs a blank between
+    loss.backward()
+    assert loss.item() == pytest.approx(slow_ctc(torch.full((3, 4), 0.25), [2]) / 3, rel=1e-5)
+    assert logits.grad is not None and not logits.grad[0].any() and logits.grad[1].any()
+
+
+def test_contrastive_by_hand():
+    similarity = torch.tensor([[0.5, 0.1], [0.0, -0.2]])
+    loss = contrastive_loss(similarity, torch.tensor([0, 1]), 0.1)
+    expected = (math.log(1 + math.exp(-4)) + math.log(1 + math.exp(2))) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_batch_nll_with_loops():
+    torch.manual_seed(0)
+    speech, questions = unit(5, 3), unit(5, 3)
+    expected = 0.0
+    for i in range(5):
+        expected += minus_log_share([float(speech[i] @ q) for q in questions], i, 0.2) / 10
+        expected += minus_log_share([float(questions[i] @ s) for s in speech], i, 0.2) / 10
+    assert batch_nll(speech, questions, 0.2).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_batch_nll_of_perfect_pairs_is_nearly_zero():
+    assert batch_nll(torch.eye(4), torch.eye(4), 0.05).item() < 1e-6
+
+
+def slow_bank_nll(speech: Tensor, own: list[int], questions: Tensor, passages: Tensor, temperature: float) -> float:
+    total = 0.0
+    for i, row in enumerate(own):
+        total += minus_log_share([float(speech[i] @ question) for question in questions], row, temperature)
+        rivals = [float(questions[row] @ speech[j]) for j in range(len(own)) if own[j] != row]
+        rivals += [float(questions[row] @ passages[n]) for n in range(len(passages)) if n not in own]
+        total += minus_log_share([float(questions[row] @ speech[i]), *rivals], 0, temperature)
+    return total / (2 * len(own))
+
+
+@pytest.mark.parametrize("own", [[4, 0, 2], [1, 5, 1, 1], [0, 1, 2, 3, 4, 5]])
+def test_bank_nll_with_loops(own: list[int]):
+    torch.manual_seed(0)
+    speech, questions, passages = unit(len(own), 3), unit(6, 3), unit(6, 3)
+    loss = bank_nll(speech, torch.tensor(own), questions, passages, 0.2)
+    assert loss.item() == pytest.approx(slow_bank_nll(speech, own, questions, passages, 0.2), rel=1e-5)
+
+
+def test_a_bank_of_the_batch_alone_is_the_batch():
+    torch.manual_seed(0)
+    speech, questions = unit(4, 3), unit(4, 3)
+    bank = bank_nll(speech, torch.arange(4), questions, unit(4, 3), 0.1)
+    assert bank.item() == pytest.approx(batch_nll(speech, questions, 0.1).item(), rel=1e-5)

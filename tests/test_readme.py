@@ -1,0 +1,124 @@
+"""Commands and links of the READMEs: each names targets, scripts, options and files that exist; the quick ones run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from clsr.cli import STAGES, _parser
+from clsr.config import TrainingConfig, read_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md"))]
+NO_STAGE = ["--stage", "1", "--stop-stage", "0"]  # a recipe then checks its options and ends
+
+
+class Command(NamedTuple):
+    """A command of a README, and the folder that it is given in."""
+
+    words: list[str]
+    folder: Path
+
+
+def read_blocks(readme: Path) -> Iterator[list[str]]:
+    """The lines of each block of shell commands; of a console only what follows the prompt."""
+    for language, block in re.findall(
+        r"^```(bash|sh|console)\n(.*?)^```", readme.read_text(), re.DOTALL | re.MULTILINE
+    ):
+        lines = block.replace("\\\n", " ").splitlines()
+        yield [line[2:] for line in lines if line.startswith("$ ")] if language == "console" else lines
+
+
+def read_commands(readme: Path) -> Iterator[Command]:
+    """The commands of a README. A block starts in the README's folder, and follows ``cd`` but into a fresh clone."""
+    for lines in read_blocks(readme):
+        folder, cloned = readme.parent, False
+        for words in (words for line in lines for words in split_line(line)):
+            cloned = cloned or words[:2] == ["git", "clone"]
+            if words[0] != "cd":
+                yield Command(words, folder)
+            elif not cloned:
+                folder = folder / words[1]
+
+
+def split_line(line: str) -> Iterator[list[str]]:
+    """The commands of a line, without what is behind ``#`` and ``>``."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set("&|;"):
+            if words:
+                yield words[: words.index(">")] if ">" in words else words
+            words = []
+        else:
+            words.append(word)
+
+
+def commands() -> list:
+    """A test parameter for each command of each README, named by its place and words."""
+    found = [(readme, command) for readme in READMES if readme.exists() for command in read_commands(readme)]
+    return [pytest.param(c, id=f"{r.parent.name}: {' '.join(c.words)}") for r, c in found]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_is_one_that_there_is(command: Command) -> None:
+    program, *arguments = command.words
+    if program == "make":
+        check_make(arguments)
+    elif Path(program).name == "clsr":
+        check_clsr(arguments, command.folder)
+    elif program.endswith(".sh"):
+        run([command.folder / program, *arguments, *NO_STAGE], command.folder)
+    else:
+        assert Path(program).name in {"cat", "git", "pip", "python3", "source"}, (
+            f"{program}: say here how it is checked"
+        )
+
+
+def check_make(arguments: list[str]) -> None:
+    """Let make say what it would do; print the targets for real."""
+    run(["make", *([] if arguments in ([], ["help"]) else ["-n"]), *arguments], ROOT)
+
+
+def check_clsr(arguments: list[str], folder: Path) -> None:
+    """Let the command line read a command, and the settings where it takes some; print help for real."""
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            _parser().parse_args(arguments)
+        return
+    options, rest = _parser().parse_known_args(arguments)
+    if options.command in STAGES:
+        read_settings(TrainingConfig, [folder / config for config in options.configs], rest)
+    else:
+        assert not rest, f"no such option: {rest[0]}"
+
+
+def run(words: list[str | Path], folder: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path}
+    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_links_lead_somewhere(readme: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme.read_text())
+    dead = [link for link in links if "://" not in link and not (readme.parent / link).exists()]
+    assert not dead, f"{readme}: no such file: {', '.join(dead)}"
+
+
+def test_lines_are_split_as_a_shell_splits_them() -> None:
+    line = "cd a && ./run.sh --smoke true > log.txt; clsr search 'who; when?' | head  # so"
+    assert list(split_line(line)) == [
+        ["cd", "a"],
+        ["./run.sh", "--smoke", "true"],
+        ["clsr", "search", "who; when?"],
+        ["head"],
+    ]

@@ -1,0 +1,108 @@
+"""Every recipe runs to its report in smoke mode, and a second run finds nothing to do."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
+SECONDS = 600  # until a recipe that hangs is ended
+OPTIONS_ONLY = ("--stage", "1", "--stop-stage", "0")  # runs no stage
+
+
+def run(recipe: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run a recipe with one thread, since tiny models only lose time with more."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [recipe / "run.sh", *options], capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
+    )
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """Recipes and tools in a place where they may write, without what was written in them before."""
+    outputs = shutil.ignore_patterns("corpus", "data", "exp", "__pycache__")
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes", ignore=outputs)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=outputs)
+    return tmp_path / "recipes"
+
+
+def state(folder: Path) -> dict[Path, int]:
+    """When each file below a folder was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
+def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, name: str) -> None:
+    first = run(copies / name, "--smoke", "true")
+    assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-2000:]
+    report = json.loads((copies / name / "exp" / "smoke" / "report.json").read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert {"text", "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge"} <= set(rows)
+    assert rows["clsr"]["wer"]["words"] > 0
+    before = state(copies)
+    second = run(copies / name, "--smoke", "true")
+    assert second.returncode == 0, second.stderr
+    assert state(copies) == before
+    assert all("done before" in line for line in second.stdout.splitlines()), second.stdout
+
+
+def test_a_deleted_output_is_made_again_and_nothing_else(copies: Path) -> None:
+    recipe = copies / "mini"
+    for _ in range(2):
+        assert run(recipe, "--smoke", "true", "--stop-stage", "0").returncode == 0
+    made = (recipe / "corpus" / "smoke" / "train.jsonl").read_bytes()
+    shutil.rmtree(recipe / "corpus" / "smoke")
+    assert "took" in run(recipe, "--smoke", "true", "--stop-stage", "0").stdout
+    assert (recipe / "corpus" / "smoke" / "train.jsonl").read_bytes() == made
+    assert not (recipe / "data").exists()
+
+
+def test_a_failed_stage_stops_the_recipe_and_is_not_done(copies: Path) -> None:
+    result = run(copies / "spoken_squad", "--corpus", "nowhere")
+    assert result.returncode != 0
+    assert "nowhere/squad_sent.dev.jsonl: no such file" in result.stdout
+    assert "failed" in result.stderr and "stage 1" not in result.stdout
+    assert not list(copies.glob("spoken_squad/data/**/.done"))
+    assert "no such file" in (copies / "spoken_squad" / "data" / "text" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--bogus", "1"], "--bogus: no such option"),
+        (["--PATH", "/tmp"], "--PATH: expected an option"),
+        (["--seed"], "--seed: needs a value"),
+        (["--stage", "08"], "--stage: a whole number, not '08'"),
+        (["--smoke", "yes"], "--smoke: true or false, not 'yes'"),
+        (["smoke"], "smoke: expected an option"),
+    ],
+)
+def test_a_wrong_option_stops_a_recipe_at_its_start(recipe: Path, options: list[str], complaint: str) -> None:
+    result = run(recipe, *OPTIONS_ONLY, *options)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert complaint in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_recipes_say_what_they_take(recipe: Path) -> None:
+    usage = run(recipe, "--help")
+    assert usage.returncode == 0
+    named = {word.strip("[]") for word in usage.stdout.split() if word.strip("[]").startswith("--")}
+    assert {"--stage", "--stop-stage", "--exp", "--smoke"} <= named
+    values = {"--smoke": "true", "--stage": "1", "--stop-stage": "0", "--seed": "3"}
+    options = [part for option in sorted(named) for part in (option, values.get(option, "some/dir"))]
+    assert run(recipe, *options).returncode == 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_recipes_are_short(recipe: Path) -> None:
+    assert len((recipe / "run.sh").read_text().splitlines()) < 80
