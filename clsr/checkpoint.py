@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clsr.config import ModelConfig, TrainingConfig, read_settings, write_yaml
+from clsr.config import TrainingConfig, read_settings, write_yaml
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
 from clsr.models.speech_encoder import SpeechEncoder
@@ -66,7 +66,7 @@ def save_checkpoint(
             _write(folder / "vocabulary.txt", str(vocabulary).encode())
         _write(folder / "meta.json", (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
     except OSError as error:
-        raise InputError(f"{folder}: the checkpoint could not be written ({error.strerror}): make room, then rerun") from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
 
 
 def read_meta(folder: Path | str) -> Meta:
@@ -79,7 +79,7 @@ def read_meta(folder: Path | str) -> Meta:
     try:
         return Meta(**json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise InputError(f"{folder}: no checkpoint (no meta.json): name a folder that a training stage finished") from error
+        raise InputError(f"{folder}: no checkpoint (no meta.json): name a folder that training finished") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: damaged: train again or copy the checkpoint again") from error
 
@@ -144,7 +144,7 @@ def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path 
         here = tuple(own[name].shape) if name in own else "absent"
         there = tuple(weights[name].shape) if name in weights else "absent"
         if here != there:
-            raise InputError(f"{source}: weight {name} is {there} there and {here} in the model: use the model's own settings")
+            raise InputError(f"{source}: weight {name} is {there} there, {here} in the model: use its own settings")
     model.load_state_dict(weights)
 
 
@@ -191,5 +191,3 @@ def _write(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-

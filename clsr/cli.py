@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clsr.config import TrainingConfig, setting_names
 from clsr.errors import InputError
 
 STAGES = {
@@ -31,11 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("clsr").setLevel(logging.INFO)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        parser = _parser()
-        options, rest = parser.parse_known_args(arguments)
-        if rest and options.command not in STAGES:
-            raise InputError(f"{rest[0]}: no such option: see clsr {options.command} --help")
-        options.settings = rest
+        options = _parser().parse_args(arguments)
         return options.run(options) or 0
     except KeyboardInterrupt:
         print("clsr: interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -63,10 +60,19 @@ class _Parser(argparse.ArgumentParser):
 class _Settings(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Print the settings and stop."""
-        from clsr.config import TrainingConfig, describe_settings
+        from clsr.config import describe_settings
 
-        print(f"Settings: YAML keys, and options such as --optimizer.max_steps 100.\n\n{describe_settings(TrainingConfig)}")
+        print("Settings: YAML keys, and options such as --optimizer.max_steps 100.\n")
+        print(describe_settings(TrainingConfig))
         parser.exit()
+
+
+class _Setting(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: object, option: str | None = None
+    ) -> None:
+        """Keep the setting as it was given."""
+        options.given = [*options.given, f"{option}={value}"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,27 +114,29 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:
     command = _add(commands, name, title, _train)
     command.add_argument("configs", nargs="*", type=Path, metavar="CONFIG", help="YAML settings, later over earlier")
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", dest="data_dir", help="with train/ and dev/")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", dest="data_dir", help="train/ and dev/")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     command.add_argument("--start", type=Path, metavar="DIR", help="checkpoint to start from")
     command.add_argument("--settings", action=_Settings, nargs=0, help="list all settings; each is an option too")
+    for setting in setting_names(TrainingConfig):
+        command.add_argument(f"--{setting}", action=_Setting, dest="given", default=[], help=argparse.SUPPRESS)
 
 
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
     evaluate.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
-    evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set or data dir")
+    evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
     evaluate.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, for its row")
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
-    report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders of reports; the first is compared with")
+    report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
     plot = _add(commands, "plot", "draw learning curves or recall bars", _plot)
     plot.add_argument("kind", choices=["learning", "recall"])
     plot.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="metrics.csv files, or folders of reports")
     plot.add_argument("--output", type=Path, required=True, metavar="PNG")
     bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
-    bench.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the mini model with random weights)")
+    bench.add_argument("--model", type=Path, metavar="DIR", help="checkpoint (the mini model, random weights)")
     bench.add_argument("--json", action="store_true", help="one object instead of a table")
 
 
@@ -136,16 +144,16 @@ def _add_search(commands: argparse._SubParsersAction) -> None:
     transcribe = _add(commands, "transcribe", "write down what is said, with times", _transcribe)
     transcribe.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     transcribe.add_argument("--json", action="store_true", help="one object a file, with token times")
-    transcribe.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders or Kaldi data directories")
+    transcribe.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, data directories")
     index = _add(commands, "index", "make recordings searchable", _index)
     index.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
-    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="folder of the index")
+    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
     index.add_argument("--window-s", type=float, default=40.0, help="length of a window (40)")
     index.add_argument("--hop-s", type=float, default=30.0, help="from one window's start to the next (30)")
     index.add_argument("--json", action="store_true", help="one object a file")
     index.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files or folders")
     search = _add(commands, "search", "find the moments that answer a question", _search)
-    search.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="folder of the index")
+    search.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
     search.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved since")
     search.add_argument("--top-k", type=int, default=5, metavar="K", help="hits at most (5)")
     search.add_argument("--json", action="store_true", help="one object a hit")
@@ -161,7 +169,9 @@ def _validate(options: argparse.Namespace) -> int:
     elif (options.set / "wav.scp").exists():
         faults = check_data_dir(options.set)
     else:
-        raise InputError(f"{options.set}: neither a retrieval set (passages/, questions/, qrels) nor a data dir (wav.scp)")
+        raise InputError(
+            f"{options.set}: no retrieval set (passages/, questions/, qrels) and no data directory (wav.scp)"
+        )
     print("\n".join(faults) if faults else f"{options.set}: sound")
     return 2 if faults else 0
 
@@ -176,10 +186,10 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from clsr.config import TrainingConfig, read_settings, start_settings
+    from clsr.config import read_settings, start_settings
 
     base = start_settings(options.start) if options.start else None
-    config = read_settings(TrainingConfig, options.configs, options.settings, base)
+    config = read_settings(TrainingConfig, options.configs, options.given, base)
     _stage(options.command)(config, options.data_dir, options.output, options.start)
     print(f"{options.output}: done")
 

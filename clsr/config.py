@@ -54,12 +54,15 @@ class CifConfig:
         left_context: frames before the present one that its firing weight depends on.
         right_context: frames after it.
         threshold: weight that makes one token.
-        tail: weight added after the last frame at inference, so that a token almost complete still fires.
+        ending: what inference does with the weight that makes no whole token: "scale" rounds the number of tokens and
+            scales all weights to it, as training does; "tail" adds a little after the last frame (FunASR).
+        tail: the weight that "tail" adds, so that a token almost complete still fires.
     """
 
     left_context: int = 1
     right_context: int = 1
     threshold: float = 1.0
+    ending: Literal["scale", "tail"] = "scale"
     tail: float = 0.45
 
 
@@ -104,7 +107,7 @@ class AdaptorConfig:
         codes: what joint training sends through: "top_k" and "soft" are mixtures of embedding rows,
             "straight_through" is the paper's hard code with the gradient of a soft one.
         top_k: rows in a "top_k" mixture, in training and at inference.
-        gamma: temperature of the softmax of "soft" and "straight_through".
+        gamma: temperature of the softmax of every mixture; above 1 it hedges more.
     """
 
     codes: Literal["top_k", "soft", "straight_through"] = "top_k"
@@ -183,7 +186,7 @@ class DataConfig:
     """Batches of speech.
 
     Args:
-        batch_s: seconds of audio in a batch, padding included.
+        batch_s: seconds of audio in a batch; padding comes on top.
         buckets: utterances are batched with others of their duration, in so many classes.
         max_utterance_s: longer utterances are left out of training, and counted.
         noise_probability: share of training utterances that get white noise.
@@ -270,6 +273,11 @@ def start_settings(checkpoint: Path) -> dict[str, Any]:
     return {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
 
 
+def setting_names(kind: type) -> list[str]:
+    """Return the names of all settings, as in ``model.encoder.layers``."""
+    return list(_flatten(dataclasses.asdict(kind())))
+
+
 def settings_parser(kind: type) -> ArgumentParser:
     """Return a parser whose options are the fields of a settings dataclass (``--model.encoder.layers 4``)."""
     from jsonargparse import ArgumentParser
@@ -307,7 +315,7 @@ def _meanings(docstring: str) -> dict[str, str]:
 
 
 def write_yaml(path: Path, settings: Any) -> None:
-    """Write settings, defaults included, as YAML that ``read_settings`` accepts; the file appears whole or not at all."""
+    """Write settings, defaults included, as YAML that ``read_settings`` accepts; all of it or nothing."""
     import yaml
 
     values = json.loads(json.dumps(dataclasses.asdict(settings)))  # tuples become lists, as YAML has them

@@ -122,7 +122,10 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)}).save(str(folder / "tokenizer.json"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_file(Bert(config).state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+        weights = Bert(config).state_dict()
+    weights["embeddings.position_embeddings.weight"] *= 0.1  # so that a text is known by its words
+    weights["embeddings.token_type_embeddings.weight"] *= 0.1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

@@ -118,7 +118,9 @@ def test_a_vocabulary_that_lost_its_end(copy: Path):
     lines = (copy / "vocabulary.txt").read_text().splitlines(keepends=True)
     (copy / "vocabulary.txt").write_text("".join(lines[:-1]))
     size = len(lines)
-    with pytest.raises(InputError, match=rf"decoder.output_layer.weight is \({size}, 32\) there and \({size - 1}, 32\)"):
+    with pytest.raises(
+        InputError, match=rf"decoder.output_layer.weight is \({size}, 32\) there, \({size - 1}, 32\) in"
+    ):
         load_speech_encoder(copy)
 
 
@@ -139,12 +141,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(copy: Path, tiny_settings: Traini
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(InputError, match=r"copy: the checkpoint could not be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"copy: cannot be written \(No space left on device\)"):
         save_checkpoint(copy, weights, tiny_settings, None, read_meta(copy))
     assert {path: path.read_bytes() for path in copy.iterdir()} == before
 
 
 def test_an_unfinished_checkpoint_is_none(tmp_path: Path, tiny_settings: TrainingConfig):
     write_yaml(tmp_path / "config.yaml", tiny_settings)
-    with pytest.raises(InputError, match="name a folder that a training stage finished"):
+    with pytest.raises(InputError, match="no checkpoint"):
         load_speech_encoder(tmp_path)

@@ -1,4 +1,4 @@
-"""ParaBGE: the speech encoder of Paraformer beside the frozen text encoder, aligned by contrast alone (CLSR, Table 4)."""
+"""ParaBGE: Paraformer's speech encoder beside the frozen text encoder, aligned by contrast alone (CLSR, Table 4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.training.asr import fit_cmvn, read_splits
 from clsr.training.fit import fit, optimizers
-from clsr.training.joint import PairBank, recall_at_1, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 
 KIND = "parabge"
 
@@ -60,7 +60,7 @@ class ParaBgeModule(pl.LightningModule):
         self.config = config
         self.bank = PairBank(splits[0].pairs, text_encoder)
         self.dev_bank = PairBank(splits[1].pairs, text_encoder)
-        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+        self.meter = RecallMeter()
 
     def configure_optimizers(self) -> dict:
         """Return Adam with warm-up and decay."""
@@ -81,15 +81,11 @@ class ParaBgeModule(pl.LightningModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        asked = batch.pair_rows >= 0
-        vectors = self.model(batch.features, batch.frame_lengths)
-        self.dev_vectors.append((vectors[asked].cpu(), batch.pair_rows[asked].cpu()))
+        self.meter.add(self.model(batch.features, batch.frame_lengths), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        vectors, rows = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
-        self.log("dev/recall@1", recall_at_1(vectors, rows, self.dev_bank), prog_bar=True)
-        self.dev_vectors.clear()
+        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions), prog_bar=True)
 
 
 def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:

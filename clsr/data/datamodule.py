@@ -193,9 +193,10 @@ class SpeechDataModule(LightningDataModule):
 
     def _sampler(self, utterances: Sequence[Utterance], shuffle: bool) -> DynamicBucketingSampler:
         cuts = to_cuts(utterances)
-        buckets = max(2, min(self.config.buckets, len(utterances) // 10))
+        buckets = min(self.config.buckets, len(utterances) // 10)
         return DynamicBucketingSampler(
-            cuts, max_duration=self.config.batch_s, num_buckets=buckets, shuffle=shuffle, seed=self.seed,
+            cuts, max_duration=self.config.batch_s, shuffle=shuffle, seed=self.seed,
+            num_buckets=buckets, duration_bins=None if buckets > 1 else [],  # no bins are a single bucket
             buffer_size=len(cuts) + 1, num_cuts_for_bins_estimate=len(cuts),
         )  # fmt: skip
 

@@ -153,7 +153,7 @@ class FunasrRecogniser:
 
     def recognise(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
         """Return token logits ``(B, U, V)`` of stacked features ``(B, T, 560)``, as FunASR's inference does."""
-        frames, lengths, _ = self.encoder(self.cmvn(features), frame_lengths)
+        frames, _, _ = self.encoder(self.cmvn(features), frame_lengths)
         mask = torch.arange(frames.shape[1])[None] < frame_lengths[:, None]
         tokens, counts, _, _ = self.predictor(frames, None, mask[:, None])
         counts = counts.round().long()

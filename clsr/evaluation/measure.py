@@ -114,7 +114,7 @@ def _measure_wer(
 ) -> Recognition:
     references = {u.id: normalise(u.text) for u in passages if u.text is not None}
     if not references:
-        raise InputError(f"{data}: no transcripts (text), so there is nothing to measure: transcribe with clsr transcribe")
+        raise InputError(f"{data}: no transcripts (text), so nothing to measure: use clsr transcribe")
     hypotheses = dict(zip((u.id for u in passages), transcripts(encoder, heard), strict=True))
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 

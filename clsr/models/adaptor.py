@@ -12,13 +12,13 @@ def hard_codes(logits: Tensor, table: Tensor) -> Tensor:
     return table[logits.argmax(2)]
 
 
-def top_k_codes(logits: Tensor, table: Tensor, k: int) -> Tensor:
-    """Mix the rows of the ``k`` best tokens by their softmax, renormalised over the ``k``: ``(B, U, E)``.
+def top_k_codes(logits: Tensor, table: Tensor, k: int, gamma: float = 1.0) -> Tensor:
+    """Mix the rows of the ``k`` best tokens by ``softmax(logits / gamma)``, renormalised over the ``k``: ``(B, U, E)``.
 
     The recogniser's doubt enters the vector; with ``k = 1`` these are hard codes.
     """
     best = logits.topk(min(k, logits.shape[2]), dim=2)
-    return mix_rows(best.values, best.indices, table)
+    return mix_rows(best.values / gamma, best.indices, table)
 
 
 def mix_rows(scores: Tensor, tokens: Tensor, table: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def straight_through_codes(logits: Tensor, table: Tensor, gamma: float) -> Tenso
 def training_codes(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
     """Return the codes that joint training sends through the text encoder, ``(B, U, E)``."""
     if config.codes == "top_k":
-        return top_k_codes(logits, table, config.top_k)
+        return top_k_codes(logits, table, config.top_k, config.gamma)
     if config.codes == "soft":
         return soft_codes(logits, table, config.gamma)
     return straight_through_codes(logits, table, config.gamma)

@@ -43,7 +43,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout
 class SelfAttention(nn.Module):
     """Memory-equipped self-attention, SAN-M (Gao et al., arXiv:2006.01713)::
 
-        y = attention(q, k, v) W_out + memory(v) + v
+    y = attention(q, k, v) W_out + memory(v) + v
     """
 
     def __init__(self, input_width: int, width: int, heads: int, kernel: int, dropout: float):

@@ -59,9 +59,8 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         projections = self.attention["self"]
-        query, key, value = (
-            projections[name](hidden).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
-        )
+        query, key, value = (projections[name](hidden) for name in ("query", "key", "value"))
+        query, key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
         dropout = self.attention_dropout if self.training else 0.0
         context = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
         hidden = self.attention["output"](context.transpose(1, 2).flatten(2), hidden)

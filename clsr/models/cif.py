@@ -94,7 +94,7 @@ def firing_times(weights: Tensor, token_count: int, threshold: float = 1.0) -> T
 class Cif(nn.Module):
     """Firing weights of frames (Dong and Xu, arXiv:1905.11235; FunASR's ``CifPredictorV2`` by parameter names)::
 
-        weights = sigmoid(linear(relu(conv(frames))))
+    weights = sigmoid(linear(relu(conv(frames))))
     """
 
     def __init__(self, width: int, config: CifConfig):

@@ -96,16 +96,21 @@ class Paraformer(nn.Module):
         return TrainingOutput(logits, first_pass, weights.sum(1) / threshold, ctc_logits)
 
     def recognise(self, features: Tensor, frame_lengths: Tensor) -> Recognition:
-        """Recognise stacked features ``(B, T, 560)``: as many tokens as the firing weights, with a tail, announce."""
+        """Recognise stacked features ``(B, T, 560)``: as many tokens as the firing weights announce."""
         frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
         weights = self.predictor(frames, frame_mask)
-        cif = self.config.cif
-        tailed, tailed_weights = add_tail(frames, weights, frame_lengths, cif.tail)
-        tokens, token_lengths = integrate_and_fire(tailed, tailed_weights, cif.threshold)
-        times = firing_times(weights, tokens.shape[1], cif.threshold)
+        threshold = self.config.cif.threshold
+        if self.config.cif.ending == "tail":
+            ended = add_tail(frames, weights, frame_lengths, self.config.cif.tail)
+        else:  # boundaries then lie as in training, where the true number is what the weights are scaled to
+            weights = scale_to(weights, (weights.sum(1) / threshold).round(), threshold)
+            ended = frames, weights
+        tokens, token_lengths = integrate_and_fire(*ended, threshold)
+        times = firing_times(weights, tokens.shape[1], threshold)
         times = times.clamp(max=frame_lengths[:, None, None].to(times.dtype))
         if not tokens.shape[1]:  # nothing but silence
-            return Recognition(frames.new_zeros(len(frames), 0, self.decoder.output_layer.out_features), token_lengths, times)
+            logits = frames.new_zeros(len(frames), 0, self.decoder.output_layer.out_features)
+            return Recognition(logits, token_lengths, times)
         logits = self.decoder(tokens, length_mask(token_lengths), frames, frame_mask)
         logits[..., : UNKNOWN + 1] = -torch.inf
         return Recognition(logits, token_lengths, times)

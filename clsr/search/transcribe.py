@@ -84,15 +84,17 @@ def transcribe_one(encoder: SpeechEncoder, utterance: Utterance) -> Transcript:
     texts: list[str] = []
     position_s = utterance.start_s
     while position_s < end_s:
-        waveform = read_waveform(utterance.recording, position_s, min(end_s, position_s + PIECE_S))
-        if position_s + PIECE_S < end_s:
+        stop_s = min(end_s, position_s + PIECE_S)
+        waveform = read_waveform(utterance.recording, position_s, stop_s)
+        if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
+            stop_s = position_s + len(waveform) / SAMPLE_RATE
         heard = encoder.recognise([waveform])[0]
         indices = heard.tokens[:, 0].tolist()
         token_ids += [encoder.vocabulary.text_ids[i] for i in indices]
         times += [(position_s + start, position_s + stop) for start, stop in heard.times]
         texts.append(encoder.vocabulary.decode(indices))
-        position_s += len(waveform) / SAMPLE_RATE
+        position_s = stop_s  # not the length of the waveform, which resampling rounds
     text = " ".join(text for text in texts if text)
     length_s = end_s - utterance.start_s
     return Transcript(str(utterance.recording), text, token_ids, times, length_s, utterance.id or None)

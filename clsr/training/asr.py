@@ -136,7 +136,8 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
         fit_cmvn(paraformer.cmvn, batches)
     module = AsrModule(paraformer, vocabulary, config, dev)
     state, metrics = fit(module, batches, config, output, "dev/wer")
-    meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, data_digest(train), current_commit(), metrics)
+    digest = data_digest(train)
+    meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
     save_checkpoint(output, weights_of(state), config, vocabulary, meta)
 
 

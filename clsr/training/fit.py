@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import warnings
 from collections.abc import Mapping
@@ -68,6 +69,10 @@ def fit(
         log.info("%s: resuming an interrupted run", output)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|batch_size|sync_dist|mid-epoch|LeafSpec|tree).*")
+        warnings.filterwarnings("ignore", message=".*(logs directory|Checkpoint directory).*")
+        if last.exists():  # the CSV logger starts its file anew, without what was logged before the interruption
+            rows = read_rows(output / "logs" / "csv" / "metrics.csv", monitor)
+            trainer.loggers[0].experiment.metrics = rows
         try:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -87,6 +92,16 @@ def claim(output: Path, config: TrainingConfig) -> None:
         write_yaml(path, config)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror}): name another --output") from error
+
+
+def read_rows(metrics: Path, monitor: str) -> list[dict[str, str]]:
+    """Read the rows of a ``metrics.csv`` up to its last measurement, which is as far as ``last.ckpt`` knows."""
+    if not metrics.exists():
+        return []
+    with metrics.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = [number for number, row in enumerate(rows, start=1) if row.get(monitor)]
+    return rows[: measured[-1]] if measured else []
 
 
 def _trainer(config: TrainingConfig, output: Path, callbacks: list[Callback]) -> pl.Trainer:

@@ -5,35 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import TrainingConfig
-from clsr.data.datamodule import Pair, SpeechBatch, SpeechDataModule, Split, data_digest
-from clsr.errors import InputError
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
 from clsr.losses import bank_nll, batch_nll
 from clsr.models.adaptor import top_k_codes, training_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import AsrModule, asr_losses, fit_cmvn, make_encoders, read_splits, start_paraformer, weights_of
 from clsr.training.fit import fit
-from clsr.vocabulary import Vocabulary, normalise
-
-
-class PairBank:
-    """Frozen vectors of questions and of the texts that answer them, row by row: ``(N, E)`` each."""
-
-    def __init__(self, pairs: list[Pair], text_encoder: TextEncoder):
-        self.questions = text_encoder.encode([pair.question for pair in pairs], "question")
-        self.passages = text_encoder.encode([normalise(pair.passage) for pair in pairs], "passage")
-
-
-def recall_at_1(speech: Tensor, rows: Tensor, bank: PairBank) -> float:
-    """Return the share of questions whose best spoken passage is their own; rows say whose each passage is."""
-    questions = bank.questions[rows.unique()]
-    best = (questions @ speech.T).argmax(1)
-    return (rows[best] == rows.unique()).float().mean().item()
+from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+from clsr.vocabulary import Vocabulary
 
 
 class JointModule(AsrModule):
@@ -46,7 +30,7 @@ class JointModule(AsrModule):
         self.text_encoder = text_encoder
         self.bank = PairBank(train.pairs, text_encoder)
         self.dev_bank = PairBank(dev.pairs, text_encoder)
-        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+        self.meter = RecallMeter()
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the frozen text encoder out of training states."""
@@ -83,17 +67,14 @@ class JointModule(AsrModule):
         """Count word errors, and keep the vectors of a development batch."""
         super().validation_step(batch, step)
         heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        codes = top_k_codes(heard.logits, self.code_table, self.config.model.adaptor.top_k)
-        vectors = self.text_encoder(codes, heard.token_lengths)
-        asked = batch.pair_rows >= 0
-        self.dev_vectors.append((vectors[asked].cpu(), batch.pair_rows[asked].cpu()))
+        adaptor = self.config.model.adaptor
+        codes = top_k_codes(heard.logits, self.code_table, adaptor.top_k, adaptor.gamma)
+        self.meter.add(self.text_encoder(codes, heard.token_lengths), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
         super().on_validation_epoch_end()
-        vectors, rows = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
-        self.log("dev/recall@1", recall_at_1(vectors, rows, self.dev_bank), prog_bar=True)
-        self.dev_vectors.clear()
+        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions), prog_bar=True)
 
 
 def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -121,10 +102,3 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     digest = data_digest(splits[0])
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
     save_checkpoint(output, weights_of(state), config, vocabulary, meta)
-
-
-def require_pairs(splits: tuple[Split, Split], data: Path) -> None:
-    """Refuse splits without questions."""
-    for name, split in zip(("train", "dev"), splits, strict=True):
-        if not split.pairs:
-            raise InputError(f"{data / name}: no questions: this stage needs a retrieval set (passages/, questions/, qrels)")

@@ -18,7 +18,7 @@ from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
 from clsr.training.fit import fit, optimizers
-from clsr.training.joint import PairBank, recall_at_1, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.training.text import save_text_encoder
 from clsr.vocabulary import Vocabulary
 
@@ -34,7 +34,7 @@ class PostModule(pl.LightningModule):
         self.vocabulary = vocabulary
         self.config = config
         self.train_pairs, self.dev_pairs = splits[0].pairs, splits[1].pairs
-        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+        self.meter = RecallMeter()
 
     def configure_optimizers(self) -> dict:
         """Return Adam with warm-up and decay."""
@@ -54,14 +54,15 @@ class PostModule(pl.LightningModule):
         with torch.no_grad():
             heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
         table = self.text_encoder.table[self.vocabulary.text_ids]
-        codes = top_k_codes(heard.logits, table, self.config.model.adaptor.top_k)
+        adaptor = self.config.model.adaptor
+        codes = top_k_codes(heard.logits, table, adaptor.top_k, adaptor.gamma)
         return self.text_encoder(codes, heard.token_lengths)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of the pairs of a batch."""
         rows = batch.pair_rows.tolist()
         if min(rows) < 0:
-            raise InputError(f"{batch.ids[rows.index(-1)]}: no question asks for this passage: post-training needs one each")
+            raise InputError(f"{batch.ids[rows.index(-1)]}: no question for this passage: post-training needs one each")
         prompt = self.text_encoder.prompts["question"]
         questions = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
         loss = batch_nll(self._speech(batch), self.text_encoder.encode_ids(questions), self.config.loss.temperature)
@@ -70,14 +71,12 @@ class PostModule(pl.LightningModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        asked = batch.pair_rows >= 0
-        self.dev_vectors.append((self._speech(batch)[asked].cpu(), batch.pair_rows[asked].cpu()))
+        self.meter.add(self._speech(batch), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        vectors, rows = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
-        self.log("dev/recall@1", recall_at_1(vectors, rows, PairBank(self.dev_pairs, self.text_encoder)), prog_bar=True)
-        self.dev_vectors.clear()
+        questions = PairBank(self.dev_pairs, self.text_encoder).questions
+        self.log("dev/recall@1", self.meter.recall_at_1(questions), prog_bar=True)
 
 
 def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -104,5 +103,6 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     state, metrics = fit(module, batches, config, output, "dev/recall@1")
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))
-    meta = Meta("post", config.text_encoder, bundled.fingerprint, units, data_digest(splits[0]), current_commit(), metrics)
+    digest = data_digest(splits[0])
+    meta = Meta("post", config.text_encoder, bundled.fingerprint, units, digest, current_commit(), metrics)
     save_checkpoint(output, load_weights(start), config, vocabulary, meta)

@@ -16,7 +16,7 @@ from clsr.losses import batch_nll
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
 from clsr.training.fit import fit, optimizers
-from clsr.training.joint import require_pairs
+from clsr.training.pairs import RecallMeter, require_pairs
 from clsr.vocabulary import normalise
 
 PAIRS_A_BATCH = 32
@@ -60,7 +60,8 @@ class TextModule(pl.LightningModule):
         super().__init__()
         self.text_encoder = text_encoder.requires_grad_(True)
         self.config = config
-        self.dev_vectors: list[tuple[Tensor, Tensor]] = []
+        self.meter = RecallMeter()
+        self.dev_questions: list[Tensor] = []
 
     def configure_optimizers(self) -> dict:
         """Return Adam with warm-up and decay."""
@@ -83,14 +84,15 @@ class TextModule(pl.LightningModule):
     def validation_step(self, batch: list[Pair], step: int) -> None:
         """Keep the vectors of a development batch."""
         questions, passages = self._vectors(batch)
-        self.dev_vectors.append((questions.cpu(), passages.cpu()))
+        seen = len(self.dev_questions)
+        self.dev_questions += questions.cpu()
+        self.meter.add(passages, torch.arange(seen, seen + len(batch)))
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        questions, passages = (torch.cat(parts) for parts in zip(*self.dev_vectors, strict=True))
-        best = (questions @ passages.T).argmax(1)
-        self.log("dev/recall@1", (best == torch.arange(len(best))).float().mean(), prog_bar=True)
-        self.dev_vectors.clear()
+        recall = self.meter.recall_at_1(torch.stack(self.dev_questions))
+        self.log("dev/recall@1", recall, prog_bar=True)
+        self.dev_questions.clear()
 
 
 def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:

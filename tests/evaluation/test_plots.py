@@ -43,7 +43,7 @@ def write_bars(folder: Path, *rows: Row) -> Path:
 def bars(name: str, value: float) -> Row:
     interval = Interval(value, value - 0.1, value + 0.05)
     return Row(
-        name, q2c=Retrieval({metric: interval for metric in ("recall@1", "recall@5", "recall@10", "mrr@10")}, [])
+        name, q2c=Retrieval(dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr@10"), interval), [])
     )
 
 

@@ -98,7 +98,12 @@ def test_gradients_reach_the_firing_weights_and_leave_the_text_encoder_untouched
     output = paraformer(torch.randn(2, 20, FEATURE_SIZE), torch.tensor([20, 12]), torch.randint(2, 12, (2, 4)), lengths)
     codes = training_codes(output.logits, text_encoder.table[10:22], config.adaptor)
     (text_encoder(codes, lengths) @ torch.randn(32)).sum().backward()
-    for part in (paraformer.encoder, paraformer.predictor.cif_conv1d, paraformer.predictor.cif_output, paraformer.decoder):
+    for part in (
+        paraformer.encoder,
+        paraformer.predictor.cif_conv1d,
+        paraformer.predictor.cif_output,
+        paraformer.decoder,
+    ):
         gradients = [weight.grad for weight in part.parameters() if weight.grad is not None]
         assert sum(gradient.abs().sum() for gradient in gradients) > 0
     assert all(weight.grad is None for weight in text_encoder.parameters())

@@ -43,7 +43,9 @@ def test_memory_is_a_weighted_neighbourhood_plus_the_input(kernel: int):
     values, lengths = torch.randn(3, 7, 5), torch.tensor([7, 1, 4])
     memory = block(values, length_mask(lengths))
     for row, length in enumerate(lengths.tolist()):
-        assert torch.allclose(memory[row], slow_memory(block, values[row], length) * (torch.arange(7) < length)[:, None])
+        assert torch.allclose(
+            memory[row], slow_memory(block, values[row], length) * (torch.arange(7) < length)[:, None]
+        )
 
 
 def test_self_attention_is_attention_plus_memory():

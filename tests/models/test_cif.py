@@ -102,7 +102,9 @@ def test_scaled_weights_fire_exactly_as_often_as_asked(threshold: float):
         weights = torch.rand(16, frames) * torch.rand(16, 1) + 1e-4
         token_lengths = torch.randint(1, frames + 1, (16,))
         weights *= length_mask(torch.randint(1, frames + 1, (16,)), frames)  # padding included
-        tokens, lengths = integrate_and_fire(torch.ones(16, frames, 1), scale_to(weights, token_lengths, threshold), threshold)
+        tokens, lengths = integrate_and_fire(
+            torch.ones(16, frames, 1), scale_to(weights, token_lengths, threshold), threshold
+        )
         assert torch.equal(lengths, token_lengths)
         assert (tokens[length_mask(lengths)] > 0.99 * threshold).all()  # the last one is whole too
 
@@ -133,7 +135,9 @@ def test_a_tail_frame_is_silent():
 def test_times_of_figure_4():
     times = firing_times(FIGURE_4, 2)[0]
     # Token 1 ends when frame 2 has given 0.2 of its 0.3; token 2 ends with the last frame.
-    assert torch.allclose(times, torch.tensor([[0.0, 1 + 0.2 / 0.3], [1 + 0.2 / 0.3, 5.0]], dtype=times.dtype), atol=1e-3)
+    assert torch.allclose(
+        times, torch.tensor([[0.0, 1 + 0.2 / 0.3], [1 + 0.2 / 0.3, 5.0]], dtype=times.dtype), atol=1e-3
+    )
 
 
 def test_times_of_a_heavy_frame_divide_it():

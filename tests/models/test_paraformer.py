@@ -28,7 +28,8 @@ def tiny(sampler: SamplerConfig | None = None, ctc_size: int = 0, slots: int = 1
 def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Features, their lengths, targets and theirs."""
     torch.manual_seed(1)
-    return torch.randn(3, 30, FEATURE_SIZE), torch.tensor([30, 18, 24]), torch.randint(2, V, (3, 8)), torch.tensor([8, 3, 6])  # fmt: skip
+    targets, target_lengths = torch.randint(2, V, (3, 8)), torch.tensor([8, 3, 6])
+    return torch.randn(3, 30, FEATURE_SIZE), torch.tensor([30, 18, 24]), targets, target_lengths
 
 
 def test_training_says_as_many_tokens_as_the_targets():
@@ -54,7 +55,9 @@ def test_the_second_pass_decodes_the_right_tokens_in_the_place_of_wrong_ones():
     mixed = tokens.clone()
     mixed[wrong] = model.decoder.output_layer.weight[targets[wrong]]
     assert torch.equal(output.first_pass, first_pass)
-    assert wrong.any() and torch.allclose(output.logits, model.decoder(mixed, token_mask, frames, frame_mask), atol=1e-5)
+    assert wrong.any() and torch.allclose(
+        output.logits, model.decoder(mixed, token_mask, frames, frame_mask), atol=1e-5
+    )
 
 
 def test_outside_training_there_is_no_sampler():
@@ -91,13 +94,15 @@ def test_recognition_does_not_depend_on_the_batch():
         assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
 
 
-def test_recognition_announces_what_the_weights_and_the_tail_say():
+@pytest.mark.parametrize(("ending", "added"), [("tail", 0.45), ("scale", 0.5)])
+def test_recognition_announces_what_the_weights_say(ending, added):
     model = tiny().eval()
+    model.config.cif.ending = ending
     features, lengths, _, _ = batch()
     frames, mask = model.encoder(features, lengths)
     quantities = model.predictor(frames, mask).sum(1)
     heard = model.recognise(features, lengths)
-    assert heard.token_lengths.tolist() == [int(quantity + model.config.cif.tail) for quantity in quantities.tolist()]
+    assert heard.token_lengths.tolist() == [int(quantity + added) for quantity in quantities.tolist()]
 
 
 def test_padding_and_unknown_are_never_recognised():

@@ -43,7 +43,10 @@ def test_all_wrong_tokens_and_no_others_at_ratio_1():
     assert torch.equal(where, (predictions != targets) & mask)
 
 
-@pytest.mark.parametrize(("ratio", "errors", "wrong", "anywhere"), [(0.2, 1, 1, 0), (0.5, 3, 2, 1), (0.75, 8, 6, 6), (0.5, 0, 0, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ratio", "errors", "wrong", "anywhere"),
+    [(0.2, 1, 1, 0), (0.5, 3, 2, 1), (0.75, 8, 6, 6), (0.5, 0, 0, 0)],
+)
 def test_counts_by_hand(ratio: float, errors: int, wrong: int, anywhere: int):
     mistakes = torch.arange(10)[None] < errors
     assert replacement_counts(mistakes, SamplerConfig(ratio, "wrong")).item() == wrong

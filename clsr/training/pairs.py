@@ -1,0 +1,56 @@
+"""Questions and the passages that answer them, in training: frozen banks, and recall on the development set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clsr.data.datamodule import Pair, Split
+from clsr.errors import InputError
+from clsr.models.text_encoder import TextEncoder
+from clsr.vocabulary import normalise
+
+
+class PairBank:
+    """Frozen vectors of questions and of the texts that answer them, row by row: ``(N, E)`` each."""
+
+    def __init__(self, pairs: list[Pair], text_encoder: TextEncoder):
+        self.questions = text_encoder.encode([pair.question for pair in pairs], "question")
+        self.passages = text_encoder.encode([normalise(pair.passage) for pair in pairs], "passage")
+
+
+class RecallMeter:
+    """Collects passages batch by batch and says how many questions find their own first."""
+
+    def __init__(self) -> None:
+        self.passages: list[Tensor] = []
+        self.rows: list[Tensor] = []
+
+    def add(self, passages: Tensor, rows: Tensor) -> None:
+        """Add unit vectors ``(B, E)`` and the question's row of each, ``(B,)``, -1 where nothing is asked."""
+        self.passages.append(passages[rows >= 0].cpu())
+        self.rows.append(rows[rows >= 0].cpu())
+
+    def recall_at_1(self, questions: Tensor) -> float:
+        """Return the share of questions ``(N, E)`` whose best passage is their own, and start anew."""
+        passages, rows = torch.cat(self.passages), torch.cat(self.rows)
+        self.passages.clear()
+        self.rows.clear()
+        asked = rows.unique()
+        best = (questions[asked] @ passages.T).argmax(1)
+        return (rows[best] == asked).float().mean().item()
+
+
+def require_pairs(splits: tuple[Split, Split], data: Path) -> None:
+    """Refuse splits without questions.
+
+    Raises:
+        InputError: naming the split.
+    """
+    for name, split in zip(("train", "dev"), splits, strict=True):
+        if not split.pairs:
+            raise InputError(
+                f"{data / name}: no questions: this stage needs a retrieval set (passages/, questions/, qrels)"
+            )

@@ -1,0 +1,229 @@
+"""Splits and batches: who is asked about, what is in a batch, and in which order batches come."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsr.audio import SAMPLE_RATE, read_waveform, write_waveform
+from clsr.config import DataConfig
+from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
+from clsr.data.kaldi import Utterance, write_data_dir, write_table
+from clsr.data.retrieval_set import write_relevance
+from clsr.errors import InputError
+from clsr.features import fbank, stack_frames
+from clsr.vocabulary import UNKNOWN
+
+LETTERS = Encoders(lambda text: [ord(c) - ord("a") + 2 for c in text if c.islower()], lambda text: [len(text)])
+
+
+@pytest.fixture
+def make_split(tmp_path: Path) -> Callable[..., Split]:
+    """Write utterances of so many seconds of white noise, each with one letter more of text than the one before."""
+
+    def make(durations_s: list[float]) -> Split:
+        utterances = []
+        for number, duration_s in enumerate(durations_s):
+            path = tmp_path / f"u{number:03}.wav"
+            samples = np.random.default_rng(number).uniform(-0.5, 0.5, int(duration_s * SAMPLE_RATE))
+            write_waveform(path, samples)
+            text = "abcdefgh"[: 1 + number % 8]
+            utterances.append(Utterance(f"u{number:03}", path, 0.0, duration_s, text, "s"))
+        return Split(utterances, [], {})
+
+    return make
+
+
+def data_module(split: Split, config: DataConfig | None = None, seed: int = 0) -> SpeechDataModule:
+    return SpeechDataModule(split, split, LETTERS, config or DataConfig(), seed)
+
+
+def epoch(module: SpeechDataModule, number: int = 0) -> Iterator[SpeechBatch]:
+    """Batches of an epoch, outside a trainer."""
+    module._train_sampler.set_epoch(number)
+    module.train_set.epoch = number
+    return (module.train_set[cuts] for cuts in module._train_sampler)
+
+
+def test_pairs_of_a_retrieval_set(tone_set: Path):
+    split = read_split(tone_set)
+    assert [utterance.id for utterance in split.utterances] == ["p-a", "p-b", "p-c"]
+    assert split.pairs[1] == Pair("Where is the middle tone?", "the middle tone")
+    assert split.pair_of == {"p-a": 0, "p-b": 1, "p-c": 2}
+
+
+def test_a_passage_belongs_to_its_first_question_and_a_question_to_all_its_passages(tone_set: Path):
+    write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
+    write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-a": 0, "p-b": 1, "p-c": 2}})
+    split = read_split(tone_set)
+    assert split.pairs == [Pair("Low?", "the low tone"), Pair("Other?", "the middle tone")]
+    assert split.pair_of == {"p-a": 0, "p-b": 1, "p-c": 1}
+
+
+def test_a_plain_data_directory_has_no_pairs(tone_set: Path):
+    split = read_split(tone_set / "passages")
+    assert len(split.utterances) == 3 and not split.pairs and not split.pair_of
+    (tone_set / "passages" / "text").unlink()
+    with pytest.raises(InputError, match="passages/text: missing"):
+        read_split(tone_set / "passages")
+
+
+def test_a_digest_is_of_transcripts_and_questions_not_of_places(tone_set: Path, tmp_path: Path):
+    split = read_split(tone_set)
+    moved = tone_set.rename(tmp_path / "elsewhere")
+    assert data_digest(read_split(moved)) == data_digest(split)
+    assert data_digest(Split(split.utterances, split.pairs[:2], {})) != data_digest(split)
+    other = [replace(split.utterances[0], text="another"), *split.utterances[1:]]
+    assert data_digest(Split(other, split.pairs, {})) != data_digest(split)
+
+
+def test_what_is_in_a_batch(make_split: Callable[..., Split]):
+    split = make_split([1.0, 0.5, 0.7])
+    split = Split(split.utterances, [Pair("q", "p"), Pair("r", "s")], {"u002": 1, "u000": 0})
+    (batch,) = epoch(data_module(split))
+    order = [batch.ids.index(f"u00{number}") for number in range(3)]
+    assert batch.pair_rows[order].tolist() == [0, -1, 1]
+    assert batch.targets[order].tolist() == [[2, 0, 0], [2, 3, 0], [2, 3, 4]]
+    assert batch.target_lengths[order].tolist() == [1, 2, 3]
+    assert batch.ctc_targets[order].tolist() == [[1], [2], [3]]
+    assert batch.frame_lengths[order].tolist() == [17, 8, 12]  # 98, 48 and 68 frames of 10 ms, stacked by 6
+    for utterance, row in zip(split.utterances, order):
+        expected = stack_frames(fbank(read_waveform(utterance.recording)))
+        assert torch.equal(batch.features[row, : len(expected)], expected)
+        assert not batch.features[row, len(expected) :].any()
+
+
+def test_an_utterance_may_be_part_of_a_recording(make_split: Callable[..., Split]):
+    (utterance,) = make_split([2.0]).utterances
+    part = replace(utterance, start_s=0.5, end_s=1.5)
+    (batch,) = epoch(data_module(Split([part], [], {})))
+    assert torch.equal(batch.features[0], stack_frames(fbank(read_waveform(utterance.recording)[8000:24_000])))
+
+
+def test_an_epoch_holds_every_utterance_once_in_batches_of_alike_length(make_split: Callable[..., Split]):
+    durations_s = np.random.default_rng(0).uniform(0.2, 2.0, 60).round(2).tolist()
+    module = data_module(make_split(durations_s), DataConfig(batch_s=6.0, buckets=4))
+    batches = list(epoch(module))
+    ids = [i for batch in batches for i in batch.ids]
+    assert sorted(ids) == [f"u{number:03}" for number in range(60)]
+    padded_s = 0.0
+    for batch in batches:
+        spoken_s = [durations_s[int(i[1:])] for i in batch.ids]
+        assert sum(spoken_s) <= 6.0
+        padded_s += max(spoken_s) * len(spoken_s)
+    assert padded_s < 1.3 * sum(durations_s)  # in random order it is 1.7 times
+
+
+def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[..., Split]):
+    split = make_split([0.3] * 30)
+
+    def order(seed: int, number: int) -> list[list[str]]:
+        return [batch.ids for batch in epoch(data_module(split, DataConfig(batch_s=1.5), seed), number)]
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1) != order(1, 1)
+
+
+def test_an_interrupted_epoch_goes_on(make_split: Callable[..., Split]):
+    split, config = make_split([0.3] * 30), DataConfig(batch_s=1.5)
+    module = data_module(split, config)
+    whole = [batch.ids for batch in epoch(module, 3)]
+    part = list(islice(epoch(module, 3), 2))
+    state = module.state_dict()
+    resumed = data_module(split, config)
+    resumed.load_state_dict(state)
+    assert [batch.ids for batch in part] == whole[:2]
+    assert [batch.ids for batch in epoch(resumed, 3)] == whole[2:]
+
+
+def test_development_batches_have_a_fixed_order_and_no_noise(make_split: Callable[..., Split]):
+    module = data_module(make_split([0.4] * 12), DataConfig(batch_s=2.0, noise_probability=1.0))
+    first, second = ([module.dev_set[cuts] for cuts in module.val_dataloader().sampler] for _ in range(2))
+    assert [batch.ids for batch in first] == [batch.ids for batch in second]
+    utterance = module.dev_set.utterances[first[0].ids[0]]
+    assert torch.equal(first[0].features[0], stack_frames(fbank(read_waveform(utterance.recording))))
+
+
+def test_noise_is_drawn_anew_each_epoch_and_only_then(make_split: Callable[..., Split]):
+    split = make_split([0.3])
+    config = DataConfig(noise_probability=1.0, noise_snr_db=(10.0, 10.0))
+    module = data_module(split, config)
+    batches = [next(epoch(module, number)).features for number in (0, 1, 0)]
+    assert torch.equal(batches[0], batches[2])
+    assert not torch.equal(batches[0], batches[1])
+    assert not torch.equal(batches[0], next(epoch(data_module(split, config, seed=1), 0)).features)
+    assert torch.equal(batches[0], next(epoch(data_module(split, config), 0)).features)
+
+
+def test_noise_has_the_ratio_asked_for(make_split: Callable[..., Split]):
+    split = make_split([3.0])
+    module = data_module(split, DataConfig(noise_probability=1.0, noise_snr_db=(0.0, 0.0)))
+    frames, power = module.train_set.frames("u000")
+    assert power == pytest.approx(1 / 12, rel=0.02)  # of uniform samples between -0.5 and 0.5
+    louder = next(epoch(module)).features.exp().mean() / stack_frames(frames).exp().mean()
+    assert louder.item() == pytest.approx(2.0, rel=0.03)  # white noise at 0 dB on white noise
+
+
+def test_noise_comes_to_the_share_asked_for(make_split: Callable[..., Split]):
+    module = data_module(make_split([0.2] * 5), DataConfig(noise_probability=0.3))
+    changed = 0
+    for number in range(100):
+        module.train_set.epoch = number
+        for i in module.train_set.utterances:
+            clean = stack_frames(module.train_set.frames(i)[0])
+            changed += not torch.equal(module.train_set._features(i), clean)
+    assert changed / 500 == pytest.approx(0.3, abs=0.08)  # 4 deviations
+
+
+def test_filter_banks_are_kept_up_to_a_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
+    read = []
+
+    def count(path: Path, start_s: float, end_s: float) -> np.ndarray:
+        read.append(path.stem)
+        return read_waveform(path, start_s, end_s)
+
+    monkeypatch.setattr("clsr.data.datamodule.read_waveform", count)
+    split = make_split([1.0, 1.0])  # 98 frames of 80 float32 each: 31,360 bytes
+    for cache_bytes, reads in ((0, 6), (40_000, 4), (70_000, 2)):
+        read.clear()
+        module = data_module(split, DataConfig(cache_gb=cache_bytes / 2**30))
+        for number in range(3):
+            list(epoch(module, number))
+        assert len(read) == reads
+
+
+def test_long_utterances_are_left_out_and_counted(make_split: Callable[..., Split], caplog: pytest.LogCaptureFixture):
+    split = make_split([0.5, 1.5, 0.8])
+    with caplog.at_level(logging.WARNING, "clsr"):
+        module = data_module(split, DataConfig(max_utterance_s=1.0))
+    assert sorted(i for batch in epoch(module) for i in batch.ids) == ["u000", "u002"]
+    assert len(module.dev_set.split.utterances) == 3
+    assert "1 of 3 training utterances are longer than 1 s and left out (data.max_utterance_s)" in caplog.text
+    with pytest.raises(InputError, match="no training utterance is shorter than data.max_utterance_s = 0.1"):
+        data_module(split, DataConfig(max_utterance_s=0.1))
+
+
+@pytest.mark.parametrize("known", [[], [UNKNOWN, UNKNOWN]])
+def test_a_transcript_with_no_known_piece_is_named(make_split: Callable[..., Split], known: list[int]):
+    split = make_split([0.5, 0.5])
+    encoders = Encoders(lambda text: known if text == "ab" else [2], lambda text: [])
+    with pytest.raises(InputError, match="u001: transcript 'ab' holds no known piece"):
+        SpeechDataModule(split, split, encoders, DataConfig(), 0)
+
+
+def test_one_utterance_is_enough(make_split: Callable[..., Split]):
+    (batch,) = epoch(data_module(make_split([0.5])))
+    assert batch.ids == ["u000"]
+
+
+def test_a_missing_recording_is_named(make_split: Callable[..., Split], tmp_path: Path):
+    split = make_split([0.5, 0.5])
+    write_data_dir(tmp_path, split.utterances)
+    split.utterances[1].recording.unlink()
+    with pytest.raises(InputError, match="u001: no such audio file"):
+        read_split(tmp_path)

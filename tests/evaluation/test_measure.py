@@ -1,0 +1,139 @@
+"""Measuring a model: with a recogniser that makes no error every own row must be the text bound."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.baselines.parabge import train_parabge
+from clsr.checkpoint import fingerprint, load_speech_encoder
+from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
+from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
+from clsr.errors import InputError
+from clsr.evaluation.measure import evaluate
+from clsr.evaluation.report import Report, Row
+
+
+@pytest.fixture
+def dev(tone_corpus: Path, tmp_path: Path) -> Path:
+    """A copy of the development set, to be changed."""
+    return shutil.copytree(tone_corpus / "dev", tmp_path / "dev")
+
+
+def rows(report: Report) -> dict[str, Row]:
+    return {row.name: row for row in report.rows}
+
+
+def test_without_errors_every_own_row_is_the_text_bound(tone_model: Path, tone_corpus: Path):
+    report = evaluate(tone_model, tone_corpus / "dev", seed=3)
+    found = rows(report)
+    assert list(found) == ["text", "cascade", "cascade-8best", "clsr", "clsr-soft"]
+    text = found["text"]
+    assert text.wer is None and text.q2c is not None and text.c2q is not None
+    for name in ("cascade", "clsr"):
+        row = found[name]
+        assert row.wer is not None and row.q2c is not None and row.c2q is not None
+        assert (row.wer.total.errors, row.wer.total.words) == (0, 19)
+        assert row.q2c.intervals == text.q2c.intervals and row.c2q.intervals == text.c2q.intervals
+    assert text.q2c.intervals["recall@1"].value >= 5 / 6
+    assert found["clsr-soft"].q2c is not None and found["clsr-soft"].q2c.intervals["recall@1"].value >= 5 / 6
+    assert (report.questions, report.passages, report.seed) == (6, 6, 3)
+
+
+def test_what_a_report_says_of_itself(tone_model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["/bin/clsr", "evaluate", "--set", "my data"])
+    report = evaluate(tone_model, tone_corpus / "dev")
+    assert report.command == "clsr evaluate --set 'my data'"
+    parameters = sum(p.numel() for p in load_speech_encoder(tone_model).paraformer.parameters())
+    assert (report.model.path, report.model.parameters) == (str(tone_model), parameters)
+    assert report.model.fingerprint == fingerprint(tone_model)
+    assert "threads" in report.hardware
+    spoken_s = sum(u.duration_s for u in read_data_dir(tone_corpus / "dev" / "passages"))
+    found = rows(report)
+    assert spoken_s == pytest.approx(19 * 0.3)
+    assert [row.audio_seconds for row in report.rows] == pytest.approx([spoken_s] * 5)
+    assert all(row.seconds is not None and row.seconds > 0 for row in report.rows)
+    text, cascade = found["text"], found["cascade"]
+    assert text.seconds is not None and cascade.seconds is not None and text.seconds < cascade.seconds
+
+
+def test_a_passage_nobody_asks_for_is_found_but_asks_nothing(
+    tone_model: Path, dev: Path, say_in_tones: Callable[[str], np.ndarray]
+):
+    write_waveform(dev / "passages" / "extra.wav", say_in_tones("sun sun"))
+    extra = Utterance("p99", dev / "passages" / "extra.wav", 0.0, 0.6, "sun sun", "tuning-fork")
+    write_data_dir(dev / "passages", [*read_data_dir(dev / "passages"), extra])
+    report = evaluate(tone_model, dev)
+    row = rows(report)["clsr"]
+    assert row.q2c is not None and row.c2q is not None and row.wer is not None
+    assert len(row.q2c.query_ids) == len(row.c2q.query_ids) == 6
+    assert all(len(query.top) == 7 for query in row.q2c.queries)
+    assert report.passages == 7 and row.wer.total.words == 21
+
+
+def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in_tones: Callable[[str], np.ndarray]):
+    passages = read_data_dir(dev / "passages")
+    questions = []
+    for passage in passages:  # each question says what its passage says
+        path = dev / "questions" / f"{passage.id}.wav"
+        write_waveform(path, say_in_tones(passage.text or ""))
+        questions.append(replace(passage, id=passage.id.replace("p", "q"), recording=path, text="something else"))
+    write_data_dir(dev / "questions", questions)
+    found = rows(evaluate(tone_model, dev))
+    for name in ("cascade", "clsr", "clsr-soft", "cascade-8best"):
+        retrieval = found[name].q2c
+        assert retrieval is not None and retrieval.intervals["recall@1"].value == 1.0
+        assert retrieval.queries[0].top[0][1] == pytest.approx(1.0, abs=1e-5)
+    text = found["text"].q2c
+    assert text is not None and text.intervals["recall@1"].value < 0.5  # all questions have the same text
+
+
+def test_the_rival_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):
+    config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 1, 2), trainer=TrainerConfig(2))
+    train_parabge(config, tone_corpus, tmp_path / "parabge", start=tone_model)
+    found = rows(evaluate(tone_model, tone_corpus / "dev", tmp_path / "parabge"))
+    assert list(found)[-1] == "parabge"
+    rival = found["parabge"]
+    assert rival.wer is None and rival.q2c is not None and len(rival.q2c.queries) == 6
+
+
+def test_a_data_directory_has_word_errors_alone(tone_model: Path, dev: Path):
+    wrong = [replace(u, text="red red") if i == 0 else u for i, u in enumerate(read_data_dir(dev / "passages"))]
+    said = (read_data_dir(dev / "passages")[0].text or "").split()
+    write_data_dir(dev / "passages", wrong)
+    report = evaluate(tone_model, dev / "passages")
+    (row,) = report.rows
+    assert (row.name, row.q2c, row.c2q) == ("clsr", None, None)
+    assert row.wer is not None and row.wer.transcripts[0].hypothesis == " ".join(said)
+    assert row.wer.total.words == 19 - len(said) + 2
+    assert row.wer.total.errors == row.wer.transcripts[0].errors > 0
+    assert (report.questions, report.passages) == (0, 6)
+
+
+def test_references_are_normalised(tone_model: Path, dev: Path):
+    loud = [replace(u, text=f"{(u.text or '').upper()}!") for u in read_data_dir(dev / "passages")]
+    write_data_dir(dev / "passages", loud)
+    (row,) = evaluate(tone_model, dev / "passages").rows
+    assert row.wer is not None and row.wer.total.errors == 0
+
+
+def test_recordings_without_transcripts_are_refused(tone_model: Path, dev: Path):
+    (dev / "passages" / "text").unlink()
+    with pytest.raises(InputError, match=r"passages: no transcripts \(text\)"):
+        evaluate(tone_model, dev / "passages")
+
+
+def test_sampling_rates_and_spans_are_those_of_the_data_dir(tone_model: Path, dev: Path, say_in_tones):
+    both = np.concatenate([say_in_tones("red dog"), say_in_tones("sun boat")])
+    write_waveform(dev / "long.wav", both)
+    spans = [("a", 0.0, 0.6, "red dog"), ("b", 0.6, 1.2, "sun boat")]
+    utterances = [Utterance(i, dev / "long.wav", start_s, end_s, text, "s") for i, start_s, end_s, text in spans]
+    (dev / "cut").mkdir()
+    write_data_dir(dev / "cut", utterances)
+    (row,) = evaluate(tone_model, dev / "cut").rows
+    assert row.wer is not None and row.wer.total.errors == 0
+    assert row.audio_seconds == pytest.approx(len(both) / SAMPLE_RATE)

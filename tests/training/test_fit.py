@@ -1,0 +1,204 @@
+"""Running a stage: schedule, best states, interruptions and what is left of them."""
+
+import csv
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from clsr.checkpoint import load_weights, read_meta
+from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
+from clsr.errors import InputError
+from clsr.training.asr import AsrModule, train_asr
+from clsr.training.fit import claim, optimizers, read_rows
+
+
+@pytest.fixture
+def short(tiny_settings: TrainingConfig) -> TrainingConfig:
+    """Eight steps, measured every two."""
+    optimizer = OptimizerConfig(learning_rate=5e-3, warmup_steps=4, max_steps=8)
+    return replace(tiny_settings, optimizer=optimizer, trainer=TrainerConfig(validate_every=2))
+
+
+@pytest.fixture
+def steps_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Numbers of the training steps taken."""
+    taken: list[int] = []
+    step = AsrModule.training_step
+
+    def count(self: AsrModule, *arguments: object) -> torch.Tensor:
+        taken.append(self.global_step)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(AsrModule, "training_step", count)
+    handler = signal.getsignal(signal.SIGINT)
+    yield taken
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores further signals once interrupted
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int, error: BaseException) -> None:
+    """Let the training step of a number fail once."""
+    step, failed = AsrModule.training_step, []
+
+    def fail(self: AsrModule, *arguments: object) -> torch.Tensor:
+        if self.global_step == at_step and not failed:
+            failed.append(True)
+            raise error
+        return step(self, *arguments)
+
+    monkeypatch.setattr(AsrModule, "training_step", fail)
+
+
+def measured_steps(folder: Path) -> list[int]:
+    with (folder / "logs" / "csv" / "metrics.csv").open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file) if row["dev/wer"]]
+
+
+def test_the_learning_rate_warms_up_and_decays_to_a_hundredth():
+    module = torch.nn.Linear(2, 2)
+    module.bias.requires_grad_(False)
+    made = optimizers(module, OptimizerConfig(learning_rate=2.0, warmup_steps=10, max_steps=110))  # type: ignore[arg-type]
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    assert made["lr_scheduler"]["interval"] == "step"
+    assert [parameter.shape for group in optimizer.param_groups for parameter in group["params"]] == [(2, 2)]
+    rates = []
+    for _ in range(120):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[60] == pytest.approx(2 * (0.01 + 0.99 / 2))  # half way down
+    assert rates[110:] == pytest.approx([0.02] * 10)
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("power cut")])
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch, error: BaseException
+):
+    interrupt(monkeypatch, 5, error)
+    with pytest.raises(type(error)):
+        train_asr(short, tone_corpus, tmp_path / "run")
+    assert steps_taken == [0, 1, 2, 3, 4]
+    assert not (tmp_path / "run" / "meta.json").exists()  # no checkpoint yet
+    steps_taken.clear()
+    train_asr(short, tone_corpus, tmp_path / "run")
+    assert steps_taken == [4, 5, 6, 7]  # the last measurement was after step 4
+    assert measured_steps(tmp_path / "run") == [1, 3, 5, 7]  # counted from 0; the first two from before
+    assert read_meta(tmp_path / "run").kind == "asr"
+
+
+def test_a_finished_run_is_not_run_again(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int]
+):
+    train_asr(short, tone_corpus, tmp_path)
+    weights, metrics = (tmp_path / "model.safetensors").read_bytes(), read_meta(tmp_path).metrics
+    steps_taken.clear()
+    train_asr(short, tone_corpus, tmp_path)
+    assert steps_taken == []
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    assert read_meta(tmp_path).metrics == metrics
+    assert measured_steps(tmp_path) == [1, 3, 5, 7]
+
+
+def test_other_settings_are_refused_in_the_folder_of_a_run(short: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    train_asr(short, tone_corpus, tmp_path)
+    before = (tmp_path / "config.yaml").read_bytes()
+    with pytest.raises(InputError, match=f"{tmp_path}: holds a run with other settings: name another --output"):
+        train_asr(replace(short, seed=1), tone_corpus, tmp_path)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+
+
+def test_settings_may_change_before_anything_was_learnt(short: TrainingConfig, tmp_path: Path):
+    claim(tmp_path / "run", short)
+    claim(tmp_path / "run", replace(short, seed=1))
+    assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_a_place_that_cannot_be_written(short: TrainingConfig, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="run: cannot be written .*: name another --output"):
+        claim(tmp_path / "file" / "run", short)
+
+
+def states(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
+    """The states kept, by step."""
+    found = {}
+    for path in (folder / "state").glob("step-*.ckpt"):
+        state = torch.load(path, weights_only=False)
+        found[state["global_step"]] = {name.removeprefix("paraformer."): w for name, w in state["state_dict"].items()}
+    return found
+
+
+def test_the_best_states_are_averaged(short: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    train_asr(replace(short, trainer=replace(short.trainer, average=3)), tone_corpus, tmp_path)
+    kept = states(tmp_path)
+    assert len(kept) == 3
+    for name, weight in load_weights(tmp_path).items():
+        mean = torch.stack([state[name].double() for state in kept.values()]).mean(0)
+        assert torch.allclose(weight.double(), mean, atol=1e-6), name
+
+
+def test_the_best_state_is_kept_even_if_it_was_not_the_last(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rates = iter([0.5, 0.25, 0.75, 1.0])
+    monkeypatch.setattr(AsrModule, "on_validation_epoch_end", lambda self: self.log("dev/wer", next(rates)))
+    train_asr(short, tone_corpus, tmp_path)
+    (step, state), = states(tmp_path).items()  # fmt: skip
+    assert step == 4
+    assert read_meta(tmp_path).metrics == {"dev/wer": 0.25}
+    for name, weight in load_weights(tmp_path).items():
+        assert torch.equal(weight, state[name])
+
+
+def test_training_stops_when_nothing_improves(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rates = iter([0.5, 0.25, 0.3, 0.25, 0.1])
+    monkeypatch.setattr(AsrModule, "on_validation_epoch_end", lambda self: self.log("dev/wer", next(rates)))
+    config = replace(short, optimizer=replace(short.optimizer, max_steps=100), trainer=TrainerConfig(2, patience=2))
+    train_asr(config, tone_corpus, tmp_path)
+    assert measured_steps(tmp_path) == [1, 3, 5, 7]
+    assert read_meta(tmp_path).metrics == {"dev/wer": 0.25}
+
+
+def test_gradients_are_clipped(short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch):
+    before, after = [], []
+
+    def norm(module: AsrModule) -> float:
+        return torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm().item()
+
+    monkeypatch.setattr(AsrModule, "on_before_optimizer_step", lambda self, _: before.append(norm(self)))
+    monkeypatch.setattr(AsrModule, "on_train_batch_end", lambda self, *_: after.append(norm(self)))
+    train_asr(replace(short, optimizer=replace(short.optimizer, clip_norm=0.1)), tone_corpus, tmp_path)
+    assert min(before) > 0.1
+    assert after == pytest.approx([0.1] * 8, rel=1e-3)
+
+
+def test_rows_end_with_the_last_measurement(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    assert read_rows(path, "dev/wer") == []
+    path.write_text("dev/wer,step,train/ce\n,49,3.5\n0.5,49,\n,99,2.5\n")
+    assert read_rows(path, "dev/wer") == [
+        {"dev/wer": "", "step": "49", "train/ce": "3.5"},
+        {"dev/wer": "0.5", "step": "49", "train/ce": ""},
+    ]
+    assert read_rows(path, "dev/recall@1") == []
+
+
+def test_training_is_in_training_mode_after_measurements_too(short, tone_corpus: Path, tmp_path: Path, monkeypatch):
+    modes = []
+    step = AsrModule.training_step
+
+    def note(self: AsrModule, *arguments: object) -> torch.Tensor:
+        modes.append(self.paraformer.training)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(AsrModule, "training_step", note)
+    train_asr(short, tone_corpus, tmp_path)
+    assert modes == [True] * 8  # sampler, dropout and auxiliary CTC depend on it

@@ -1,0 +1,75 @@
+"""Text-encoder pre-training: questions and the texts that answer them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clsr.checkpoint import load_text_side, read_meta
+from clsr.config import LossConfig, OptimizerConfig, TrainingConfig
+from clsr.data.datamodule import Pair
+from clsr.errors import InputError
+from clsr.losses import batch_nll
+from clsr.models.text_encoder import load_text_encoder
+from clsr.training.text import PairDataModule, TextModule, train_text
+
+
+def test_the_loss_is_over_questions_and_passages_as_search_sees_them(tiny_settings: TrainingConfig):
+    encoder = load_text_encoder(tiny_settings.text_encoder)
+    encoder.prompts = {"question": "the ", "passage": ""}
+    module = TextModule(encoder, replace(tiny_settings, loss=LossConfig(temperature=0.3)))
+    loss = module.training_step([Pair("Where is it?", "Red, dog!"), Pair("sun", "The boat.")], 0)
+    questions, passages = encoder.encode(["Where is it?", "sun"], "question"), encoder.encode(["red dog", "the boat"])
+    assert loss.item() == pytest.approx(batch_nll(passages, questions, 0.3).item(), rel=1e-5)
+
+
+def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig):
+    module = TextModule(load_text_encoder(tiny_settings.text_encoder), tiny_settings)
+    words = ["red", "blue", "green", "old", "dog", "cat", "sun", "boat"]
+    batch = [Pair(f"where is the {word}", other) for word, other in zip(words, words[::-1])]  # not what they look like
+    optimizer = torch.optim.Adam(module.parameters(), 5e-3)
+    losses = []
+    for step in range(60):
+        loss = module.training_step(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 2.0 and losses[-1] < 0.1
+
+
+def test_every_pair_comes_up_in_an_epoch():
+    pairs = [Pair(str(i), str(i)) for i in range(70)]
+    data = PairDataModule(pairs, pairs[:5])
+    trained = [pair for batch in data.train_dataloader() for pair in batch]
+    assert len(trained) == len(set(trained)) == 64  # two batches of 32; the rest waits for another epoch
+    assert [pair for batch in data.val_dataloader() for pair in batch] == pairs[:5]
+    few = PairDataModule(pairs[:3], pairs[:3])
+    assert [len(batch) for batch in few.train_dataloader()] == [3]
+
+
+def test_what_is_trained_is_a_text_encoder_for_later_stages(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
+):
+    source = Path(tiny_settings.text_encoder)
+    before = (source / "model.safetensors").read_bytes()
+    config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 2, 30))
+    train_text(config, tone_corpus, tmp_path / "text")
+    trained = load_text_encoder(str(tmp_path / "text" / "text_encoder"))
+    meta = read_meta(tmp_path / "text")
+    assert meta.kind == "text"
+    assert meta.text_encoder_fingerprint == trained.fingerprint != load_text_encoder(str(source)).fingerprint
+    assert meta.metrics["dev/recall@1"] >= 5 / 6
+    assert load_text_side(tmp_path / "text").fingerprint == trained.fingerprint
+    assert trained.pooling == "mean" and trained.token_ids("red dog") == load_text_encoder(str(source)).token_ids(
+        "red dog"
+    )
+    assert (source / "model.safetensors").read_bytes() == before
+
+
+def test_it_needs_questions(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    for name in ("train", "dev"):
+        (tmp_path / name).symlink_to(tone_corpus / name / "passages")
+    with pytest.raises(InputError, match="train: no questions"):
+        train_text(tiny_settings, tmp_path, tmp_path / "out")
