@@ -378,7 +378,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="folder for train, dev, test and long .jsonl")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--statements", type=positive, default=7500, help="training pairs")
+    parser.add_argument("--statements", type=positive, default=10000, help="training pairs")
     parser.add_argument("--test-pairs", type=positive, default=600)
     parser.add_argument("--smoke", action="store_true", help="a few pairs of each, whatever the other sizes")
     args = parser.parse_args()
