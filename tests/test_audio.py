@@ -5,7 +5,6 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +30,9 @@ for path in sys.argv[1:]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a new process as far as messages said once go."""
     monkeypatch.setattr(audio, "_said", set())
-    yield
 
 
 def tone(frequency_hz: float, seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:

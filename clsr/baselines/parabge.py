@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
@@ -62,7 +63,7 @@ class ParaBgeModule(pl.LightningModule):
         self.dev_bank = PairBank(splits[1].pairs, text_encoder)
         self.meter = RecallMeter()
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
         return optimizers(self, self.config.optimizer)
 

@@ -67,7 +67,8 @@ def read_split(path: Path) -> Split:
         return Split(utterances, [], {})
     whole = read_retrieval_set(path)
     texts = {passage.id: passage.text or "" for passage in whole.passages}
-    pairs, pair_of = [], {}
+    pairs: list[Pair] = []
+    pair_of: dict[str, int] = {}
     for question_id, relevance in sorted(whole.relevance.items()):
         answers = sorted(passage_id for passage_id, grade in relevance.items() if grade > 0)
         if any(passage_id not in pair_of for passage_id in answers):
@@ -136,7 +137,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         if self.config.noise_probability > 0:
             chance = np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode())])
             if chance.random() < self.config.noise_probability:
-                start = chance.integers(len(self._noise))
+                start = int(chance.integers(len(self._noise)))
                 noise = self._noise[torch.arange(start, start + len(frames)) % len(self._noise)]
                 frames = mix_noise(frames, power, noise, chance.uniform(*self.config.noise_snr_db))
         return stack_frames(frames)

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from clsr.audio import read_waveform
 from clsr.baselines.cascade import encode_n_best, encode_transcripts, transcripts
-from clsr.baselines.parabge import load_parabge
+from clsr.baselines.parabge import ParaBge, load_parabge
 from clsr.checkpoint import current_commit, fingerprint, load_speech_encoder
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
@@ -104,7 +105,7 @@ def _recognise(
 
 
 def _waveforms(utterances: Sequence[Utterance], title: str) -> Iterator[list[np.ndarray]]:
-    for start in tqdm(range(0, len(utterances), READ_AT_ONCE), title):
+    for start in tqdm(range(0, len(utterances), READ_AT_ONCE), title, disable=None):
         chunk = utterances[start : start + READ_AT_ONCE]
         yield [read_waveform(u.recording, u.start_s, u.end_s) for u in chunk]
 
@@ -139,7 +140,7 @@ def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speec
     add("text", typed, _timed(lambda: encoder.text_encoder.encode(texts), 0.0), None)
     for name, embed in _own_systems(encoder).items():
         questions = embed(spoken).numpy() if spoken else typed
-        add(name, questions, _timed(lambda embed=embed: embed(heard), seconds), wer)
+        add(name, questions, _timed(partial(embed, heard), seconds), wer)
     if rival is not None:
         model, text_encoder = load_parabge(rival)
         questions = text_encoder.encode(list(whole.questions.values()), "question").numpy()
@@ -165,7 +166,7 @@ def _timed(make: Callable[[], Tensor], before: float) -> Side:
     return Side(vectors, before + time.perf_counter() - start)
 
 
-def _encode_parabge(model: torch.nn.Module, utterances: Sequence[Utterance]) -> Side:
+def _encode_parabge(model: ParaBge, utterances: Sequence[Utterance]) -> Side:
     vectors, seconds = [], 0.0
     for waveforms in _waveforms(utterances, "parabge"):
         start = time.perf_counter()

@@ -15,7 +15,7 @@ class MemoryBlock(nn.Conv1d):
     def __init__(self, width: int, kernel: int):
         super().__init__(width, width, kernel, groups=width, bias=False)
 
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """Return memory plus input, ``(B, T, D)``, zero on padding; padding is never read."""
         values = values * mask[:, :, None]
         kernel = self.kernel_size[0]
@@ -58,9 +58,9 @@ class SelfAttention(nn.Module):
         """Turn frames ``(B, T, D_in)`` with mask ``(B, T)`` into ``(B, T, D)``."""
         queries, keys, values = self.linear_q_k_v(frames).chunk(3, dim=-1)
         memory = self.dropout(self.fsmn_block(values, mask))
-        heads = (_split_heads(x, self.heads) for x in (queries, keys, values))
+        queries, keys, values = (_split_heads(x, self.heads) for x in (queries, keys, values))
         dropout = self.dropout.p if self.training else 0.0
-        return self.linear_out(_attend(*heads, mask, dropout)) + memory
+        return self.linear_out(_attend(queries, keys, values, mask, dropout)) + memory
 
 
 class MemoryAttention(nn.Module):
@@ -90,8 +90,8 @@ class CrossAttention(nn.Module):
     def forward(self, tokens: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """Return for tokens ``(B, U, D)`` what they read from frames ``(B, T, D)``: ``(B, U, D)``."""
         keys, values = self.linear_k_v(frames).chunk(2, dim=-1)
-        heads = (_split_heads(x, self.heads) for x in (self.linear_q(tokens), keys, values))
-        return self.linear_out(_attend(*heads, frame_mask, self.dropout if self.training else 0.0))
+        queries, keys, values = (_split_heads(x, self.heads) for x in (self.linear_q(tokens), keys, values))
+        return self.linear_out(_attend(queries, keys, values, frame_mask, self.dropout if self.training else 0.0))
 
 
 def layer_norm(width: int) -> nn.LayerNorm:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class _Embeddings(nn.Module):
@@ -42,29 +46,64 @@ class _Projection(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
 
 
-class _Layer(nn.Module):
+class _SelfAttention(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
         width = config["hidden_size"]
         self.heads = config["num_attention_heads"]
-        self.attention = nn.ModuleDict(
-            {
-                "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
-                "output": _Projection(width, config),
-            }
-        )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config["intermediate_size"])})
-        self.output = _Projection(config["intermediate_size"], config)
-        self.attention_dropout = config["attention_probs_dropout_prob"]
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.dropout = config["attention_probs_dropout_prob"]
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        projections = self.attention["self"]
-        query, key, value = (projections[name](hidden) for name in ("query", "key", "value"))
-        query, key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
-        dropout = self.attention_dropout if self.training else 0.0
+        projected = (self.query(hidden), self.key(hidden), self.value(hidden))
+        query, key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in projected)
+        dropout = self.dropout if self.training else 0.0
         context = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
-        hidden = self.attention["output"](context.transpose(1, 2).flatten(2), hidden)
-        return self.output(F.gelu(self.intermediate["dense"](hidden)), hidden)
+        return context.transpose(1, 2).flatten(2)
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.self = _SelfAttention(config)
+        self.output = _Projection(config["hidden_size"], config)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.output(self.self(hidden, mask), hidden)
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.dense = nn.Linear(config["hidden_size"], config["intermediate_size"])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.gelu(self.dense(hidden))
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.attention = _Attention(config)
+        self.intermediate = _Intermediate(config)
+        self.output = _Projection(config["intermediate_size"], config)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.attention(hidden, mask)
+        return self.output(self.intermediate(hidden), hidden)
+
+
+class _Layers(nn.Module):
+    def __init__(self, config: dict):
+        super().__init__()
+        self.layer = nn.ModuleList(_Layer(config) for _ in range(config["num_hidden_layers"]))
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        for layer in self.layer:
+            hidden = layer(hidden, mask)
+        return hidden
 
 
 class Bert(nn.Module):
@@ -89,16 +128,13 @@ class Bert(nn.Module):
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Map input embeddings ``(B, U, E)`` with mask ``(B, U)`` to token vectors ``(B, U, E)``."""
-        hidden = self.embeddings(embeddings)
-        for layer in self.encoder["layer"]:
-            hidden = layer(hidden, mask)
-        return hidden
+        return self.encoder(self.embeddings(embeddings), mask)
 
 
 class HuggingFaceEncoder(nn.Module):
     """Any other encoder of transformers that takes ``inputs_embeds``, behind the same three members as ``Bert``."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
         # RoBERTa and its kin number positions from padding_idx + 1.
@@ -108,7 +144,9 @@ class HuggingFaceEncoder(nn.Module):
     @property
     def word_embeddings(self) -> nn.Embedding:
         """The word embedding matrix."""
-        return self.model.get_input_embeddings()
+        embeddings = self.model.get_input_embeddings()
+        assert isinstance(embeddings, nn.Embedding)
+        return embeddings
 
     def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Map input embeddings ``(B, U, E)`` with mask ``(B, U)`` to token vectors ``(B, U, E)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.checkpoint import Meta, current_commit, load_weights, read_meta, restore, save_checkpoint
@@ -54,7 +55,7 @@ class AsrModule(pl.LightningModule):
         self.references = {utterance.id: normalise(utterance.text or "") for utterance in dev.utterances}
         self.errors: list[WordErrors] = []
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
         return optimizers(self, self.config.optimizer)
 
@@ -66,14 +67,14 @@ class AsrModule(pl.LightningModule):
 
     def report(self, losses: dict[str, Tensor], output: TrainingOutput, batch: SpeechBatch) -> Tensor:
         """Log the losses and the first-pass accuracy; return the total."""
-        losses["total"] = total_loss(losses, self.config.loss)
+        losses["loss"] = total_loss(losses, self.config.loss)
         mask = length_mask(batch.target_lengths, batch.targets.shape[1])
         # Watch this and not the cross entropy where the sampler is on: the decoder may copy what it is given.
         accuracy = (output.first_pass == batch.targets)[mask].float().mean()
         values = {name: loss.detach() for name, loss in losses.items()} | {"accuracy": accuracy}
         self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch.ids))
-        self.log("loss", losses["total"].detach(), prog_bar=True, logger=False, batch_size=len(batch.ids))
-        return losses["total"]
+        self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False, batch_size=len(batch.ids))
+        return losses["loss"]
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count the word errors of a development batch."""

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.checkpoint import average
@@ -21,7 +22,7 @@ from clsr.errors import InputError
 log = logging.getLogger("clsr")
 
 
-def optimizers(module: pl.LightningModule, config: OptimizerConfig) -> dict:
+def optimizers(module: pl.LightningModule, config: OptimizerConfig) -> OptimizerLRSchedulerConfig:
     """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -63,16 +64,18 @@ def fit(
         states, "step-{step}", monitor=monitor, mode=mode, save_top_k=max(1, config.trainer.average), save_last=True,
         auto_insert_metric_name=False,
     )  # fmt: skip
-    trainer = _trainer(config, output, [keep, *_early_stop(config, monitor, mode)])
+    csv = CSVLogger(output, "logs", version="csv")
+    trainer = _trainer(config, csv, [keep, *_early_stop(config, monitor, mode)])
     last = states / "last.ckpt"
     if last.exists():
         log.info("%s: resuming an interrupted run", output)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|batch_size|sync_dist|mid-epoch|LeafSpec|tree).*")
         warnings.filterwarnings("ignore", message=".*(logs directory|Checkpoint directory).*")
+        warnings.filterwarnings("ignore", module="lhotse.*")
         if last.exists():  # the CSV logger starts its file anew, without what was logged before the interruption
             rows = read_rows(output / "logs" / "csv" / "metrics.csv", monitor)
-            trainer.loggers[0].experiment.metrics = rows
+            csv.experiment.metrics = rows
         try:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -104,7 +107,15 @@ def read_rows(metrics: Path, monitor: str) -> list[dict[str, str]]:
     return rows[: measured[-1]] if measured else []
 
 
-def _trainer(config: TrainingConfig, output: Path, callbacks: list[Callback]) -> pl.Trainer:
+class _ProgressBar(TQDMProgressBar):
+    """Lightning's bar without the name of the log folder."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict:
+        """Return what stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) -> pl.Trainer:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
@@ -121,8 +132,8 @@ def _trainer(config: TrainingConfig, output: Path, callbacks: list[Callback]) ->
         accelerator="auto",
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[*callbacks, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=50)],
-        logger=[CSVLogger(output, "logs", version="csv"), TensorBoardLogger(output, "logs", version="tensorboard")],
+        callbacks=[*callbacks, LearningRateMonitor("step"), _ProgressBar(refresh_rate=50)],
+        logger=[csv, TensorBoardLogger(csv.root_dir, "", version="tensorboard")],
         log_every_n_steps=50,
         enable_model_summary=False,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.checkpoint import BUNDLED, Meta, current_commit, load_weights, save_checkpoint
@@ -36,7 +37,7 @@ class PostModule(pl.LightningModule):
         self.train_pairs, self.dev_pairs = splits[0].pairs, splits[1].pairs
         self.meter = RecallMeter()
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
         return optimizers(self, self.config.optimizer)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -63,7 +64,7 @@ class TextModule(pl.LightningModule):
         self.meter = RecallMeter()
         self.dev_questions: list[Tensor] = []
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
         return optimizers(self, self.config.optimizer)
 

@@ -42,9 +42,7 @@ def write_bars(folder: Path, *rows: Row) -> Path:
 
 def bars(name: str, value: float) -> Row:
     interval = Interval(value, value - 0.1, value + 0.05)
-    return Row(
-        name, q2c=Retrieval(dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr@10"), interval), [])
-    )
+    return Row(name, q2c=Retrieval(dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr@10"), interval), []))
 
 
 def test_learning_curve_draws_the_logged_values(tmp_path: Path, figures: list[Figure]) -> None:

@@ -34,7 +34,7 @@ def test_it_logs_csv_and_tensorboard(tone_model: Path):
         rows = list(csv.DictReader(file))
     assert [float(row["dev/wer"]) for row in rows if row["dev/wer"]][-1] == 0.0
     assert [int(row["step"]) for row in rows if row["dev/wer"]] == [29, 59]  # steps count from 0
-    assert {"train/ce", "train/mae", "train/total", "train/accuracy"} <= set(rows[0])
+    assert {"train/ce", "train/mae", "train/loss", "train/accuracy"} <= set(rows[0])
     assert list((tone_model / "logs" / "tensorboard").glob("events.*"))
 
 
