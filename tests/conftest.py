@@ -21,6 +21,14 @@ TONE_WORDS = ("red", "blue", "green", "old", "dog", "cat", "sun", "boat")
 TONE_SAMPLES = 4800  # of one word
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keep torch to one thread: on tiny tensors several mostly wait for each other, minutes of it on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings, texts and odd files, beside the repository; a test that needs them is skipped without."""

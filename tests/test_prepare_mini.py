@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_sizes_and_fields(corpus: dict[str, list[dict[str, str]]]) -> None:
-    assert {split: len(rows) for split, rows in corpus.items()} == {"train": 7500, "dev": 200, "test": 600, "long": 40}
+    assert {split: len(rows) for split, rows in corpus.items()} == {"train": 10000, "dev": 200, "test": 600, "long": 40}
     assert all(list(row) == ["id", "question", "context"] for rows in corpus.values() for row in rows)
 
 

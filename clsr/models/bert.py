@@ -117,9 +117,7 @@ class Bert(nn.Module):
         super().__init__()
         self.max_positions: int = config["max_position_embeddings"]
         self.embeddings = _Embeddings(config)
-        self.encoder = nn.ModuleDict(
-            {"layer": nn.ModuleList(_Layer(config) for _ in range(config["num_hidden_layers"]))}
-        )
+        self.encoder = _Layers(config)
 
     @property
     def word_embeddings(self) -> nn.Embedding:

@@ -61,11 +61,13 @@ def fit(
     mode = "max" if "recall" in monitor else "min"
     states = output / "state"
     keep = ModelCheckpoint(
-        states, "step-{step}", monitor=monitor, mode=mode, save_top_k=max(1, config.trainer.average), save_last=True,
+        states, "step-{step}", monitor=monitor, mode=mode, save_top_k=max(1, config.trainer.average),
         auto_insert_metric_name=False,
     )  # fmt: skip
+    # A second one and no save_last, which writes last.ckpt only when the present state is among the best.
+    resume = ModelCheckpoint(states, "last", enable_version_counter=False)
     csv = CSVLogger(output, "logs", version="csv")
-    trainer = _trainer(config, csv, [keep, *_early_stop(config, monitor, mode)])
+    trainer = _trainer(config, csv, [keep, resume, *_early_stop(config, monitor, mode)])
     last = states / "last.ckpt"
     if last.exists():
         log.info("%s: resuming an interrupted run", output)

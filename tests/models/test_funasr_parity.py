@@ -20,7 +20,7 @@ from clsr.padding import length_mask
 
 TINY = ModelConfig(
     encoder=EncoderConfig(width=32, hidden=48, layers=3, heads=4, kernel=11),
-    cif=CifConfig(left_context=1, right_context=1, tail=0.45),
+    cif=CifConfig(left_context=1, right_context=1, ending="tail", tail=0.45),
     decoder=DecoderConfig(hidden=40, layers=2, heads=4, kernel=11),
 )
 V = 17

@@ -94,15 +94,26 @@ def test_recognition_does_not_depend_on_the_batch():
         assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
 
 
-@pytest.mark.parametrize(("ending", "added"), [("tail", 0.45), ("scale", 0.5)])
-def test_recognition_announces_what_the_weights_say(ending, added):
+def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
     model = tiny().eval()
-    model.config.cif.ending = ending
+    torch.manual_seed(2)
+    features, lengths = torch.randn(16, 30, FEATURE_SIZE), torch.full((16,), 30)
+    quantities = model.predictor(*model.encoder(features, lengths)).sum(1).tolist()
+    rounded = model.recognise(features, lengths).token_lengths.tolist()
+    assert rounded == [round(quantity) for quantity in quantities]
+    model.config.cif.ending, model.config.cif.tail = "tail", 0.2
+    tailed = model.recognise(features, lengths).token_lengths.tolist()
+    assert tailed == [int(quantity + 0.2) for quantity in quantities] != rounded
+
+
+def test_recognition_of_the_right_number_of_tokens_is_what_training_sees():
+    model = tiny().eval()
     features, lengths, _, _ = batch()
-    frames, mask = model.encoder(features, lengths)
-    quantities = model.predictor(frames, mask).sum(1)
     heard = model.recognise(features, lengths)
-    assert heard.token_lengths.tolist() == [int(quantity + added) for quantity in quantities.tolist()]
+    targets = torch.full((3, int(heard.token_lengths.max())), 2)
+    trained = model(features, lengths, targets, heard.token_lengths)
+    for i, count in enumerate(heard.token_lengths.tolist()):
+        assert torch.allclose(heard.logits[i, :count, 2:], trained.logits[i, :count, 2:], atol=1e-5)
 
 
 def test_padding_and_unknown_are_never_recognised():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from clsr.audio import SAMPLE_RATE
 from clsr.checkpoint import load_speech_encoder
+from clsr.evaluation.wer import word_errors
 from clsr.features import fbank, stack_frames
 from clsr.models.adaptor import top_k_codes
 from clsr.models.speech_encoder import BEST, MAX_BATCH_FRAMES, SpeechEncoder, _batches
@@ -127,8 +127,6 @@ def test_batches_hold_everything_once_within_the_limit():
     assert sum(max(lengths[i] for i in batch) * len(batch) for batch in batches) < 1.1 * sum(lengths)
 
 
-def test_long_recordings_are_heard_like_short_ones(encoder: SpeechEncoder, say_in_tones):
-    text = " ".join(TEXTS * 2)
-    heard = encoder.encode([say_in_tones(text), np.zeros(SAMPLE_RATE, np.float32)])
-    agree = [said == word for said, word in zip(text.split(), heard.transcripts[0].split())]
-    assert sum(agree) >= 0.8 * len(text.split())  # trained on four words at most, tested on 24
+def test_longer_speech_than_was_trained_on_is_heard_too(encoder: SpeechEncoder, say_in_tones):
+    text = " ".join(TEXTS * 2)  # 24 words, and four at most in training
+    assert word_errors(text, encoder.encode([say_in_tones(text)]).transcripts[0]).errors <= 2

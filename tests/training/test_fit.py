@@ -92,6 +92,23 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert read_meta(tmp_path / "run").kind == "asr"
 
 
+def test_a_run_that_got_worse_goes_on_where_it_stopped_too(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    rates = {2: 0.25, 4: 0.5, 6: 0.75, 8: 1.0}
+    measure = lambda self: self.log("dev/wer", rates[self.global_step])  # noqa: E731
+    monkeypatch.setattr(AsrModule, "on_validation_epoch_end", measure)
+    interrupt(monkeypatch, 7, RuntimeError("power cut"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_asr(short, tone_corpus, tmp_path)
+    steps_taken.clear()
+    train_asr(short, tone_corpus, tmp_path)
+    assert steps_taken == [6, 7]
+    assert measured_steps(tmp_path) == [1, 3, 5, 7]
+    assert read_meta(tmp_path).metrics == {"dev/wer": 0.25}
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.ckpt", "step-2.ckpt"]
+
+
 def test_a_finished_run_is_not_run_again(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int]
 ):

@@ -52,7 +52,7 @@ def test_the_loss_is_the_one_of_the_settings(
     output = module.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
     table, logits = text_encoder.table[module.vocabulary.text_ids], output.logits[1:]
     made = {
-        "top_k": lambda: top_k_codes(logits, table, 2),
+        "top_k": lambda: top_k_codes(logits, table, 2, 0.5),
         "soft": lambda: soft_codes(logits, table, 0.5),
         "straight_through": lambda: straight_through_codes(logits, table, 0.5),
     }[codes]()
