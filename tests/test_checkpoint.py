@@ -132,15 +132,17 @@ def test_settings_of_another_size(copy: Path):
         load_speech_encoder(copy)
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(copy: Path, tiny_settings: TrainingConfig, monkeypatch):
+@pytest.mark.parametrize("full_at", ["write", "rename"])
+def test_a_full_disk_leaves_the_old_checkpoint(copy: Path, tiny_settings: TrainingConfig, monkeypatch, full_at: str):
     weights, before = checkpoint.load_weights(copy), {path: path.read_bytes() for path in copy.iterdir()}
-    written = Path.write_bytes
+    write = Path.write_bytes
 
-    def fail(self: Path, content: bytes) -> int:
-        written(self, content[:100])
+    def fail(path: Path, content: bytes | Path) -> int:
+        if isinstance(content, bytes):
+            write(path, content[:100])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr({"write": "pathlib.Path.write_bytes", "rename": "os.replace"}[full_at], fail)
     with pytest.raises(InputError, match=r"copy: cannot be written \(No space left on device\)"):
         save_checkpoint(copy, weights, tiny_settings, None, read_meta(copy))
     assert {path: path.read_bytes() for path in copy.iterdir()} == before

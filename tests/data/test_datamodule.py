@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1) != order(1, 1)
+
+
+def test_a_trainer_gets_the_order_and_the_noise_of_its_epoch(make_split: Callable[..., Split]):
+    module = data_module(make_split([0.3] * 30), DataConfig(batch_s=1.5))
+    for number in (0, 1, 2):
+        module.trainer = SimpleNamespace(current_epoch=number)  # type: ignore[assignment]
+        batches = [batch.ids for batch in module.train_dataloader()]
+        assert module.train_set.epoch == number
+        assert batches == [batch.ids for batch in epoch(data_module(module.train_set.split, module.config), number)]
 
 
 def test_an_interrupted_epoch_goes_on(make_split: Callable[..., Split]):

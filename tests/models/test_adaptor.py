@@ -53,11 +53,12 @@ def test_what_is_never_recognised_has_no_weight():
 
 @pytest.mark.parametrize("gamma", [0.1, 1.0])
 def test_straight_through_is_exactly_the_row_with_the_gradient_of_the_mixture(gamma: float):
-    logits, upstream = random_logits(), torch.randn(2, 3, 2)
-    codes = straight_through_codes(logits, TABLE, gamma)
-    assert torch.equal(codes, TABLE[logits.argmax(2)])
+    torch.manual_seed(0)
+    logits, table, upstream = torch.randn(4, 9, 50, requires_grad=True), torch.randn(50, 16), torch.randn(4, 9, 16)
+    codes = straight_through_codes(logits, table, gamma)
+    assert torch.equal(codes, table[logits.argmax(2)])
     (straight,) = torch.autograd.grad((codes * upstream).sum(), logits)
-    (soft,) = torch.autograd.grad((soft_codes(logits, TABLE, gamma) * upstream).sum(), logits)
+    (soft,) = torch.autograd.grad((soft_codes(logits, table, gamma) * upstream).sum(), logits)
     assert torch.equal(straight, soft)
 
 
