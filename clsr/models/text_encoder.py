@@ -129,24 +129,6 @@ class TextEncoder(nn.Module):
             vectors[batch] = self.encode_ids([ids[i] for i in batch]).float().cpu()
         return vectors
 
-    @torch.no_grad()
-    def encode_words(self, texts: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Return for each list of words their unit vectors in context, ``(W, E)``, mean of each word's pieces.
-
-        Words past the longest input that the encoder takes get zeros.
-        """
-        results = []
-        for words in texts:
-            pieces = [self.token_ids(word) for word in words]
-            flat = [piece for word in pieces for piece in word]
-            rows = self.table[torch.tensor(flat, dtype=torch.long, device=self.table.device)][None]
-            tokens, mask = self._contextual(rows, torch.tensor([len(flat)], device=rows.device))
-            inner = tokens[0, len(self.opening) : int(mask.sum()) - len(self.closing)].float().cpu()
-            owner = torch.tensor([w for w, word in enumerate(pieces) for _ in word][: len(inner)], dtype=torch.long)
-            sums = torch.zeros(len(words), self.width).index_add_(0, owner, inner)
-            results.append(nn.functional.normalize(sums, dim=1))
-        return results
-
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder with the present weights."""
         import shutil

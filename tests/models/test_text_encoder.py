@@ -146,23 +146,6 @@ def test_thawed_weights_learn(tiny: TextEncoder):
     assert [name for name in without if not name.endswith("key.bias")] == []  # a key's bias moves no softmax
 
 
-def test_words_have_the_mean_of_their_pieces_in_context(tiny: TextEncoder):
-    words = ["red", "dogs", "sun"]  # dog + ##s
-    vectors = tiny.encode_words([words, [], ["sun"]])
-    ids = torch.tensor([tiny.opening + tiny.token_ids("red dogs sun") + tiny.closing])
-    tokens = tiny.transformer(tiny.table[ids], torch.ones_like(ids, dtype=torch.bool))[0]
-    expected = torch.stack([tokens[1], (tokens[2] + tokens[3]) / 2, tokens[4]])
-    assert len(tiny.token_ids("dogs")) == 2
-    assert torch.allclose(vectors[0], torch.nn.functional.normalize(expected, dim=1), atol=1e-5)
-    assert vectors[1].shape == (0, 32)
-    assert not torch.allclose(vectors[0][2], vectors[2][0], atol=1e-2)  # the same word elsewhere
-
-
-def test_words_past_the_longest_input_have_no_vector(tiny: TextEncoder):
-    (vectors,) = tiny.encode_words([["red"] * 41])
-    assert vectors.norm(dim=1).tolist() == pytest.approx([1.0] * 38 + [0.0] * 3)
-
-
 def test_the_fingerprint_is_of_weights_tokenizer_and_pooling(tiny: TextEncoder, tiny_bert: Path, changed_folder):
     assert load_text_encoder(str(tiny_bert)).fingerprint == tiny.fingerprint
     folder = changed_folder("1_Pooling/config.json", {"pooling_mode": "cls"})
