@@ -134,7 +134,8 @@ def test_settings_of_another_size(copy: Path):
 
 @pytest.mark.parametrize("full_at", ["write", "rename"])
 def test_a_full_disk_leaves_the_old_checkpoint(copy: Path, tiny_settings: TrainingConfig, monkeypatch, full_at: str):
-    weights, before = checkpoint.load_weights(copy), {path: path.read_bytes() for path in copy.iterdir()}
+    weights = {name: weight + 1 for name, weight in checkpoint.load_weights(copy).items()}
+    before = {path: path.read_bytes() for path in copy.iterdir()}
     write = Path.write_bytes
 
     def fail(path: Path, content: bytes | Path) -> int:
