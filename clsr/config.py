@@ -56,6 +56,8 @@ class CifConfig:
         threshold: weight that makes one token.
         ending: what inference does with the weight that makes no whole token: "scale" rounds the number of tokens and
             scales all weights to it, as training does; "tail" adds a little after the last frame (FunASR).
+        margin: how many tokens fewer and more than the rounded number "scale" tries as well; the likeliest
+            transcript is kept, and mixtures weigh all of them.
         tail: the weight that "tail" adds, so that a token almost complete still fires.
     """
 
@@ -63,6 +65,7 @@ class CifConfig:
     right_context: int = 1
     threshold: float = 1.0
     ending: Literal["scale", "tail"] = "scale"
+    margin: int = 1
     tail: float = 0.45
 
 
@@ -112,7 +115,7 @@ class AdaptorConfig:
 
     codes: Literal["top_k", "soft", "straight_through"] = "top_k"
     top_k: int = 3
-    gamma: float = 1.0
+    gamma: float = 1.5
 
 
 @dataclass
@@ -209,7 +212,8 @@ class TrainerConfig:
     """How long and how carefully to train.
 
     Args:
-        validate_every: steps between measurements on the development set (and between resume points).
+        validate_every: steps between measurements on the development set (and between resume points), at most;
+            fewer where that makes the last measurement fall on the last step.
         patience: measurements without improvement after which training stops; 0 never stops early.
         average: how many of the best states are averaged into the final weights; 1 keeps the best one.
         precision: number format of the computation.

@@ -167,7 +167,7 @@ def test_transcribe_index_search(clsr: Command, tone_model: Path, say_in_tones, 
     assert json.loads(out)["status"] == "indexed"
     status, out, _ = clsr("search", *place, "--top-k", 2, "old boat")
     first, second = out.splitlines()
-    assert status == 0 and first.startswith(f"{tmp_path / 'talk.wav'}  00:01-00:02  1.000  ")
+    assert status == 0 and first.startswith(f"{tmp_path / 'talk.wav'}  00:01-00:02  0.99")
     assert "boat" in first and "*" in first and second
     _, out, _ = clsr("search", *place, "--json", "--top-k", 1, "old boat")
     hit = json.loads(out)

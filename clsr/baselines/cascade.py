@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from clsr.models.speech_encoder import Recognition, SpeechEncoder
+from clsr.models.speech_encoder import Reading, Recognition, SpeechEncoder, weighted_means
 
 
 class Hypothesis(NamedTuple):
@@ -21,7 +20,7 @@ class Hypothesis(NamedTuple):
 
 def transcripts(encoder: SpeechEncoder, recognitions: Sequence[Recognition]) -> list[str]:
     """Return the best transcript of each utterance."""
-    return [encoder.vocabulary.decode(recognition.tokens[:, 0].tolist()) for recognition in recognitions]
+    return [encoder.vocabulary.decode(recognition[0].tokens[:, 0].tolist()) for recognition in recognitions]
 
 
 def encode_transcripts(encoder: SpeechEncoder, recognitions: Sequence[Recognition]) -> Tensor:
@@ -34,22 +33,31 @@ def encode_n_best(encoder: SpeechEncoder, recognitions: Sequence[Recognition], n
     lists = [n_best(recognition, n) for recognition in recognitions]
     texts = [encoder.vocabulary.decode(hypothesis.tokens) for hypotheses in lists for hypothesis in hypotheses]
     vectors = encoder.text_encoder.encode(texts)
-    owner = torch.tensor([i for i, hypotheses in enumerate(lists) for _ in hypotheses])
-    weight = torch.tensor([hypothesis.probability for hypotheses in lists for hypothesis in hypotheses])
-    means = torch.zeros(len(lists), vectors.shape[1]).index_add_(0, owner, vectors * weight[:, None])
-    return torch.nn.functional.normalize(means, dim=1)
+    return weighted_means(vectors, [[hypothesis.probability for hypothesis in hypotheses] for hypotheses in lists])
 
 
 def n_best(recognition: Recognition, n: int) -> list[Hypothesis]:
-    """Return the ``n`` most probable transcripts, best first; positions are independent of each other.
+    """Return the ``n`` most probable transcripts over all readings, best first; positions are independent.
 
     Probabilities are renormalised over the list. Exact as long as ``n`` is at most the number of tokens kept of
     each position.
     """
-    beam: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    for tokens, scores in zip(recognition.tokens.tolist(), recognition.scores.tolist(), strict=True):
-        longer = [(total + s, (*row, t)) for total, row in beam for t, s in zip(tokens, scores, strict=True)]
-        beam = sorted(longer, reverse=True)[:n]
-    totals = np.array([total for total, _ in beam])
+    found = [(total, row) for reading in recognition for total, row in _best_of(reading, n)]
+    found = sorted(found, reverse=True)[:n]
+    totals = np.array([total for total, _ in found])
     weights = np.exp(totals - totals.max())
-    return [Hypothesis(row, float(w)) for (_, row), w in zip(beam, weights / weights.sum(), strict=True)]
+    return [Hypothesis(row, float(w)) for (_, row), w in zip(found, weights / weights.sum(), strict=True)]
+
+
+def _best_of(reading: Reading, n: int) -> list[tuple[float, tuple[int, ...]]]:
+    """Return the ``n`` most probable transcripts of a reading with their log probabilities.
+
+    The best of them has the probability of the reading: that is how readings are weighed against each other.
+    """
+    beam: list[tuple[float, tuple[int, ...]]] = [(float(np.log(reading.probability)), ())]
+    for tokens, scores in zip(reading.tokens.tolist(), reading.scores.tolist(), strict=True):
+        longer = [
+            (total + s - scores[0], (*row, t)) for total, row in beam for t, s in zip(tokens, scores, strict=True)
+        ]
+        beam = sorted(longer, reverse=True)[:n]
+    return beam

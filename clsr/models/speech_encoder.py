@@ -17,17 +17,23 @@ from clsr.padding import pad
 from clsr.vocabulary import Vocabulary, Word
 
 BEST = 8  # best tokens kept of each position: enough for mixtures of three and lists of eight transcripts
+MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
 
 Codes = Literal["soft", "hard"]
 
 
-class Recognition(NamedTuple):
-    """What was heard in one utterance."""
+class Reading(NamedTuple):
+    """What may have been heard in an utterance: one of the numbers of tokens tried."""
 
     tokens: np.ndarray  # (U, K) output indices, best first
     scores: np.ndarray  # (U, K) their logits
     times: list[tuple[float, float]]  # of each token, in seconds
+    probability: float = 1.0  # among the readings of the utterance
+
+
+Recognition = list[Reading]
+"""The readings of one utterance, the likeliest first: its best tokens are the transcript."""
 
 
 class SpeechEncoding(NamedTuple):
@@ -64,12 +70,12 @@ class SpeechEncoder(nn.Module):
 
         Args:
             waveforms: mono, float32.
-            codes: "soft" mixes the rows of the best three tokens, "hard" takes the best (the paper's codes: the
-                vector is then that of the transcript).
+            codes: "soft" mixes the rows of the best three tokens, and the vectors of the readings; "hard" takes
+                the best of both (the paper's codes: the vector is then that of the transcript).
         """
         recognitions = self.recognise(waveforms)
-        indices = [r.tokens[:, 0].tolist() for r in recognitions]
-        words = [self.vocabulary.words(row, r.times) for row, r in zip(indices, recognitions, strict=True)]
+        indices = [readings[0].tokens[:, 0].tolist() for readings in recognitions]
+        words = [self.vocabulary.words(row, r[0].times) for row, r in zip(indices, recognitions, strict=True)]
         return SpeechEncoding(
             self.embed(recognitions, codes).numpy(),
             [" ".join(word.text for word in row) for row in words],
@@ -82,31 +88,56 @@ class SpeechEncoder(nn.Module):
         """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
         device = self.paraformer.cmvn.shift.device
         features = [stack_frames(fbank(waveform)) for waveform in waveforms]
-        results: list[Recognition | None] = [None] * len(features)
+        results: list[Recognition] = [[] for _ in features]
         for batch in _batches([len(rows) for rows in features]):
             rows, lengths = pad([features[i] for i in batch])
-            heard = self.paraformer.recognise(rows.to(device), lengths.to(device))
-            best = heard.logits.topk(min(BEST, heard.logits.shape[2]), dim=2)
+            heard = self.paraformer.readings(rows.to(device), lengths.to(device))
+            best = heard.logits.topk(min(BEST, heard.logits.shape[3]), dim=3)
             values, tokens = best.values.float().cpu().numpy(), best.indices.cpu().numpy()
             times = (heard.times * FRAME_S).cpu().tolist()
-            for row, (i, length) in enumerate(zip(batch, heard.token_lengths.tolist(), strict=True)):
-                spans = [(begin, end) for begin, end in times[row][:length]]
-                results[i] = Recognition(tokens[row, :length], values[row, :length], spans)
-        return [result for result in results if result is not None]
+            probabilities, token_lengths = heard.scores.softmax(0).tolist(), heard.token_lengths.tolist()
+            for row, i in enumerate(batch):
+                for n, lengths_n in enumerate(token_lengths):
+                    length = lengths_n[row]
+                    spans = [(begin, end) for begin, end in times[n][row][:length]]
+                    reading = Reading(tokens[n, row, :length], values[n, row, :length], spans, probabilities[n][row])
+                    results[i].append(reading)
+        return [_likely(readings) for readings in results]
 
     @torch.inference_mode()
     def embed(self, recognitions: Sequence[Recognition], codes: Codes = "soft") -> Tensor:
         """Turn recognitions into unit vectors ``(B, E)`` on the CPU, through hard or soft codes."""
-        adaptor = self.paraformer.config.adaptor
-        k = adaptor.top_k if codes == "soft" else 1
+        if codes == "hard":
+            return self._embed([readings[0] for readings in recognitions], 1)
+        vectors = self._embed([r for readings in recognitions for r in readings], self.paraformer.config.adaptor.top_k)
+        return weighted_means(vectors, [[r.probability for r in readings] for readings in recognitions])
+
+    def _embed(self, readings: Sequence[Reading], k: int) -> Tensor:
+        """Turn readings into unit vectors ``(R, E)``, a token into a mixture of the rows of its ``k`` best."""
         table = self.code_table
-        vectors = torch.empty(len(recognitions), table.shape[1])
-        for batch in _batches([len(r.tokens) + 1 for r in recognitions]):
-            tokens, lengths = pad([torch.from_numpy(recognitions[i].tokens[:, :k].astype(np.int64)) for i in batch])
-            scores, _ = pad([torch.from_numpy(recognitions[i].scores[:, :k]) for i in batch])
-            rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
+        vectors = torch.empty(len(readings), table.shape[1])
+        for batch in _batches([len(r.tokens) + 1 for r in readings]):
+            tokens, lengths = pad([torch.from_numpy(readings[i].tokens[:, :k].astype(np.int64)) for i in batch])
+            scores, _ = pad([torch.from_numpy(readings[i].scores[:, :k]) for i in batch])
+            gamma = self.paraformer.config.adaptor.gamma
+            rows = mix_rows(scores.to(table.device) / gamma, tokens.to(table.device), table)
             vectors[batch] = self.text_encoder(rows, lengths.to(table.device)).float().cpu()
         return vectors
+
+
+def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:
+    """Return the weighted mean of each group of successive vectors ``(R, E)``, as unit rows ``(B, E)``."""
+    owner = torch.tensor([i for i, group in enumerate(weights) for _ in group], dtype=torch.long)
+    weight = torch.tensor([w for group in weights for w in group])
+    means = vectors.new_zeros(len(weights), vectors.shape[1]).index_add_(0, owner, vectors * weight[:, None])
+    return nn.functional.normalize(means, dim=1)
+
+
+def _likely(readings: Sequence[Reading]) -> Recognition:
+    """Return the readings worth keeping, likeliest first (of equals, the first), their probabilities summing to 1."""
+    kept = sorted((r for r in readings if r.probability >= MIN_PROBABILITY), key=lambda r: -r.probability)
+    total = sum(r.probability for r in kept)
+    return [r._replace(probability=r.probability / total) for r in kept]
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

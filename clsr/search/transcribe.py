@@ -89,7 +89,7 @@ def transcribe_one(encoder: SpeechEncoder, utterance: Utterance) -> Transcript:
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        heard = encoder.recognise([waveform])[0]
+        heard = encoder.recognise([waveform])[0][0]
         indices = heard.tokens[:, 0].tolist()
         token_ids += [encoder.vocabulary.text_ids[i] for i in indices]
         times += [(position_s + start, position_s + stop) for start, stop in heard.times]

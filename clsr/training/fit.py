@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,6 +110,17 @@ def read_rows(metrics: Path, monitor: str) -> list[dict[str, str]]:
     return rows[: measured[-1]] if measured else []
 
 
+def steps_between(max_steps: int, validate_every: int) -> int:
+    """Return the steps between equally spaced measurements, the last of them at the end: no steps are thrown away.
+
+    (Where no such spacing exists, fewer steps are left after the last one than there are measurements.)
+
+    >>> steps_between(1000, 600), steps_between(1000, 250), steps_between(100, 600)
+    (500, 250, 100)
+    """
+    return max_steps // math.ceil(max_steps / max(1, validate_every))
+
+
 class _ProgressBar(TQDMProgressBar):
     """Lightning's bar without the name of the log folder."""
 
@@ -125,7 +137,7 @@ def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) 
     return pl.Trainer(
         max_steps=config.optimizer.max_steps,
         max_epochs=-1,
-        val_check_interval=min(config.trainer.validate_every, config.optimizer.max_steps),
+        val_check_interval=steps_between(config.optimizer.max_steps, config.trainer.validate_every),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=config.optimizer.clip_norm,

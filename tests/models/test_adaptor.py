@@ -81,7 +81,7 @@ def test_top_k_gradients_reach_the_best_alone():
 def test_training_codes_are_those_of_the_settings():
     logits = random_logits()
     for config, expected in (
-        (AdaptorConfig("top_k", top_k=2), top_k_codes(logits, TABLE, 2)),
+        (AdaptorConfig("top_k", top_k=2, gamma=2.0), top_k_codes(logits, TABLE, 2, 2.0)),
         (AdaptorConfig("soft", gamma=0.5), soft_codes(logits, TABLE, 0.5)),
         (AdaptorConfig("straight_through", gamma=0.1), hard_codes(logits, TABLE)),
     ):

@@ -1,5 +1,7 @@
 """The recogniser as a whole: two-pass training, recognition, times, and learning one batch by heart."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -96,6 +98,7 @@ def test_recognition_does_not_depend_on_the_batch():
 
 def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
     model = tiny().eval()
+    model.config.cif.margin = 0
     torch.manual_seed(2)
     features, lengths = torch.randn(16, 30, FEATURE_SIZE), torch.full((16,), 30)
     quantities = model.predictor(*model.encoder(features, lengths)).sum(1).tolist()
@@ -104,6 +107,47 @@ def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
     model.config.cif.ending, model.config.cif.tail = "tail", 0.2
     tailed = model.recognise(features, lengths).token_lengths.tolist()
     assert tailed == [int(quantity + 0.2) for quantity in quantities] != rounded
+
+
+@torch.no_grad()
+def test_every_number_of_tokens_within_the_margin_is_read_and_scored():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    frames, frame_mask = model.encoder(model.cmvn(features), lengths)
+    weights = model.predictor(frames, frame_mask)
+    readings, chosen = model.readings(features, lengths), model.recognise(features, lengths)
+    for i, quantity in enumerate(weights.sum(1).tolist()):
+        scores = []
+        for reading, number in enumerate([round(quantity), round(quantity) - 1, round(quantity) + 1]):
+            one = weights[i : i + 1] * number / weights[i].sum()
+            tokens, _ = integrate_and_fire(frames[i : i + 1], one)
+            logits = model.decoder(
+                tokens, torch.ones(1, number, dtype=torch.bool), frames[i : i + 1], frame_mask[i : i + 1]
+            )
+            logits = logits[0, :, 2:]  # neither padding nor unknown
+            assert readings.token_lengths[reading, i] == number
+            assert torch.allclose(readings.logits[reading, i, :number, 2:], logits, atol=1e-4)
+            likelihood = logits.log_softmax(1).amax(1).mean().item()
+            scores.append(round(quantity) * likelihood - (number - quantity) ** 2 / 2)
+            assert readings.scores[reading, i].item() == pytest.approx(scores[-1], abs=1e-3)
+            assert readings.times[reading, i, number - 1, 1] == pytest.approx(lengths[i].item(), abs=1e-3)
+        best = scores.index(max(scores))
+        count = int(chosen.token_lengths[i])
+        assert count == readings.token_lengths[best, i]
+        assert torch.equal(chosen.logits[i, :count], readings.logits[best, i, :count])
+        assert torch.equal(chosen.times[i, :count], readings.times[best, i, :count])
+
+
+@torch.no_grad()
+def test_speech_is_never_read_as_silence():
+    model = tiny().eval()
+    features, lengths, _, _ = batch()
+    frames, mask = model.encoder(model.cmvn(features), lengths)
+    while model.predictor(frames, mask)[0].sum() >= 1.5:
+        model.predictor.cif_output.bias -= 0.1
+    readings = model.readings(features, lengths)
+    assert readings.token_lengths[:, 0].tolist() == [1, 0, 2]
+    assert readings.scores[1, 0] == -math.inf and torch.isfinite(readings.scores[::2, 0]).all()
 
 
 def test_recognition_of_the_right_number_of_tokens_is_what_training_sees():
@@ -138,7 +182,7 @@ def test_silence_is_no_token():
     model = tiny().eval()
     with torch.no_grad():
         model.predictor.cif_output.bias.fill_(-20.0)
-    heard = model.recognise(*batch()[:2])
+    heard = model.recognise(*batch()[:2])  # although one token was tried too
     assert heard.logits.shape == (3, 0, V)
     assert heard.token_lengths.tolist() == [0, 0, 0]
     assert heard.times.shape == (3, 0, 2)

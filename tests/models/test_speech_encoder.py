@@ -11,7 +11,7 @@ from clsr.checkpoint import load_speech_encoder
 from clsr.evaluation.wer import word_errors
 from clsr.features import fbank, stack_frames
 from clsr.models.adaptor import top_k_codes
-from clsr.models.speech_encoder import BEST, MAX_BATCH_FRAMES, SpeechEncoder, _batches
+from clsr.models.speech_encoder import BEST, MAX_BATCH_FRAMES, MIN_PROBABILITY, SpeechEncoder, _batches
 from clsr.vocabulary import UNKNOWN
 
 TEXTS = ["old boat red", "sun", "green dog blue cat sun red", "cat dog"]
@@ -62,15 +62,34 @@ def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, w
         assert np.abs(encoding.vectors - encoder.text_encoder.encode(encoding.transcripts).numpy()).max() < 1e-6
 
 
-def test_soft_codes_are_mixtures_of_the_best_three(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+def test_soft_codes_are_mixtures_of_the_best_three_and_of_readings(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    mixed = []
     for waveform in unsure(encoder, waveforms):
         features = stack_frames(fbank(waveform))[None]
+        expected = torch.zeros(encoder.code_table.shape[1])
         with torch.no_grad():
-            heard = encoder.paraformer.recognise(features, torch.tensor([features.shape[1]]))
-            expected = encoder.text_encoder(top_k_codes(heard.logits, encoder.code_table, 3), heard.token_lengths)
-        soft, hard = (encoder.encode([waveform], codes).vectors for codes in ("soft", "hard"))
-        assert np.abs(soft - expected.numpy()).max() < 1e-6
+            heard = encoder.paraformer.readings(features, torch.tensor([features.shape[1]]))
+            weights = heard.scores[:, 0].softmax(0).tolist()
+            kept = [(n, weight) for n, weight in enumerate(weights) if weight >= MIN_PROBABILITY]
+            for n, weight in kept:
+                codes = top_k_codes(heard.logits[n], encoder.code_table, 3, encoder.paraformer.config.adaptor.gamma)
+                expected += weight * encoder.text_encoder(codes, heard.token_lengths[n])[0]
+        mixed.append(len(kept))
+        soft, hard = (encoder.encode([waveform], codes).vectors[0] for codes in ("soft", "hard"))
+        assert np.abs(soft - (expected / expected.norm()).numpy()).max() < 1e-5
         assert np.abs(soft - hard).max() > 1e-4
+    assert max(mixed) > 1
+
+
+def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: list[np.ndarray]):
+    short = load_speech_encoder(tone_model)
+    short.paraformer.config.cif.margin = 0
+    with torch.no_grad():
+        while len(short.encode(waveforms[2:3]).token_ids[0]) == len(TEXTS[2].split()):
+            short.paraformer.predictor.cif_output.bias -= 0.02
+    assert len(short.encode(waveforms[2:3]).token_ids[0]) == len(TEXTS[2].split()) - 1
+    short.paraformer.config.cif.margin = 1
+    assert short.encode(waveforms[2:3]).transcripts == TEXTS[2:3]
 
 
 def test_a_code_is_a_row_of_the_text_encoder(encoder: SpeechEncoder):
@@ -112,9 +131,13 @@ def test_a_click_and_no_waveform_at_all(encoder: SpeechEncoder):
 
 def test_recognition_keeps_the_best_tokens_in_order(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     for recognition in encoder.recognise(unsure(encoder, waveforms)):
-        assert recognition.tokens.shape == recognition.scores.shape == (len(recognition.times), BEST)
-        assert (np.diff(recognition.scores, axis=1) <= 0).all()
-        assert (recognition.tokens > UNKNOWN).all()
+        probabilities = [reading.probability for reading in recognition]
+        assert sum(probabilities) == pytest.approx(1)
+        assert sorted(probabilities, reverse=True) == probabilities and probabilities[-1] >= MIN_PROBABILITY
+        for reading in recognition:
+            assert reading.tokens.shape == reading.scores.shape == (len(reading.times), BEST)
+            assert (np.diff(reading.scores, axis=1) <= 0).all()
+            assert (reading.tokens > UNKNOWN).all()
 
 
 def test_batches_hold_everything_once_within_the_limit():

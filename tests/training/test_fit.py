@@ -14,7 +14,7 @@ from clsr.checkpoint import load_weights, read_meta
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.training.asr import AsrModule, train_asr
-from clsr.training.fit import claim, optimizers, read_rows
+from clsr.training.fit import claim, optimizers, read_rows, steps_between
 
 
 @pytest.fixture
@@ -22,6 +22,15 @@ def short(tiny_settings: TrainingConfig) -> TrainingConfig:
     """Eight steps, measured every two."""
     optimizer = OptimizerConfig(learning_rate=5e-3, warmup_steps=4, max_steps=8)
     return replace(tiny_settings, optimizer=optimizer, trainer=TrainerConfig(validate_every=2))
+
+
+@pytest.mark.parametrize("max_steps", [1, 7, 20, 1000, 5400])
+@pytest.mark.parametrize("validate_every", [1, 2, 9, 600])
+def test_training_ends_with_a_measurement(max_steps: int, validate_every: int):
+    between = steps_between(max_steps, validate_every)
+    measurements = max_steps // between
+    assert between <= max(validate_every, 1)
+    assert max_steps - measurements * between < measurements  # nothing, or next to nothing, comes after it
 
 
 @pytest.fixture
