@@ -128,14 +128,17 @@ def _read_metrics(file: Path) -> dict[str, Curve]:
 
 
 def _run_names(paths: Sequence[Path]) -> list[str]:
-    """What tells the paths apart: their folders below the one they share; nothing where there is one path."""
+    """What tells the paths apart: their folders without what all begin or end with; nothing where there is one path."""
     if len(paths) == 1:
         return [""]
     files = [path.resolve() for path in paths]
     folders = [file if file.is_dir() else file.parent for file in files]
     names = folders if len(set(folders)) == len(paths) else files
     shared = os.path.commonpath(names)
-    return [os.path.relpath(name, shared) for name in names]
+    parts = [Path(os.path.relpath(name, shared)).parts for name in names]
+    while all(parts) and len({own[-1] for own in parts}) == 1:
+        parts = [own[:-1] for own in parts]
+    return [os.path.join(*own) if own else "." for own in parts]
 
 
 def _figure(width_inches: float, height_inches: float) -> "Figure":

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from clsr.errors import InputError
 from clsr.evaluation import plots
-from clsr.evaluation.plots import learning_curve, recall_bars
+from clsr.evaluation.plots import _run_names, learning_curve, recall_bars
 from clsr.evaluation.recall import Interval
 from clsr.evaluation.report import ModelInfo, Report, Retrieval, Row, write_report
 
@@ -122,3 +122,14 @@ def test_recall_bars_refuse_a_report_without_recall(tmp_path: Path) -> None:
 def test_matplotlib_waits_until_something_is_drawn() -> None:
     code = "import sys, clsr.evaluation.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path):
+    def names(*paths: str) -> list[str]:
+        return _run_names([tmp_path / path for path in paths])
+
+    assert names("exp/asr/logs/csv/metrics.csv", "exp/joint/logs/csv/metrics.csv") == ["asr", "joint"]
+    assert names("a/logs/metrics.csv", "b/c/metrics.csv") == ["a/logs", "b/c"]
+    assert names("x/one.csv", "x/two.csv") == ["one.csv", "two.csv"]
+    assert names("x/one.csv", "x/one.csv") == [".", "."]
+    assert names("x/one.csv") == [""]
