@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 
 if TYPE_CHECKING:
+    import torch
+
     from clsr.config import TrainingConfig
     from clsr.models.text_encoder import TextEncoder
 
@@ -164,6 +166,26 @@ def tone_model(tmp_path_factory: pytest.TempPathFactory, tone_corpus: Path, tiny
     folder = tmp_path_factory.mktemp("tone_model") / "asr"
     train_asr(tiny_settings, tone_corpus, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def descend() -> Callable[..., list[float]]:
+    """Take gradient steps with Adam; the losses, one a step."""
+    import torch
+
+    def run(
+        step: "Callable[[int], torch.Tensor]", weights: "Iterable[torch.Tensor]", rate: float, count: int
+    ) -> list[float]:
+        optimizer, losses = torch.optim.Adam(weights, rate), []
+        for number in range(count):
+            loss = step(number)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def test_a_batch_without_questions_is_asr(tiny_settings: TrainingConfig, tone_co
 
 @pytest.mark.parametrize("codes", ["top_k", "soft"])
 def test_questions_alone_teach_the_recogniser(
-    tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder, codes
+    tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder, codes, descend
 ):
     """No transcript is used but its length: the contrastive loss of one batch falls to nearly zero."""
     loss_config = LossConfig(mae_weight=0.0, nll_weight=1.0, temperature=0.02, negatives="batch")
@@ -84,14 +84,9 @@ def test_questions_alone_teach_the_recogniser(
     module, batches = make(config, tone_corpus, text_encoder)
     batch = next(batches)
     frozen = {name: weight.clone() for name, weight in text_encoder.state_dict().items()}
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 5e-3)
-    losses = []
-    for step in range(40):
-        loss = module.training_step(batch, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = descend(
+        lambda step: module.training_step(batch, step), (p for p in module.parameters() if p.requires_grad), 5e-3, 40
+    )
     assert losses[0] > 1.0
     assert losses[-1] < 0.1
     assert all(torch.equal(weight, frozen[name]) for name, weight in text_encoder.state_dict().items())

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from clsr.checkpoint import load_text_side, read_meta
 from clsr.config import LossConfig, OptimizerConfig, TrainingConfig
@@ -24,18 +23,11 @@ def test_the_loss_is_over_questions_and_passages_as_search_sees_them(tiny_settin
     assert loss.item() == pytest.approx(batch_nll(passages, questions, 0.3).item(), rel=1e-5)
 
 
-def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig):
+def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, descend):
     module = TextModule(load_text_encoder(tiny_settings.text_encoder), tiny_settings)
     words = ["red", "blue", "green", "old", "dog", "cat", "sun", "boat"]
     batch = [Pair(f"where is the {word}", other) for word, other in zip(words, words[::-1])]  # not what they look like
-    optimizer = torch.optim.Adam(module.parameters(), 5e-3)
-    losses = []
-    for step in range(60):
-        loss = module.training_step(batch, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = descend(lambda step: module.training_step(batch, step), module.parameters(), 5e-3, 60)
     assert losses[0] > 2.0 and losses[-1] < 0.1
 
 
