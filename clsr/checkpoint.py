@@ -16,11 +16,13 @@ from torch import Tensor
 
 from clsr.config import TrainingConfig, read_settings, write_yaml
 from clsr.errors import InputError
+from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.vocabulary import Vocabulary
 
+PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one
 BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
 
 
@@ -129,8 +131,23 @@ def load_paraformer(folder: Path | str, vocabulary_size: int) -> Paraformer:
         InputError: weights, settings and vocabulary do not fit.
     """
     model = Paraformer(load_config(folder).model, vocabulary_size, len(read_meta(folder).ctc_units))
-    restore(model, load_weights(folder), folder)
+    restore(model, load_recogniser_weights(folder), folder)
     return model.eval()
+
+
+def load_recogniser_weights(folder: Path | str) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint that belong to its recogniser."""
+    return {name: weight for name, weight in load_weights(folder).items() if name != PASSAGE_MAP}
+
+
+def load_passage_map(folder: Path | str, width: int) -> PassageMap | None:
+    """Load the passage map of a checkpoint, for vectors ``(B, width)``; None where it has none."""
+    weights = load_weights(folder)
+    if PASSAGE_MAP not in weights:
+        return None
+    passage_map = PassageMap(width)
+    restore(passage_map, {"weight": weights[PASSAGE_MAP]}, folder)
+    return passage_map
 
 
 def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -152,7 +169,8 @@ def load_speech_encoder(folder: Path | str, device: str = "cpu") -> SpeechEncode
     """Load a whole CLSR model from a checkpoint folder, ready for inference."""
     text_encoder = load_text_side(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
-    return SpeechEncoder(load_paraformer(folder, len(vocabulary)), text_encoder, vocabulary).to(device).eval()
+    paraformer, passage_map = load_paraformer(folder, len(vocabulary)), load_passage_map(folder, text_encoder.width)
+    return SpeechEncoder(paraformer, text_encoder, vocabulary, passage_map).to(device).eval()
 
 
 def fingerprint(folder: Path | str) -> str:

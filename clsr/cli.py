@@ -21,6 +21,7 @@ STAGES = {
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
     "train-parabge": "train the rival without a recogniser",
 }
+ROWS = ("text", "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,6 +132,8 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
     evaluate.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, for its row")
+    evaluate.add_argument("--rows", nargs="+", default=[], metavar="ROW", choices=ROWS, help="only these (all)")
+    evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
@@ -212,10 +215,11 @@ def _stage(command: str) -> Callable:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from clsr.evaluation.measure import evaluate
+    from clsr.evaluation.measure import EvaluationConfig, evaluate
     from clsr.evaluation.report import write_report
 
-    report = evaluate(options.model, options.set_dir, options.parabge, options.seed)
+    config = EvaluationConfig(options.parabge, options.seed, options.centre, tuple(options.rows))
+    report = evaluate(options.model, options.set_dir, config)
     write_report(report, options.output)
     print((options.output / "report.md").read_text(encoding="utf-8"))
 

@@ -108,14 +108,18 @@ class AdaptorConfig:
 
     Args:
         codes: what joint training sends through: "top_k" and "soft" are mixtures of embedding rows,
-            "straight_through" is the paper's hard code with the gradient of a soft one.
+            "straight_through" is the paper's hard code with the gradient of a soft one; "hard" passes none on.
         top_k: rows in a "top_k" mixture, in training and at inference.
-        gamma: temperature of the softmax of every mixture; above 1 it hedges more.
+        input: what the softmax of a mixture is taken of; for "log_probabilities" it is the same as for "logits".
+        gamma: temperature of that softmax; above 1 it hedges more.
+        passage_map: learn a linear map of passage vectors, from the identity, in joint training.
     """
 
-    codes: Literal["top_k", "soft", "straight_through"] = "top_k"
+    codes: Literal["top_k", "soft", "straight_through", "hard"] = "top_k"
     top_k: int = 3
+    input: Literal["logits", "log_probabilities", "probabilities"] = "logits"
     gamma: float = 1.5
+    passage_map: bool = False
 
 
 @dataclass
@@ -145,24 +149,35 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of ``(1 - a - b) L_ASR + a L_MAE + b L_NLL`` and of the auxiliary CTC.
+    """Weights of ``(1 - a - b) (L_CE + m L_MWER) + a L_MAE + b L_NLL + c L_CTC``.
 
     Args:
         mae_weight: ``a``, share of the quantity loss of CIF.
         nll_weight: ``b``, share of the contrastive loss; 0 in ASR pre-training.
-        ctc_weight: weight of the auxiliary CTC, added to the sum.
+        nll_ramp_steps: steps over which ``b`` grows from 0 to its value.
+        ctc_weight: ``c``, weight of the auxiliary CTC.
         label_smoothing: probability given to all other tokens, 0 to 1.
+        mwer_weight: ``m``, weight of the expected word errors of an utterance, beside the cross entropy of a token.
+        mwer_candidates: transcripts drawn from each utterance to estimate them, 2 or more.
+        mwer_draw: "mask" hides the best token here and there and takes the next best (Paraformer), "sample" draws
+            from the decoder's distribution.
         temperature: divisor of the cosines in the contrastive loss.
         negatives: "bank" compares with all frozen training questions and gold passages, "batch" with the
-            other pairs of the batch.
+            other pairs of the batch, "gathered" with those of the batches of all devices.
+        centre: take the mean question and the mean passage of the training set from the vectors first.
     """
 
     mae_weight: float = 0.5
     nll_weight: float = 0.0
+    nll_ramp_steps: int = 0
     ctc_weight: float = 0.0
     label_smoothing: float = 0.0
+    mwer_weight: float = 0.0
+    mwer_candidates: int = 4
+    mwer_draw: Literal["mask", "sample"] = "mask"
     temperature: float = 0.05
-    negatives: Literal["bank", "batch"] = "bank"
+    negatives: Literal["bank", "batch", "gathered"] = "bank"
+    centre: bool = False
 
 
 @dataclass

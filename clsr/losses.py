@@ -32,6 +32,45 @@ def quantity_loss(quantities: Tensor, target_lengths: Tensor) -> Tensor:
     return (quantities - target_lengths).abs().sum() / target_lengths.sum()
 
 
+def mwer_loss(log_probabilities: Tensor, errors: Tensor) -> Tensor:
+    """Return the minimum word error rate loss of listed candidates, a mean over utterances, in word errors.
+
+    With candidates ``y_i``, their word errors ``W_i`` and the mean of these ``W`` (CLSR and Paraformer,
+    arXiv:2206.08317; Prabhavalkar et al., arXiv:1712.01818)::
+
+        L = sum_i P(y_i) / sum_j P(y_j) (W_i - W)
+
+    Where the candidates are all transcripts there are, its gradient is that of the expected word errors. Of a part
+    it is not: ``sampled_mwer_loss`` has no such bias.
+
+    Args:
+        log_probabilities: of whole candidates, ``(B, N)``; minus infinity takes a candidate (a double, say) out.
+        errors: word errors of each, ``(B, N)``.
+    """
+    kept = log_probabilities > -torch.inf
+    mean = (errors * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
+    shares = log_probabilities.softmax(1)
+    return (shares * (errors - mean)).sum(1).mean()
+
+
+def sampled_mwer_loss(log_probabilities: Tensor, errors: Tensor) -> Tensor:
+    """Return a loss whose gradient is an unbiased estimate of that of the expected word errors, a mean over utterances.
+
+    Candidates are drawn independently from the model, doubles included; each is held against the mean of the others,
+    which comes to a factor ``N / (N - 1)`` before the mean of all (REINFORCE, Williams 1992)::
+
+        L = 1 / (N - 1) sum_i (W_i - W) log P(y_i)
+
+    Its value means nothing.
+
+    Args:
+        log_probabilities: of whole candidates, ``(B, N)``, N at least 2.
+        errors: word errors of each, ``(B, N)``.
+    """
+    above = errors - errors.mean(1, keepdim=True)
+    return (above * log_probabilities).sum(1).mean() / (errors.shape[1] - 1)
+
+
 def ctc_loss(logits: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
     """Return the connectionist temporal classification loss (Graves et al. 2006), per unit of text, in nats.
 

@@ -22,7 +22,7 @@ ORDER = """
     models.adaptor models.bert models.text_encoder models.speech_encoder
     losses checkpoint
     evaluation.wer evaluation.recall
-    training.fit training.asr training.pairs training.joint training.text training.post
+    training.fit training.mwer training.asr training.pairs training.joint training.text training.post
     baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.plots

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from clsr.errors import InputError
 from clsr.evaluation.recall import invert, rank
 from clsr.evaluation.report import ModelInfo, Recognition, Report, Row, measure_recognition, measure_retrieval
 from clsr.models import speech_encoder
+from clsr.models.adaptor import centred
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.vocabulary import normalise
 
@@ -39,7 +41,28 @@ class Side(NamedTuple):
     seconds: float
 
 
-def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) -> Report:
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to measure.
+
+    Attributes:
+        rival: checkpoint of ParaBGE, for its row.
+        seed: of the bootstrap.
+        centre: take from the questions their mean vector, and from the passages theirs, in every row.
+        rows: names of the rows wanted; empty for all.
+    """
+
+    rival: Path | None = None
+    seed: int = 0
+    centre: bool = False
+    rows: tuple[str, ...] = ()
+
+    def wants(self, row: str) -> bool:
+        """Is this row wanted?"""
+        return not self.rows or row in self.rows
+
+
+def evaluate(model: Path, data: Path, config: EvaluationConfig = EvaluationConfig()) -> Report:
     """Measure a model on a retrieval set, or its transcripts on a plain Kaldi data directory.
 
     Each recording is recognised once; every row but ``text`` and ``parabge`` starts from that recognition.
@@ -47,8 +70,7 @@ def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) 
     Args:
         model: checkpoint of a CLSR model or a recogniser.
         data: retrieval set or data directory.
-        rival: checkpoint of ParaBGE, for its row.
-        seed: of the bootstrap.
+        config: what to measure.
 
     Raises:
         InputError: a checkpoint or the set is at fault.
@@ -61,7 +83,7 @@ def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) 
     if whole is None:
         rows = [Row("clsr", wer, None, None, seconds, _audio_seconds(passages))]
     else:
-        rows = _measure_rows(encoder, whole, heard, seconds, wer, rival, seed)
+        rows = _measure_rows(encoder, whole, heard, seconds, wer, config)
     parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
     return Report(
         set=str(data),
@@ -71,7 +93,7 @@ def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) 
         command=shlex.join(["clsr", *sys.argv[1:]]),
         commit=current_commit(),
         hardware=hardware(),
-        seed=seed,
+        seed=config.seed,
         rows=rows,
     )
 
@@ -121,33 +143,50 @@ def _measure_wer(
 
 
 def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speech_encoder.Recognition],
-                  seconds: float, wer: Recognition, rival: Path | None, seed: int) -> list[Row]:  # fmt: skip
+                  seconds: float, wer: Recognition, config: EvaluationConfig) -> list[Row]:  # fmt: skip
     spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
     typed = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
     audio_s = _audio_seconds(whole.passages)
     rows = []
 
     def add(name: str, questions: np.ndarray, passages: Side, errors: Recognition | None) -> None:
+        if config.centre:
+            questions, passages = _centred(questions), passages._replace(vectors=_centred(passages.vectors))
         q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
         back = invert(whole.relevance)
         asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
         found = rank(questions, passages.vectors, q_ids, p_ids)
         turned = rank(passages.vectors[asked], questions, [p_ids[row] for row in asked], q_ids)
-        q2c, c2q = measure_retrieval(found, whole.relevance, seed), measure_retrieval(turned, back, seed)
+        q2c, c2q = measure_retrieval(found, whole.relevance, config.seed), measure_retrieval(turned, back, config.seed)
         rows.append(Row(name, errors, q2c, c2q, passages.seconds, audio_s))
 
     texts = [normalise(passage.text or "") for passage in whole.passages]
-    add("text", typed, _timed(lambda: encoder.text_encoder.encode(texts), 0.0), None)
+    if config.wants("text"):
+        add("text", typed, _timed(lambda: encoder.as_passages(encoder.text_encoder.encode(texts)), 0.0), None)
     for name, embed in _own_systems(encoder).items():
+        if not config.wants(name):
+            continue
         questions = embed(spoken).numpy() if spoken else typed
-        add(name, questions, _timed(partial(embed, heard), seconds), wer)
-    if rival is not None:
-        model, text_encoder = load_parabge(rival)
+        add(name, questions, _timed(partial(_as_passages, encoder, embed, heard), seconds), wer)
+    if config.rival is not None and config.wants("parabge"):
+        model, text_encoder = load_parabge(config.rival)
         questions = text_encoder.encode(list(whole.questions.values()), "question").numpy()
         if whole.question_speech:
             questions = _encode_parabge(model, whole.question_speech).vectors
         add("parabge", questions, _encode_parabge(model, whole.passages), None)
     return rows
+
+
+def _as_passages(
+    encoder: SpeechEncoder,
+    embed: Callable[[Sequence[speech_encoder.Recognition]], Tensor],
+    heard: Sequence[speech_encoder.Recognition],
+) -> Tensor:
+    return encoder.as_passages(embed(heard))
+
+
+def _centred(vectors: np.ndarray) -> np.ndarray:
+    return centred(torch.from_numpy(vectors), torch.from_numpy(vectors).mean(0)).numpy()
 
 
 def _own_systems(encoder: SpeechEncoder) -> dict[str, Callable[[Sequence[speech_encoder.Recognition]], Tensor]]:

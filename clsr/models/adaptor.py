@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Literal
+
+from torch import Tensor, nn
 
 from clsr.config import AdaptorConfig
 
@@ -42,10 +44,51 @@ def straight_through_codes(logits: Tensor, table: Tensor, gamma: float) -> Tenso
     return hard_codes(logits, table) + (soft - soft.detach())
 
 
+def adaptor_input(logits: Tensor, kind: Literal["logits", "log_probabilities", "probabilities"]) -> Tensor:
+    """Return what mixtures take the softmax of, ``(B, U, V)``.
+
+    CLSR calls the decoder's output ``D`` a probability distribution and writes it as logits; both can be had. Logits
+    and log probabilities differ by a constant a token, which no softmax sees. A softmax of probabilities is nearly
+    even unless gamma is small.
+    """
+    if kind == "logits":
+        return logits
+    return logits.log_softmax(2) if kind == "log_probabilities" else logits.softmax(2)
+
+
+def mixtures(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
+    """Return the soft codes of inference, ``(B, U, E)``: mixtures of the best rows, whatever training sent through."""
+    return top_k_codes(adaptor_input(logits, config.input), table, config.top_k, config.gamma)
+
+
 def training_codes(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
     """Return the codes that joint training sends through the text encoder, ``(B, U, E)``."""
     if config.codes == "top_k":
-        return top_k_codes(logits, table, config.top_k, config.gamma)
+        return mixtures(logits, table, config)
+    scores = adaptor_input(logits, config.input)
     if config.codes == "soft":
-        return soft_codes(logits, table, config.gamma)
-    return straight_through_codes(logits, table, config.gamma)
+        return soft_codes(scores, table, config.gamma)
+    if config.codes == "straight_through":
+        return straight_through_codes(scores, table, config.gamma)
+    return hard_codes(scores, table)
+
+
+class PassageMap(nn.Linear):
+    """Linear map of passage vectors, starting from the identity; questions stay where the text encoder puts them.
+
+    It adapts a frozen text encoder to a domain, for transcripts as for codes, and so belongs to every system that is
+    compared.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width, width, bias=False)
+        nn.init.eye_(self.weight)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Map unit vectors ``(B, E)`` to unit vectors."""
+        return nn.functional.normalize(super().forward(vectors), dim=1)
+
+
+def centred(vectors: Tensor, mean: Tensor) -> Tensor:
+    """Take the mean ``(E,)`` of a collection from its unit vectors ``(B, E)``; return unit vectors of what is left."""
+    return nn.functional.normalize(vectors - mean, dim=1)

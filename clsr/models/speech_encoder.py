@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clsr.features import FRAME_S, fbank, stack_frames
-from clsr.models.adaptor import mix_rows
+from clsr.models.adaptor import PassageMap, mix_rows
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder
 from clsr.padding import pad
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
     """What may have been heard in an utterance: one of the numbers of tokens tried."""
 
     tokens: np.ndarray  # (U, K) output indices, best first
-    scores: np.ndarray  # (U, K) their logits
+    scores: np.ndarray  # (U, K) their log probabilities
     times: list[tuple[float, float]]  # of each token, in seconds
     probability: float = 1.0  # among the readings of the utterance
 
@@ -52,13 +52,16 @@ class SpeechEncoder(nn.Module):
         paraformer: the recogniser.
         text_encoder: the frozen text encoder.
         vocabulary: the recogniser's output layer in the text encoder's pieces.
+        passage_map: what joint training learnt to do with the vectors of passages, if anything.
     """
 
-    def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: Vocabulary):
+    def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: Vocabulary,
+                 passage_map: PassageMap | None = None):  # fmt: skip
         super().__init__()
         self.paraformer = paraformer
         self.text_encoder = text_encoder
         self.vocabulary = vocabulary
+        self.passage_map = passage_map
 
     @property
     def code_table(self) -> Tensor:
@@ -66,7 +69,7 @@ class SpeechEncoder(nn.Module):
         return self.text_encoder.table[self.vocabulary.text_ids]
 
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft") -> SpeechEncoding:
-        """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors; batch size and order change nothing.
+        """Encode passages, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
 
         Args:
             waveforms: mono, float32.
@@ -77,7 +80,7 @@ class SpeechEncoder(nn.Module):
         indices = [readings[0].tokens[:, 0].tolist() for readings in recognitions]
         words = [self.vocabulary.words(row, r[0].times) for row, r in zip(indices, recognitions, strict=True)]
         return SpeechEncoding(
-            self.embed(recognitions, codes).numpy(),
+            self.as_passages(self.embed(recognitions, codes)).numpy(),
             [" ".join(word.text for word in row) for row in words],
             [[self.vocabulary.text_ids[i] for i in row] for row in indices],
             words,
@@ -93,7 +96,8 @@ class SpeechEncoder(nn.Module):
             rows, lengths = pad([features[i] for i in batch])
             heard = self.paraformer.readings(rows.to(device), lengths.to(device))
             best = heard.logits.topk(min(BEST, heard.logits.shape[3]), dim=3)
-            values, tokens = best.values.float().cpu().numpy(), best.indices.cpu().numpy()
+            log_probabilities = best.values.float() - heard.logits.float().logsumexp(3, keepdim=True)
+            values, tokens = log_probabilities.cpu().numpy(), best.indices.cpu().numpy()
             times = (heard.times * FRAME_S).cpu().tolist()
             probabilities, token_lengths = heard.scores.softmax(0).tolist(), heard.token_lengths.tolist()
             for row, i in enumerate(batch):
@@ -112,15 +116,22 @@ class SpeechEncoder(nn.Module):
         vectors = self._embed([r for readings in recognitions for r in readings], self.paraformer.config.adaptor.top_k)
         return weighted_means(vectors, [[r.probability for r in readings] for readings in recognitions])
 
+    @torch.inference_mode()
+    def as_passages(self, vectors: Tensor) -> Tensor:
+        """Put unit vectors ``(B, E)``, of speech or of text, where passages belong: through the passage map, if any."""
+        if self.passage_map is None:
+            return vectors
+        return self.passage_map(vectors.to(self.passage_map.weight.device)).cpu()
+
     def _embed(self, readings: Sequence[Reading], k: int) -> Tensor:
         """Turn readings into unit vectors ``(R, E)``, a token into a mixture of the rows of its ``k`` best."""
-        table = self.code_table
+        table, adaptor = self.code_table, self.paraformer.config.adaptor
         vectors = torch.empty(len(readings), table.shape[1])
         for batch in _batches([len(r.tokens) + 1 for r in readings]):
             tokens, lengths = pad([torch.from_numpy(readings[i].tokens[:, :k].astype(np.int64)) for i in batch])
             scores, _ = pad([torch.from_numpy(readings[i].scores[:, :k]) for i in batch])
-            gamma = self.paraformer.config.adaptor.gamma
-            rows = mix_rows(scores.to(table.device) / gamma, tokens.to(table.device), table)
+            scores = scores.exp() if adaptor.input == "probabilities" else scores
+            rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
             vectors[batch] = self.text_encoder(rows, lengths.to(table.device)).float().cpu()
         return vectors
 

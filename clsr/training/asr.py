@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import Meta, current_commit, load_weights, read_meta, restore, save_checkpoint
+from clsr.checkpoint import Meta, current_commit, load_recogniser_weights, read_meta, restore, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
 from clsr.errors import InputError
@@ -19,6 +19,7 @@ from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.fit import fit, optimizers
+from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
 
 
@@ -36,7 +37,8 @@ def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) 
 
 def total_loss(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
     """Return ``(1 - a - b) L_ASR + a L_MAE + b L_NLL`` (CLSR, the last equation of its method), CTC added."""
-    total = (1 - weights.mae_weight - weights.nll_weight) * losses["ce"] + weights.mae_weight * losses["mae"]
+    asr = losses["ce"] + weights.mwer_weight * losses["mwer"] if "mwer" in losses else losses["ce"]
+    total = (1 - weights.mae_weight - weights.nll_weight) * asr + weights.mae_weight * losses["mae"]
     if "nll" in losses:
         total = total + weights.nll_weight * losses["nll"]
     if "ctc" in losses:
@@ -62,12 +64,22 @@ class AsrModule(pl.LightningModule):
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch."""
         output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-        losses = asr_losses(output, batch, self.config.loss)
-        return self.report(losses, output, batch)
+        losses = self.losses(output, batch)
+        return self.report(losses, output, batch, self.config.loss)
 
-    def report(self, losses: dict[str, Tensor], output: TrainingOutput, batch: SpeechBatch) -> Tensor:
+    def losses(self, output: TrainingOutput, batch: SpeechBatch) -> dict[str, Tensor]:
+        """Return the recogniser's losses by name, each before its weight."""
+        loss, losses = self.config.loss, asr_losses(output, batch, self.config.loss)
+        if loss.mwer_weight > 0:
+            count, draw = loss.mwer_candidates, loss.mwer_draw
+            losses["mwer"] = mwer(output.logits, batch.targets, batch.target_lengths, self.vocabulary, count, draw)
+        return losses
+
+    def report(
+        self, losses: dict[str, Tensor], output: TrainingOutput, batch: SpeechBatch, weights: LossConfig
+    ) -> Tensor:
         """Log the losses and the first-pass accuracy; return the total."""
-        losses["loss"] = total_loss(losses, self.config.loss)
+        losses["loss"] = total_loss(losses, weights)
         mask = length_mask(batch.target_lengths, batch.targets.shape[1])
         # Watch this and not the cross entropy where the sampler is on: the decoder may copy what it is given.
         accuracy = (output.first_pass == batch.targets)[mask].float().mean()
@@ -156,7 +168,7 @@ def start_paraformer(
         units = ctc_units(config.model.ctc.units, vocabulary)
     paraformer = Paraformer(config.model, len(vocabulary), len(units))
     if start is not None:
-        restore(paraformer, load_weights(start), start)
+        restore(paraformer, load_recogniser_weights(start), start)
     return vocabulary, paraformer, units
 
 

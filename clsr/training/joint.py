@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
-from clsr.checkpoint import Meta, current_commit, save_checkpoint
-from clsr.config import TrainingConfig
+from clsr.checkpoint import PASSAGE_MAP, Meta, current_commit, load_passage_map, save_checkpoint
+from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
 from clsr.losses import bank_nll, batch_nll
-from clsr.models.adaptor import top_k_codes, training_codes
+from clsr.models.adaptor import PassageMap, centred, mixtures, training_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.training.asr import AsrModule, asr_losses, fit_cmvn, make_encoders, read_splits, start_paraformer, weights_of
+from clsr.training.asr import AsrModule, fit_cmvn, make_encoders, read_splits, start_paraformer, weights_of
 from clsr.training.fit import fit
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
+
+GRADIENTS_EVERY = 50  # steps between two looks at the gradients at CIF
 
 
 class JointModule(AsrModule):
     """Train a recogniser on transcripts and questions at once; the text encoder only passes gradients on."""
 
     def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
-                 config: TrainingConfig, splits: tuple[Split, Split]):  # fmt: skip
+                 config: TrainingConfig, splits: tuple[Split, Split],
+                 passage_map: PassageMap | None = None):  # fmt: skip
         train, dev = splits
         super().__init__(paraformer, vocabulary, config, dev)
         self.text_encoder = text_encoder
+        self.passage_map = passage_map
         self.bank = PairBank(train.pairs, text_encoder)
         self.dev_bank = PairBank(dev.pairs, text_encoder)
         self.meter = RecallMeter()
@@ -35,7 +41,7 @@ class JointModule(AsrModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the frozen text encoder out of training states."""
         state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith("paraformer.")}
+        checkpoint["state_dict"] = {n: value for n, value in state.items() if not n.startswith("text_encoder.")}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Accept states without the text encoder."""
@@ -49,32 +55,65 @@ class JointModule(AsrModule):
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch, the contrastive one over the utterances that have a question."""
         output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-        losses = asr_losses(output, batch, self.config.loss)
+        losses = self.losses(output, batch)
+        weights = ramped(self.config.loss, self.global_step)
         asked = batch.pair_rows >= 0
         if self.config.loss.nll_weight > 0 and asked.any():
             codes = training_codes(output.logits[asked], self.code_table, self.config.model.adaptor)
-            speech = self.text_encoder(codes, batch.target_lengths[asked])
+            speech = self._as_passages(self.text_encoder(codes, batch.target_lengths[asked]))
             losses["nll"] = self._nll(speech, batch.pair_rows[asked])
-        return self.report(losses, output, batch)
+        if self.global_step % GRADIENTS_EVERY == 0:
+            self.log_dict(cif_gradients(self.paraformer, losses, weights), batch_size=len(batch.ids))
+        return self.report(losses, output, batch, weights)
+
+    def _as_passages(self, vectors: Tensor) -> Tensor:
+        return vectors if self.passage_map is None else self.passage_map(vectors)
 
     def _nll(self, speech: Tensor, rows: Tensor) -> Tensor:
-        questions = self.bank.questions.to(speech)
-        if self.config.loss.negatives == "batch":
-            return batch_nll(speech, questions[rows], self.config.loss.temperature)
-        return bank_nll(speech, rows, questions, self.bank.passages.to(speech), self.config.loss.temperature)
+        loss = self.config.loss
+        questions, passages = self.bank.questions.to(speech), self._as_passages(self.bank.passages.to(speech))
+        if loss.centre:
+            mean = passages.mean(0)
+            speech, passages = centred(speech, mean), centred(passages, mean)
+            questions = centred(questions, questions.mean(0))
+        if loss.negatives == "bank":
+            return bank_nll(speech, rows, questions, passages, loss.temperature)
+        return batch_nll(speech, questions[rows], loss.temperature)
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
         super().validation_step(batch, step)
         heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        adaptor = self.config.model.adaptor
-        codes = top_k_codes(heard.logits, self.code_table, adaptor.top_k, adaptor.gamma)
-        self.meter.add(self.text_encoder(codes, heard.token_lengths), batch.pair_rows)
+        codes = mixtures(heard.logits, self.code_table, self.config.model.adaptor)
+        self.meter.add(self._as_passages(self.text_encoder(codes, heard.token_lengths)), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
         super().on_validation_epoch_end()
         self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions), prog_bar=True)
+
+
+def ramped(weights: LossConfig, step: int) -> LossConfig:
+    """Return the weights of a step, counted from 0: that of the contrastive loss grows over its first steps."""
+    share = min(1.0, (step + 1) / weights.nll_ramp_steps) if weights.nll_ramp_steps else 1.0
+    return replace(weights, nll_weight=weights.nll_weight * share)
+
+
+def cif_gradients(paraformer: Paraformer, losses: dict[str, Tensor], weights: LossConfig) -> dict[str, Tensor]:
+    """Return the norm of the gradient that each loss, weighted, sends to the firing weights' own parameters.
+
+    What an adaptor does to CIF shows here first: the paper's straight-through codes send either far too much or
+    nothing.
+    """
+    shares = {"ce": 1 - weights.mae_weight - weights.nll_weight, "mae": weights.mae_weight, "nll": weights.nll_weight}
+    parameters = list(paraformer.predictor.parameters())
+    norms = {}
+    for name, share in shares.items():
+        if name in losses and losses[name].requires_grad:
+            found = torch.autograd.grad(share * losses[name], parameters, retain_graph=True, allow_unused=True)
+            squares = [gradient.square().sum() for gradient in found if gradient is not None]
+            norms[f"train/cif_gradient_{name}"] = torch.stack(squares).sum().sqrt() if squares else torch.tensor(0.0)
+    return norms
 
 
 def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -97,8 +136,18 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
-    module = JointModule(paraformer, vocabulary, text_encoder, config, splits)
+    passage_map = start_passage_map(config, text_encoder, start)
+    module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
     state, metrics = fit(module, batches, config, output, "dev/recall@1")
     digest = data_digest(splits[0])
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
-    save_checkpoint(output, weights_of(state), config, vocabulary, meta)
+    weights = weights_of(state) | {name: value for name, value in state.items() if name == PASSAGE_MAP}
+    save_checkpoint(output, weights, config, vocabulary, meta)
+
+
+def start_passage_map(config: TrainingConfig, text_encoder: TextEncoder, start: Path | None) -> PassageMap | None:
+    """Return the passage map to train: that of the start, else the identity; None where the settings want none."""
+    if not config.model.adaptor.passage_map:
+        return None
+    found = load_passage_map(start, text_encoder.width) if start is not None else None
+    return found or PassageMap(text_encoder.width)

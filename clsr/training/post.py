@@ -9,12 +9,12 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import BUNDLED, Meta, current_commit, load_weights, save_checkpoint
+from clsr.checkpoint import BUNDLED, Meta, current_commit, load_passage_map, load_weights, save_checkpoint
 from clsr.config import TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
 from clsr.errors import InputError
 from clsr.losses import batch_nll
-from clsr.models.adaptor import top_k_codes
+from clsr.models.adaptor import PassageMap, mixtures
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
@@ -28,9 +28,11 @@ class PostModule(pl.LightningModule):
     """Fine-tune the text encoder on questions and spoken passages (CLSR, "post-train" of its ablation)."""
 
     def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
-                 config: TrainingConfig, splits: tuple[Split, Split]):  # fmt: skip
+                 config: TrainingConfig, splits: tuple[Split, Split],
+                 passage_map: PassageMap | None = None):  # fmt: skip
         super().__init__()
         self.paraformer = paraformer.requires_grad_(False)
+        self.passage_map = passage_map.requires_grad_(False) if passage_map is not None else None
         self.text_encoder = text_encoder.requires_grad_(True)
         self.vocabulary = vocabulary
         self.config = config
@@ -48,16 +50,17 @@ class PostModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Accept states without the recogniser."""
-        checkpoint["state_dict"] |= {f"paraformer.{k}": v for k, v in self.paraformer.state_dict().items()}
+        own = self.state_dict()
+        checkpoint["state_dict"] |= {name: own[name] for name in own if not name.startswith("text_encoder.")}
 
     def _speech(self, batch: SpeechBatch) -> Tensor:
         self.paraformer.eval()
         with torch.no_grad():
             heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
         table = self.text_encoder.table[self.vocabulary.text_ids]
-        adaptor = self.config.model.adaptor
-        codes = top_k_codes(heard.logits, table, adaptor.top_k, adaptor.gamma)
-        return self.text_encoder(codes, heard.token_lengths)
+        codes = mixtures(heard.logits, table, self.config.model.adaptor)
+        vectors = self.text_encoder(codes, heard.token_lengths)
+        return vectors if self.passage_map is None else self.passage_map(vectors)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of the pairs of a batch."""
@@ -100,7 +103,8 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     text_encoder = load_text_encoder(config.text_encoder)
     vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
-    module = PostModule(paraformer, vocabulary, text_encoder, config, splits)
+    passage_map = load_passage_map(start, text_encoder.width)
+    module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
     state, metrics = fit(module, batches, config, output, "dev/recall@1")
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))

@@ -14,7 +14,7 @@ from clsr.checkpoint import fingerprint, load_speech_encoder
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
-from clsr.evaluation.measure import evaluate
+from clsr.evaluation.measure import EvaluationConfig, evaluate
 from clsr.evaluation.report import Report, Row
 
 
@@ -29,7 +29,7 @@ def rows(report: Report) -> dict[str, Row]:
 
 
 def test_without_errors_every_own_row_is_the_text_bound(tone_model: Path, tone_corpus: Path):
-    report = evaluate(tone_model, tone_corpus / "dev", seed=3)
+    report = evaluate(tone_model, tone_corpus / "dev", EvaluationConfig(seed=3))
     found = rows(report)
     assert list(found) == ["text", "cascade", "cascade-8best", "clsr", "clsr-soft"]
     text = found["text"]
@@ -95,7 +95,7 @@ def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in
 def test_the_rival_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):
     config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 1, 2), trainer=TrainerConfig(2))
     train_parabge(config, tone_corpus, tmp_path / "parabge", start=tone_model)
-    found = rows(evaluate(tone_model, tone_corpus / "dev", tmp_path / "parabge"))
+    found = rows(evaluate(tone_model, tone_corpus / "dev", EvaluationConfig(tmp_path / "parabge")))
     assert list(found)[-1] == "parabge"
     rival = found["parabge"]
     assert rival.wer is None and rival.q2c is not None and len(rival.q2c.queries) == 6

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Adaptor study: one setting of joint training changed at a time, three seeds, two development sets. Results: docs/fidelity.md.
+# Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
+# Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
+
+set -euo pipefail
+cd "$(dirname "$0")"
+stage=0 stop_stage=3 seeds="0 1 2" only=""
+data=data exp=exp                  # as in run.sh; the study is written to DIR/study of both
+. ../../tools/parse_options.sh     # an unknown option stops here
+. ../../tools/recipe.sh            # log, begin, run, finish
+
+# Cross entropy : contrastive loss is 1 : 0.5 in conf/joint.yaml; the quantity loss stays at about nine tenths.
+declare -A change=(
+  [base]=""
+  [no-nll]="--loss.nll_weight 0 --loss.mae_weight 0.9"
+  [nll-0.15]="--loss.nll_weight 0.0147 --loss.mae_weight 0.887"
+  [nll-2]="--loss.nll_weight 0.144 --loss.mae_weight 0.784"
+  [ramp]="--loss.nll_ramp_steps 150"
+  [soft]="--model.adaptor.codes soft"
+  [straight-through]="--model.adaptor.codes straight_through"
+  [straight-through-0.1]="--model.adaptor.codes straight_through --model.adaptor.gamma 0.1"
+  [probabilities-0.1]="--model.adaptor.input probabilities --model.adaptor.gamma 0.1"
+  [gamma-1]="--model.adaptor.gamma 1"
+  [batch]="--loss.negatives batch"
+  [centre]="--loss.centre true"
+  [map]="--model.adaptor.passage_map true"
+  [paper]="conf/joint.yaml ../../conf/paper.yaml"
+)
+order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
+  map paper)
+
+if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
+  run local/prepare_data.py "$data/study/corpus" --seed 7 --statements 1
+  pairs=$data/study/corpus/test.jsonl
+  run clsr data synthesize "$pairs" "$data/study/unseen" --voices en-us+f3
+  run clsr data synthesize "$pairs" "$data/study/noise" --voices en-us+f2 en-us+m3 en-gb-x-rp+f4 --noise-snr-db 10
+  finish
+fi
+
+for seed in $seeds; do
+  from=$exp
+  if ((seed)); then from+=/seed$seed; fi
+  for name in ${only:-"${order[@]}"}; do
+    to=$exp/study/$name/seed$seed
+    if begin 1 "$to/model" "$name, seed $seed"; then
+      # shellcheck disable=SC2086 # several options each
+      run clsr train-joint conf/joint.yaml ${change[$name]} --data "$data" --output "$to/model" --start "$from/asr" \
+        --seed "$seed"
+      finish
+    fi
+    for split in unseen noise; do
+      if begin 2 "$to/measures/$split" "measure on $split"; then
+        run clsr evaluate --model "$to/model" --set "$data/study/$split" --output "$to/measures/$split" \
+          --rows text cascade clsr clsr-soft
+        finish
+      fi
+    done
+  done
+done
+
+if begin 3 "$exp/study/table" "table"; then
+  run ../../tools/study_table.py "$exp/study" "${order[@]}"
+  finish
+fi
