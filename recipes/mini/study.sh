@@ -25,7 +25,7 @@ declare -A change=(
   [batch]="--loss.negatives batch"
   [centre]="--loss.centre true"
   [map]="--model.adaptor.passage_map true"
-  [paper]="conf/joint.yaml ../../conf/paper.yaml"
+  [paper]="../../conf/paper.yaml"
 )
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
   map paper)
