@@ -231,6 +231,10 @@ class TrainerConfig:
             fewer where that makes the last measurement fall on the last step.
         patience: measurements without improvement after which training stops; 0 never stops early.
         average: how many of the best states are averaged into the final weights; 1 keeps the best one.
+        accumulate: batches whose gradients are averaged into one step; a batch is then so many times larger, but
+            not its negatives.
+        chunk_s: seconds of audio that go through the model at once in joint training, by gradient caching; 0 takes
+            whole batches. Allows batches, and negatives, beyond the memory.
         precision: number format of the computation.
         devices: devices of one kind to train on.
         threads: CPU threads; 0 leaves the choice to torch.
@@ -239,6 +243,8 @@ class TrainerConfig:
     validate_every: int = 500
     patience: int = 0
     average: int = 1
+    accumulate: int = 1
+    chunk_s: float = 0.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     devices: int = 1
     threads: int = 0

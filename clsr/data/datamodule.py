@@ -7,6 +7,7 @@ import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from clsr.audio import read_waveform
 from clsr.config import DataConfig
 from clsr.data.kaldi import Utterance, read_data_dir, to_cuts
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
+from clsr.data.rounds import DeviceBatches, Progress, place
 from clsr.errors import InputError
 from clsr.features import MEL_BINS, fbank, mix_noise, stack_frames
 from clsr.padding import pad
@@ -99,6 +101,26 @@ class SpeechBatch(NamedTuple):
     ctc_targets: Tensor  # (B, S), empty without CTC
     ctc_lengths: Tensor  # (B,)
     pair_rows: Tensor  # (B,) row of the utterance's question; -1 where there is none
+
+
+def split_batch(batch: SpeechBatch, max_frames: int) -> list[SpeechBatch]:
+    """Split a batch, in its order, into parts of at most so many frames, padding included, or of one utterance."""
+    starts, longest = [0], 0
+    for row, length in enumerate(batch.frame_lengths.tolist()):
+        longest = max(longest, length)
+        if row > starts[-1] and longest * (row + 1 - starts[-1]) > max_frames:
+            starts.append(row)
+            longest = length
+    return [_rows(batch, slice(start, stop)) for start, stop in pairwise([*starts, len(batch.ids)])]
+
+
+def _rows(batch: SpeechBatch, rows: slice) -> SpeechBatch:
+    frames, tokens = batch.frame_lengths[rows], batch.target_lengths[rows]
+    units = batch.ctc_lengths[rows]
+    return SpeechBatch(
+        batch.ids[rows], batch.features[rows, : frames.max()], frames, batch.targets[rows, : tokens.max()], tokens,
+        batch.ctc_targets[rows, : units.max()], units, batch.pair_rows[rows],
+    )  # fmt: skip
 
 
 class Encoders(NamedTuple):
@@ -191,6 +213,7 @@ class SpeechDataModule(LightningDataModule):
         quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)
         self.dev_set = SpeechDataset(dev, encoders, quiet, seed)
         self._train_sampler = self._sampler(short, shuffle=True)
+        self._progress = Progress()
 
     def _sampler(self, utterances: Sequence[Utterance], shuffle: bool) -> DynamicBucketingSampler:
         cuts = to_cuts(utterances)
@@ -198,24 +221,28 @@ class SpeechDataModule(LightningDataModule):
         return DynamicBucketingSampler(
             cuts, max_duration=self.config.batch_s, shuffle=shuffle, seed=self.seed,
             num_buckets=buckets, duration_bins=None if buckets > 1 else [],  # no bins are a single bucket
-            buffer_size=len(cuts) + 1, num_cuts_for_bins_estimate=len(cuts),
+            buffer_size=len(cuts) + 1, num_cuts_for_bins_estimate=len(cuts), rank=0, world_size=1,
         )  # fmt: skip
 
     def train_dataloader(self) -> DataLoader:
-        """Batches in a new order each epoch."""
+        """This device's batches, in a new order each epoch."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         self._train_sampler.set_epoch(epoch)
         self.train_set.epoch = epoch
-        return DataLoader(self.train_set, sampler=self._train_sampler, batch_size=None, num_workers=self.config.workers)
+        return self._loader(self.train_set, self._train_sampler, self._progress.take(), self.config.workers)
 
     def val_dataloader(self) -> DataLoader:
-        """Development batches in a fixed order."""
-        return DataLoader(self.dev_set, sampler=self._sampler(self.dev_set.split.utterances, False), batch_size=None)
+        """This device's development batches, in a fixed order."""
+        return self._loader(self.dev_set, self._sampler(self.dev_set.split.utterances, False), 0, 0)
+
+    def _loader(self, data: SpeechDataset, sampler: DynamicBucketingSampler, first: int, workers: int) -> DataLoader:
+        batches = DeviceBatches(lambda: iter(sampler), *place(self.trainer), first, CutSet.from_cuts)
+        return DataLoader(data, sampler=batches, batch_size=None, num_workers=workers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where in the epoch training stands."""
-        return {"sampler": self._train_sampler.state_dict()}
+        return self._progress.state(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where training stood."""
-        self._train_sampler.load_state_dict(state_dict["sampler"])
+        self._progress.restore(state_dict)

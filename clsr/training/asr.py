@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from clsr.losses import ctc_loss, quantity_loss, token_cross_entropy
 from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
+from clsr.training.devices import gather_items, share
 from clsr.training.fit import fit, optimizers
 from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
@@ -33,6 +35,19 @@ def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) 
         slots = output.ctc_logits.shape[1] // batch.features.shape[1]
         losses["ctc"] = ctc_loss(output.ctc_logits, batch.frame_lengths * slots, batch.ctc_targets, batch.ctc_lengths)
     return losses
+
+
+def accuracy(output: TrainingOutput, batch: SpeechBatch) -> Tensor:
+    """Return the share of tokens that the first pass got right."""
+    mask = length_mask(batch.target_lengths, batch.targets.shape[1])
+    return (output.first_pass == batch.targets)[mask].float().mean()
+
+
+def loss_counts(batch: SpeechBatch) -> dict[str, Tensor]:
+    """Return how many things each of the recogniser's losses is a mean over: tokens, utterances or CTC units."""
+    tokens = batch.target_lengths.sum()
+    utterances = torch.tensor(len(batch.ids), device=tokens.device)
+    return {"ce": tokens, "mae": tokens, "mwer": utterances, "ctc": batch.ctc_lengths.sum()}
 
 
 def total_loss(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
@@ -64,28 +79,24 @@ class AsrModule(pl.LightningModule):
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch."""
         output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-        losses = self.losses(output, batch)
-        return self.report(losses, output, batch, self.config.loss)
+        return self.report(self.losses(output, batch), accuracy(output, batch), len(batch.ids), self.config.loss)
 
     def losses(self, output: TrainingOutput, batch: SpeechBatch) -> dict[str, Tensor]:
-        """Return the recogniser's losses by name, each before its weight."""
+        """Return the recogniser's losses by name, each before its weight: this device's parts of the means."""
         loss, losses = self.config.loss, asr_losses(output, batch, self.config.loss)
         if loss.mwer_weight > 0:
             count, draw = loss.mwer_candidates, loss.mwer_draw
             losses["mwer"] = mwer(output.logits, batch.targets, batch.target_lengths, self.vocabulary, count, draw)
-        return losses
+        counts = loss_counts(batch)
+        return {name: value * share(counts[name]) for name, value in losses.items()}
 
-    def report(
-        self, losses: dict[str, Tensor], output: TrainingOutput, batch: SpeechBatch, weights: LossConfig
-    ) -> Tensor:
-        """Log the losses and the first-pass accuracy; return the total."""
+    def report(self, losses: dict[str, Tensor], accuracy: Tensor, size: int, weights: LossConfig) -> Tensor:
+        """Log the losses and the first-pass accuracy of a batch of ``size`` utterances; return the total loss."""
         losses["loss"] = total_loss(losses, weights)
-        mask = length_mask(batch.target_lengths, batch.targets.shape[1])
-        # Watch this and not the cross entropy where the sampler is on: the decoder may copy what it is given.
-        accuracy = (output.first_pass == batch.targets)[mask].float().mean()
+        # Watch the accuracy and not the cross entropy where the sampler is on: the decoder may copy what it is given.
         values = {name: loss.detach() for name, loss in losses.items()} | {"accuracy": accuracy}
-        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch.ids))
-        self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False, batch_size=len(batch.ids))
+        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=size)
+        self.log("loss", losses["loss"].detach(), prog_bar=True, logger=False, batch_size=size)
         return losses["loss"]
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
@@ -97,7 +108,7 @@ class AsrModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the pooled word error rate."""
-        self.log("dev/wer", pool(self.errors).value, prog_bar=True)
+        self.log("dev/wer", pool(gather_items(self.errors)).value, prog_bar=True)
         self.errors.clear()
 
 

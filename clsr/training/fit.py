@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
@@ -83,11 +87,15 @@ def fit(
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:  # what is left, the checkpoint, is written by the first process
+        sys.exit(0)
     return _best(keep)
 
 
 def claim(output: Path, config: TrainingConfig) -> None:
     """Write the settings into the folder, or see that they are the ones of the run already there."""
+    if int(os.environ.get("LOCAL_RANK", "0")):  # started by the first process, which has seen to it
+        return
     path = output / "config.yaml"
     if path.exists() and (output / "state" / "last.ckpt").exists():
         if read_settings(TrainingConfig, [path]) != config:
@@ -121,6 +129,20 @@ def steps_between(max_steps: int, validate_every: int) -> int:
     return max_steps // math.ceil(max_steps / max(1, validate_every))
 
 
+class _Seeds(Callback):
+    """Seeds each batch by its number and device, so that a resumed run draws what an uninterrupted one would."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed what dropout, sampler and candidates are drawn from."""
+        place = [self.seed, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+
 class _ProgressBar(TQDMProgressBar):
     """Lightning's bar without the name of the log folder."""
 
@@ -130,6 +152,7 @@ class _ProgressBar(TQDMProgressBar):
 
 
 def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) -> pl.Trainer:
+    accumulate = config.trainer.accumulate
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
@@ -137,7 +160,9 @@ def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) 
     return pl.Trainer(
         max_steps=config.optimizer.max_steps,
         max_epochs=-1,
-        val_check_interval=steps_between(config.optimizer.max_steps, config.trainer.validate_every),
+        # Counted in batches, where steps are meant.
+        val_check_interval=accumulate * steps_between(config.optimizer.max_steps, config.trainer.validate_every),
+        accumulate_grad_batches=accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=config.optimizer.clip_norm,
@@ -146,7 +171,7 @@ def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) 
         accelerator="auto",
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
-        callbacks=[*callbacks, LearningRateMonitor("step"), _ProgressBar(refresh_rate=50)],
+        callbacks=[*callbacks, _Seeds(config.seed), LearningRateMonitor("step"), _ProgressBar(refresh_rate=50)],
         logger=[csv, TensorBoardLogger(csv.root_dir, "", version="tensorboard")],
         log_every_n_steps=50,
         enable_model_summary=False,

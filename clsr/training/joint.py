@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -11,17 +12,41 @@ from torch import Tensor
 
 from clsr.checkpoint import PASSAGE_MAP, Meta, current_commit, load_passage_map, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest, split_batch
+from clsr.errors import InputError
+from clsr.features import FRAME_S
 from clsr.losses import bank_nll, batch_nll
 from clsr.models.adaptor import PassageMap, centred, mixtures, training_codes
-from clsr.models.paraformer import Paraformer
+from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.training.asr import AsrModule, fit_cmvn, make_encoders, read_splits, start_paraformer, weights_of
+from clsr.training.asr import (
+    AsrModule,
+    accuracy,
+    fit_cmvn,
+    loss_counts,
+    make_encoders,
+    read_splits,
+    start_paraformer,
+    total_loss,
+    weights_of,
+)
+from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import fit
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
 
 GRADIENTS_EVERY = 50  # steps between two looks at the gradients at CIF
+
+
+class _Cache(NamedTuple):
+    """What a step leaves to ``backward``."""
+
+    batch: SpeechBatch
+    parts: list[SpeechBatch]
+    seeds: list[int]
+    sizes: list[int]  # rows of ``speech`` that each part has
+    speech: Tensor  # vectors of the passages that are asked for, with their gradient
+    weights: LossConfig
 
 
 class JointModule(AsrModule):
@@ -37,6 +62,8 @@ class JointModule(AsrModule):
         self.bank = PairBank(train.pairs, text_encoder)
         self.dev_bank = PairBank(dev.pairs, text_encoder)
         self.meter = RecallMeter()
+        self._part_frames = int(config.trainer.chunk_s / FRAME_S)
+        self._cache: _Cache | None = None
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the frozen text encoder out of training states."""
@@ -54,23 +81,42 @@ class JointModule(AsrModule):
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch, the contrastive one over the utterances that have a question."""
-        output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-        losses = self.losses(output, batch)
         weights = ramped(self.config.loss, self.global_step)
-        asked = batch.pair_rows >= 0
-        if self.config.loss.nll_weight > 0 and asked.any():
-            codes = training_codes(output.logits[asked], self.code_table, self.config.model.adaptor)
-            speech = self._as_passages(self.text_encoder(codes, batch.target_lengths[asked]))
-            losses["nll"] = self._nll(speech, batch.pair_rows[asked])
+        parts = split_batch(batch, self._part_frames) if self._part_frames else [batch]
+        if len(parts) > 1 and weights.nll_weight > 0:
+            return self._cached_step(batch, parts, weights)
+        output = self._recogniser_output(batch)
+        losses = self.losses(output, batch)
+        if weights.nll_weight > 0 and (device_count() > 1 or (batch.pair_rows >= 0).any()):
+            losses["nll"] = self._nll(*self._speech(output, batch))
         if self.global_step % GRADIENTS_EVERY == 0:
             self.log_dict(cif_gradients(self.paraformer, losses, weights), batch_size=len(batch.ids))
-        return self.report(losses, output, batch, weights)
+        return self.report(losses, accuracy(output, batch), len(batch.ids), weights)
+
+    def _recogniser_output(self, batch: SpeechBatch) -> TrainingOutput:
+        return self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
+
+    def _speech(self, output: TrainingOutput, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
+        """Return vectors of the passages that are asked for (on several devices of all), and their questions' rows."""
+        # Devices meet where vectors are gathered: one whose passages nobody asks for must come there too.
+        kept = batch.pair_rows >= (0 if device_count() == 1 else -1)
+        if not kept.any():
+            return self.code_table.new_zeros(0, self.text_encoder.width), batch.pair_rows[kept]
+        codes = training_codes(output.logits[kept], self.code_table, self.config.model.adaptor)
+        return self._as_passages(self.text_encoder(codes, batch.target_lengths[kept])), batch.pair_rows[kept]
 
     def _as_passages(self, vectors: Tensor) -> Tensor:
         return vectors if self.passage_map is None else self.passage_map(vectors)
 
     def _nll(self, speech: Tensor, rows: Tensor) -> Tensor:
+        """Return the contrastive loss of speech ``(B, E)`` and the rows of its questions ``(B,)``, -1 for none."""
         loss = self.config.loss
+        if loss.negatives != "batch":
+            speech, rows = gather_rows(speech), gather_rows(rows)
+        speech, rows = speech[rows >= 0], rows[rows >= 0]
+        part = share(torch.tensor(len(rows), device=rows.device)) if loss.negatives == "batch" else 1.0
+        if not len(rows):
+            return speech.sum()  # 0
         questions, passages = self.bank.questions.to(speech), self._as_passages(self.bank.passages.to(speech))
         if loss.centre:
             mean = passages.mean(0)
@@ -78,7 +124,55 @@ class JointModule(AsrModule):
             questions = centred(questions, questions.mean(0))
         if loss.negatives == "bank":
             return bank_nll(speech, rows, questions, passages, loss.temperature)
-        return batch_nll(speech, questions[rows], loss.temperature)
+        return batch_nll(speech, questions[rows], loss.temperature) * part
+
+    def _cached_step(self, batch: SpeechBatch, parts: list[SpeechBatch], weights: LossConfig) -> Tensor:
+        """Return the contrastive loss of a batch that does not fit into memory whole (arXiv:2101.06983).
+
+        All parts are encoded without gradients, and the loss is taken of their vectors; ``backward`` then goes through
+        the recogniser part by part, with the gradient of the vectors known.
+        """
+        seeds = torch.randint(2**31, (len(parts),)).tolist()  # the second pass drops what the first one dropped
+        losses: dict[str, Tensor] = {}
+        right = torch.zeros((), device=self.device)
+        vectors: list[Tensor] = []
+        rows: list[Tensor] = []
+        with torch.no_grad():
+            for part, seed in zip(parts, seeds, strict=True):
+                output, own = self._part_losses(part, batch, seed)
+                losses = {name: losses.get(name, 0.0) + value for name, value in own.items()}
+                right += accuracy(output, part) * part.target_lengths.sum() / batch.target_lengths.sum()
+                for kept, values in zip((vectors, rows), self._speech(output, part), strict=True):
+                    kept.append(values)
+        speech = torch.cat(vectors).requires_grad_()
+        losses["nll"] = self._nll(speech, torch.cat(rows))
+        self._cache = _Cache(batch, parts, seeds, [len(of_part) for of_part in rows], speech, weights)
+        self.report(losses, right, len(batch.ids), weights)
+        return weights.nll_weight * losses["nll"]
+
+    def _part_losses(
+        self, part: SpeechBatch, batch: SpeechBatch, seed: int
+    ) -> tuple[TrainingOutput, dict[str, Tensor]]:
+        """Return the output for a part of a batch, and what its losses add to the means over the batch."""
+        torch.manual_seed(seed)
+        output = self._recogniser_output(part)
+        counts, totals = loss_counts(part), loss_counts(batch)
+        return output, {n: value * counts[n] / totals[n].clamp(min=1) for n, value in self.losses(output, part).items()}
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients; of a cached step, part by part."""
+        super().backward(loss, *args, **kwargs)
+        cache, self._cache = self._cache, None
+        if cache is None:
+            return
+        assert cache.speech.grad is not None
+        gradients = cache.speech.grad.split(cache.sizes)
+        for part, seed, gradient in zip(cache.parts, cache.seeds, gradients, strict=True):
+            with self.trainer.precision_plugin.forward_context():
+                output, losses = self._part_losses(part, cache.batch, seed)
+                total = total_loss(losses, cache.weights) / self.trainer.accumulate_grad_batches
+                speech, _ = self._speech(output, part)
+            (total + (speech * gradient).sum()).backward()
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
@@ -108,9 +202,9 @@ def cif_gradients(paraformer: Paraformer, losses: dict[str, Tensor], weights: Lo
     shares = {"ce": 1 - weights.mae_weight - weights.nll_weight, "mae": weights.mae_weight, "nll": weights.nll_weight}
     parameters = list(paraformer.predictor.parameters())
     norms = {}
-    for name, share in shares.items():
+    for name, weight in shares.items():
         if name in losses and losses[name].requires_grad:
-            found = torch.autograd.grad(share * losses[name], parameters, retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(weight * losses[name], parameters, retain_graph=True, allow_unused=True)
             squares = [gradient.square().sum() for gradient in found if gradient is not None]
             norms[f"train/cif_gradient_{name}"] = torch.stack(squares).sum().sqrt() if squares else torch.tensor(0.0)
     return norms
@@ -126,8 +220,13 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
         start: recogniser to start from; without one, training starts from nothing (the paper's first rows).
 
     Raises:
-        InputError: a split has no questions.
+        InputError: a split has no questions; gradient caching is asked for on several devices.
     """
+    if config.trainer.chunk_s and config.trainer.devices > 1:
+        raise InputError(
+            f"trainer.chunk_s {config.trainer.chunk_s:g} with trainer.devices {config.trainer.devices}: gradients are "
+            "cached on one device only; on several, take loss.negatives gathered"
+        )
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
     require_pairs(splits, data)

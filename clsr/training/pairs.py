@@ -7,9 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from clsr.config import LossConfig
 from clsr.data.datamodule import Pair, Split
 from clsr.errors import InputError
+from clsr.losses import batch_nll
 from clsr.models.text_encoder import TextEncoder
+from clsr.training.devices import gather_items, gather_rows, share
 from clsr.vocabulary import normalise
 
 
@@ -34,13 +37,27 @@ class RecallMeter:
         self.rows.append(rows[rows >= 0].cpu())
 
     def recall_at_1(self, questions: Tensor) -> float:
-        """Return the share of questions ``(N, E)`` whose best passage is their own, and start anew."""
-        passages, rows = torch.cat(self.passages), torch.cat(self.rows)
+        """Return the share of questions ``(N, E)`` whose best passage, on any device, is their own, and start anew."""
+        passages, rows = torch.cat(gather_items(self.passages)), torch.cat(gather_items(self.rows))
         self.passages.clear()
         self.rows.clear()
         asked = rows.unique()
         best = (questions[asked] @ passages.T).argmax(1)
         return (rows[best] == asked).float().mean().item()
+
+
+def contrast(passages: Tensor, questions: Tensor, loss: LossConfig) -> Tensor:
+    """Return the symmetric NLL of pairs whose both sides are learnt: of a batch, or of those of all devices.
+
+    Args:
+        passages: unit vectors ``(B, E)``.
+        questions: unit vectors ``(B, E)``, row by row.
+        loss: temperature and negatives; there is no bank of what changes with every step.
+    """
+    if loss.negatives == "gathered":
+        return batch_nll(gather_rows(passages), gather_rows(questions), loss.temperature)
+    count = torch.tensor(len(passages), device=passages.device)
+    return batch_nll(passages, questions, loss.temperature) * share(count)
 
 
 def require_pairs(splits: tuple[Split, Split], data: Path) -> None:

@@ -13,13 +13,12 @@ from clsr.checkpoint import BUNDLED, Meta, current_commit, load_passage_map, loa
 from clsr.config import TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
 from clsr.errors import InputError
-from clsr.losses import batch_nll
 from clsr.models.adaptor import PassageMap, mixtures
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
 from clsr.training.fit import fit, optimizers
-from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, contrast, require_pairs
 from clsr.training.text import save_text_encoder
 from clsr.vocabulary import Vocabulary
 
@@ -69,7 +68,7 @@ class PostModule(pl.LightningModule):
             raise InputError(f"{batch.ids[rows.index(-1)]}: no question for this passage: post-training needs one each")
         prompt = self.text_encoder.prompts["question"]
         questions = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
-        loss = batch_nll(self._speech(batch), self.text_encoder.encode_ids(questions), self.config.loss.temperature)
+        loss = contrast(self._speech(batch), self.text_encoder.encode_ids(questions), self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(rows))
         return loss
 

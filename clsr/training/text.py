@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -13,11 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from clsr.checkpoint import BUNDLED, Meta, current_commit, save_checkpoint
 from clsr.config import TrainingConfig
 from clsr.data.datamodule import Pair, data_digest
-from clsr.losses import batch_nll
+from clsr.data.rounds import DeviceBatches, Progress, place
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
+from clsr.training.devices import gather_items
 from clsr.training.fit import fit, optimizers
-from clsr.training.pairs import RecallMeter, require_pairs
+from clsr.training.pairs import contrast, require_pairs
 from clsr.vocabulary import normalise
 
 PAIRS_A_BATCH = 32
@@ -37,21 +39,43 @@ class PairDataset(Dataset[Pair]):
 
 
 class PairDataModule(pl.LightningDataModule):
-    """Batches of question and passage texts."""
+    """Batches of question and passage texts.
 
-    def __init__(self, train: list[Pair], dev: list[Pair]):
+    Args:
+        train: pairs to train on.
+        dev: pairs to measure on.
+        seed: of their order.
+    """
+
+    def __init__(self, train: list[Pair], dev: list[Pair], seed: int):
         super().__init__()
         self.train_pairs = train
         self.dev_pairs = dev
+        self.seed = seed
+        self._progress = Progress()
 
     def train_dataloader(self) -> DataLoader:
-        """Batches in a new order each epoch."""
-        size = min(PAIRS_A_BATCH, len(self.train_pairs))
-        return DataLoader(PairDataset(self.train_pairs), size, shuffle=True, drop_last=True, collate_fn=list)
+        """This device's batches, in a new order each epoch."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train_pairs))
+        return self._loader(self.train_pairs, order.tolist(), self._progress.take())
 
     def val_dataloader(self) -> DataLoader:
-        """Development batches in order."""
-        return DataLoader(PairDataset(self.dev_pairs), PAIRS_A_BATCH, collate_fn=list)
+        """This device's development batches, in order."""
+        return self._loader(self.dev_pairs, list(range(len(self.dev_pairs))), 0)
+
+    def _loader(self, pairs: list[Pair], order: list[int], first: int) -> DataLoader:
+        batches = [order[start : start + PAIRS_A_BATCH] for start in range(0, len(order), PAIRS_A_BATCH)]
+        sampler = DeviceBatches(lambda: batches, *place(self.trainer), first)
+        return DataLoader(PairDataset(pairs), batch_sampler=sampler, collate_fn=list)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where in the epoch training stands."""
+        return self._progress.state(self.trainer)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on where training stood."""
+        self._progress.restore(state_dict)
 
 
 class TextModule(pl.LightningModule):
@@ -61,8 +85,7 @@ class TextModule(pl.LightningModule):
         super().__init__()
         self.text_encoder = text_encoder.requires_grad_(True)
         self.config = config
-        self.meter = RecallMeter()
-        self.dev_questions: list[Tensor] = []
+        self.dev_vectors: tuple[list[Tensor], list[Tensor]] = ([], [])  # of questions and of passages
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
@@ -78,22 +101,22 @@ class TextModule(pl.LightningModule):
     def training_step(self, batch: list[Pair], step: int) -> Tensor:
         """Return the symmetric NLL of a batch."""
         questions, passages = self._vectors(batch)
-        loss = batch_nll(passages, questions, self.config.loss.temperature)
+        loss = contrast(passages, questions, self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: list[Pair], step: int) -> None:
         """Keep the vectors of a development batch."""
-        questions, passages = self._vectors(batch)
-        seen = len(self.dev_questions)
-        self.dev_questions += questions.cpu()
-        self.meter.add(passages, torch.arange(seen, seen + len(batch)))
+        for kept, vectors in zip(self.dev_vectors, self._vectors(batch), strict=True):
+            kept.append(vectors.cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        recall = self.meter.recall_at_1(torch.stack(self.dev_questions))
-        self.log("dev/recall@1", recall, prog_bar=True)
-        self.dev_questions.clear()
+        questions, passages = (torch.cat(gather_items(kept)) for kept in self.dev_vectors)
+        best = (questions @ passages.T).argmax(1)
+        self.log("dev/recall@1", (best == torch.arange(len(best))).float().mean().item(), prog_bar=True)
+        for kept in self.dev_vectors:
+            kept.clear()
 
 
 def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -109,7 +132,7 @@ def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | N
     splits = read_splits(data)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
-    batches = PairDataModule(splits[0].pairs, splits[1].pairs)
+    batches = PairDataModule(splits[0].pairs, splits[1].pairs, config.seed)
     state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1")
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,16 @@ import torch
 
 from clsr.audio import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.config import DataConfig
-from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
+from clsr.data.datamodule import (
+    Encoders,
+    Pair,
+    SpeechBatch,
+    SpeechDataModule,
+    Split,
+    data_digest,
+    read_split,
+    split_batch,
+)
 from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
@@ -133,7 +141,7 @@ def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[
 def test_a_trainer_gets_the_order_and_the_noise_of_its_epoch(make_split: Callable[..., Split]):
     module = data_module(make_split([0.3] * 30), DataConfig(batch_s=1.5))
     for number in (0, 1, 2):
-        module.trainer = SimpleNamespace(current_epoch=number)  # type: ignore[assignment]
+        module.trainer = SimpleNamespace(current_epoch=number, global_rank=0, world_size=1)  # type: ignore[assignment]
         batches = [batch.ids for batch in module.train_dataloader()]
         assert module.train_set.epoch == number
         assert batches == [batch.ids for batch in epoch(data_module(module.train_set.split, module.config), number)]
@@ -141,14 +149,41 @@ def test_a_trainer_gets_the_order_and_the_noise_of_its_epoch(make_split: Callabl
 
 def test_an_interrupted_epoch_goes_on(make_split: Callable[..., Split]):
     split, config = make_split([0.3] * 30), DataConfig(batch_s=1.5)
-    module = data_module(split, config)
-    whole = [batch.ids for batch in epoch(module, 3)]
-    part = list(islice(epoch(module, 3), 2))
-    state = module.state_dict()
+    whole = [batch.ids for batch in epoch(data_module(split, config), 0)]
     resumed = data_module(split, config)
-    resumed.load_state_dict(state)
-    assert [batch.ids for batch in part] == whole[:2]
-    assert [batch.ids for batch in epoch(resumed, 3)] == whole[2:]
+    resumed.load_state_dict({"rounds": 2})
+    assert [batch.ids for batch in resumed.train_dataloader()] == whole[2:]
+    assert [batch.ids for batch in resumed.train_dataloader()] == whole  # the next epoch is whole again
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_devices_share_an_epoch(make_split: Callable[..., Split], devices: int):
+    module = data_module(make_split([0.3] * 31), DataConfig(batch_s=1.5))
+    whole = sorted(i for batch in epoch(module, 0) for i in batch.ids)
+    shares = []
+    for device in range(devices):
+        module.trainer = SimpleNamespace(current_epoch=0, global_rank=device, world_size=devices)  # type: ignore[assignment]
+        shares.append([batch.ids for batch in module.train_dataloader()])
+    assert len({len(of_device) for of_device in shares}) == 1  # nobody waits for a batch that does not come
+    assert sorted(i for of_device in shares for ids in of_device for i in ids) == whole  # each once
+
+
+def test_parts_of_a_batch(make_split: Callable[..., Split]):
+    module = data_module(make_split([0.3, 0.9, 0.6, 0.6]), DataConfig(batch_s=10.0))
+    (batch,) = epoch(module, 0)
+    parts = split_batch(batch, 24)
+    assert [i for part in parts for i in part.ids] == batch.ids
+    assert [part.features.shape[0] * part.features.shape[1] <= 24 for part in parts] == [True] * len(parts)
+    assert 1 < len(parts) < 4
+    for part in parts:
+        for i, name in enumerate(part.ids):
+            row = batch.ids.index(name)
+            assert part.features.shape[1] == part.frame_lengths.max()
+            assert torch.equal(part.features[i], batch.features[row, : part.features.shape[1]])
+            assert torch.equal(part.targets[i], batch.targets[row, : part.targets.shape[1]])
+            assert part.pair_rows[i] == batch.pair_rows[row]
+    assert [part.ids for part in split_batch(batch, 1)] == [[name] for name in batch.ids]
+    assert [part.ids for part in split_batch(batch, 10**6)] == [batch.ids]
 
 
 def test_development_batches_have_a_fixed_order_and_no_noise(make_split: Callable[..., Split]):

@@ -33,11 +33,12 @@ def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, descend):
 
 def test_every_pair_comes_up_in_an_epoch():
     pairs = [Pair(str(i), str(i)) for i in range(70)]
-    data = PairDataModule(pairs, pairs[:5])
+    data = PairDataModule(pairs, pairs[:5], 0)
     trained = [pair for batch in data.train_dataloader() for pair in batch]
-    assert len(trained) == len(set(trained)) == 64  # two batches of 32; the rest waits for another epoch
+    assert len(trained) == len(set(trained)) == 70
+    assert trained != [pair for batch in PairDataModule(pairs, pairs[:5], 1).train_dataloader() for pair in batch]
     assert [pair for batch in data.val_dataloader() for pair in batch] == pairs[:5]
-    few = PairDataModule(pairs[:3], pairs[:3])
+    few = PairDataModule(pairs[:3], pairs[:3], 0)
     assert [len(batch) for batch in few.train_dataloader()] == [3]
 
 
