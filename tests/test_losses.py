@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsr.losses import bank_nll, batch_nll, contrastive_loss, ctc_loss, quantity_loss, token_cross_entropy
+from clsr.losses import (
+    bank_nll,
+    batch_nll,
+    contrastive_loss,
+    ctc_loss,
+    mwer_loss,
+    quantity_loss,
+    sampled_mwer_loss,
+    token_cross_entropy,
+)
 
 
 def unit(*shape: int) -> Tensor:
@@ -42,6 +51,31 @@ def test_smoothing_spreads_probability():
 def test_quantity_by_hand():
     loss = quantity_loss(torch.tensor([2.5, 3.0, 1.0]), torch.tensor([2, 4, 1]))
     assert loss.item() == pytest.approx((0.5 + 1.0 + 0.0) / 7)
+
+
+def test_mwer_by_hand():
+    # Shares 1/2, 1/4, 1/4 of errors 0, 2, 4 (mean 2): 1/2 (-2) + 1/4 (0) + 1/4 (2) = -1/2; and of one sure candidate 0.
+    log_probabilities = torch.tensor([[0.02, 0.01, 0.01], [0.5, 0.0, 0.0]]).log()
+    errors = torch.tensor([[0.0, 2.0, 4.0], [3.0, 9.0, 9.0]])
+    assert mwer_loss(log_probabilities, errors).item() == pytest.approx((-0.5 + 0.0) / 2)
+    assert mwer_loss(log_probabilities[:1], errors[:1]).item() == pytest.approx(-0.5)
+
+
+def test_the_gradient_of_mwer_by_hand():
+    # Of sum_i p_i (W_i - W) with p = softmax(l) it is p_i (W_i - sum_j p_j W_j): here 1/2 (0 - 3/2), 1/4 (2 - 3/2), ...
+    log_probabilities = torch.tensor([[0.02, 0.01, 0.01]]).log().requires_grad_()
+    mwer_loss(log_probabilities, torch.tensor([[0.0, 2.0, 4.0]])).backward()
+    assert log_probabilities.grad is not None
+    assert log_probabilities.grad.flatten().tolist() == pytest.approx([-0.75, 0.125, 0.625])
+
+
+def test_sampled_mwer_by_hand():
+    log_probabilities = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
+    loss = sampled_mwer_loss(log_probabilities, torch.tensor([[0.0, 2.0, 4.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx((-2 * -1 + 0 * -2 + 2 * -3) / 2)
+    assert log_probabilities.grad is not None
+    assert log_probabilities.grad.flatten().tolist() == [-1.0, 0.0, 1.0]  # half of what it errs above the mean
 
 
 def slow_ctc(probabilities: Tensor, target: list[int]) -> float:

@@ -8,7 +8,17 @@ from torch import Tensor
 
 from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig
 from clsr.features import FEATURE_SIZE
-from clsr.models.adaptor import hard_codes, mix_rows, soft_codes, straight_through_codes, top_k_codes, training_codes
+from clsr.models.adaptor import (
+    PassageMap,
+    centred,
+    hard_codes,
+    mix_rows,
+    mixtures,
+    soft_codes,
+    straight_through_codes,
+    top_k_codes,
+    training_codes,
+)
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
 
@@ -86,6 +96,43 @@ def test_training_codes_are_those_of_the_settings():
         (AdaptorConfig("straight_through", gamma=0.1), hard_codes(logits, TABLE)),
     ):
         assert torch.equal(training_codes(logits, TABLE, config), expected)
+
+
+@pytest.mark.parametrize("codes", ["top_k", "soft", "straight_through"])
+def test_log_probabilities_mix_as_logits_do(codes):
+    logits = random_logits()
+    of_logits, of_logs = (AdaptorConfig(codes, 2, kind, 0.5) for kind in ("logits", "log_probabilities"))  # type: ignore[arg-type]
+    made = [training_codes(logits, TABLE, config) for config in (of_logits, of_logs)]
+    gradients = [torch.autograd.grad(rows.square().sum(), logits)[0] for rows in made]
+    assert torch.allclose(made[0], made[1], atol=1e-5) and torch.allclose(gradients[0], gradients[1], atol=1e-5)
+
+
+def test_probabilities_by_hand():
+    logits = torch.tensor([[[math.log(3.0), 0.0]]])  # probabilities 3/4 and 1/4, half a temperature apart
+    config = AdaptorConfig("soft", input="probabilities", gamma=0.25)
+    share = 1 / (1 + math.exp(-2.0))
+    assert training_codes(logits, TABLE[:2], config)[0, 0].tolist() == pytest.approx([share, 1 - share])
+    assert mixtures(logits, TABLE[:2], config)[0, 0].tolist() == pytest.approx([share, 1 - share])
+
+
+def test_hard_codes_pass_no_gradient_on():
+    codes = training_codes(random_logits(), TABLE, AdaptorConfig("hard"))
+    assert torch.equal(codes, hard_codes(random_logits(), TABLE)) and not codes.requires_grad
+
+
+def test_a_passage_map_starts_from_the_identity_and_keeps_length():
+    torch.manual_seed(0)
+    passage_map, vectors = PassageMap(5), torch.nn.functional.normalize(torch.randn(3, 5), dim=1)
+    assert torch.allclose(passage_map(vectors), vectors, atol=1e-6)
+    with torch.no_grad():
+        passage_map.weight.copy_(torch.diag(torch.tensor([3.0, 4.0, 0.0, 0.0, 0.0])))
+    assert passage_map(torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))[0].tolist() == pytest.approx([0.6, 0.8, 0, 0, 0])
+
+
+def test_centring_by_hand():
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    root = math.sqrt(0.5)
+    assert centred(vectors, vectors.mean(0)).flatten().tolist() == pytest.approx([root, -root, -root, root])
 
 
 @pytest.mark.parametrize("kind", ["top_k", "soft", "straight_through"])
