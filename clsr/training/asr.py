@@ -74,7 +74,7 @@ class AsrModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
-        return optimizers(self, self.config.optimizer)
+        return optimizers(self, self.config)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch."""

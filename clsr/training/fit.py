@@ -21,17 +21,19 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.checkpoint import average
-from clsr.config import OptimizerConfig, TrainingConfig, read_settings, write_yaml
+from clsr.config import TrainingConfig, read_settings, write_yaml
 from clsr.errors import InputError
 
 log = logging.getLogger("clsr")
 
 
-def optimizers(module: pl.LightningModule, config: OptimizerConfig) -> OptimizerLRSchedulerConfig:
+def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> OptimizerLRSchedulerConfig:
     """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth."""
+    config = settings.optimizer
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    fused = settings.trainer.precision == "32-true"  # Lightning clips no gradients of a fused one in mixed precision
     optimizer = torch.optim.AdamW(
-        parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=fused
     )
 
     def factor(step: int) -> float:

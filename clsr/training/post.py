@@ -40,7 +40,7 @@ class PostModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
-        return optimizers(self, self.config.optimizer)
+        return optimizers(self, self.config)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the frozen recogniser out of training states."""

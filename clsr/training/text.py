@@ -89,7 +89,7 @@ class TextModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
-        return optimizers(self, self.config.optimizer)
+        return optimizers(self, self.config)
 
     def _vectors(self, batch: list[Pair]) -> tuple[Tensor, Tensor]:
         ids = self.text_encoder.token_ids

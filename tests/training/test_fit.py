@@ -1,7 +1,11 @@
 """Running a stage: schedule, best states, interruptions and what is left of them."""
 
 import csv
+import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +15,15 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_weights, read_meta
-from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
+from clsr.config import (
+    LossConfig,
+    OptimizerConfig,
+    SamplerConfig,
+    TrainerConfig,
+    TrainingConfig,
+    read_settings,
+    write_yaml,
+)
 from clsr.errors import InputError
 from clsr.training.asr import AsrModule, train_asr
 from clsr.training.fit import claim, optimizers, read_rows, steps_between
@@ -70,7 +82,7 @@ def measured_steps(folder: Path) -> list[int]:
 def test_the_learning_rate_warms_up_and_decays_to_a_hundredth():
     module = torch.nn.Linear(2, 2)
     module.bias.requires_grad_(False)
-    made = optimizers(module, OptimizerConfig(learning_rate=2.0, warmup_steps=10, max_steps=110))  # type: ignore[arg-type]
+    made = optimizers(module, TrainingConfig(optimizer=OptimizerConfig(2.0, warmup_steps=10, max_steps=110)))  # type: ignore[arg-type]
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     assert made["lr_scheduler"]["interval"] == "step"
     assert [parameter.shape for group in optimizer.param_groups for parameter in group["params"]] == [(2, 2)]
@@ -228,3 +240,69 @@ def test_training_is_in_training_mode_after_measurements_too(short, tone_corpus:
     monkeypatch.setattr(AsrModule, "training_step", note)
     train_asr(short, tone_corpus, tmp_path)
     assert modes == [True] * 8  # sampler, dropout and auxiliary CTC depend on it
+
+
+def test_accumulated_gradients_are_a_mean_over_batches(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def gradients(config: TrainingConfig, output: Path) -> list[dict[str, torch.Tensor]]:
+        found: list[dict[str, torch.Tensor]] = []
+        keep = lambda self, _: found.append({n: p.grad.clone() for n, p in self.named_parameters()})  # noqa: E731
+        monkeypatch.setattr(AsrModule, "on_before_optimizer_step", keep)
+        train_asr(config, tone_corpus, output)
+        return found
+
+    still = replace(short, optimizer=replace(short.optimizer, learning_rate=1e-12, clip_norm=1e6))  # nothing is learnt
+    plain = gradients(still, tmp_path / "plain")
+    pairs = gradients(replace(still, trainer=replace(still.trainer, accumulate=2)), tmp_path / "pairs")
+    assert len(plain) == len(pairs) == 8
+    for name, gradient in pairs[0].items():
+        assert torch.allclose(gradient, (plain[0][name] + plain[1][name]) / 2, atol=1e-6), name
+    assert measured_steps(tmp_path / "pairs") == [1, 3, 5, 7]  # steps are counted, not batches
+
+
+def test_bfloat16_learns_too(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    config = replace(tiny_settings, trainer=replace(tiny_settings.trainer, precision="bf16-mixed"))
+    train_asr(config, tone_corpus, tmp_path)
+    assert read_meta(tmp_path).metrics == {"dev/wer": 0.0}
+    assert {weight.dtype for weight in load_weights(tmp_path).values()} == {torch.float32}
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_weights(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
+):
+    """All that is drawn by chance is on: dropout, sampler, noise and the candidates of MWER."""
+    config = replace(
+        tiny_settings,
+        loss=LossConfig(mwer_weight=0.1, mwer_draw="sample"),
+        data=replace(tiny_settings.data, noise_probability=0.5),
+        optimizer=replace(tiny_settings.optimizer, max_steps=60),
+        trainer=TrainerConfig(validate_every=6, threads=1),
+    )
+    config.model = replace(
+        config.model,
+        encoder=replace(config.model.encoder, dropout=0.1),
+        sampler=SamplerConfig(ratio=0.5),
+    )
+    write_yaml(tmp_path / "settings.yaml", config)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_asr(read_settings(TrainingConfig, [tmp_path / "settings.yaml"]), tone_corpus, whole)
+    chance, kills = random.Random(0), 0
+    while not (killed / "meta.json").exists():
+        command = [sys.executable, "-m", "clsr.cli", "train-asr", "settings.yaml"]
+        process = subprocess.Popen(
+            [*command, "--data", tone_corpus, "--output", killed], cwd=tmp_path, stderr=subprocess.DEVNULL
+        )
+        written = killed / "state" / "last.ckpt"
+        before = written.stat().st_mtime_ns if written.exists() else 0
+        while kills < 2 and process.poll() is None:
+            if written.exists() and written.stat().st_mtime_ns != before:
+                time.sleep(chance.uniform(0, 0.5))  # until some later step
+                process.kill()
+                kills += process.wait() == -signal.SIGKILL
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert kills > 0
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert read_meta(killed).metrics == read_meta(whole).metrics
+    logged = [read_rows(folder / "logs" / "csv" / "metrics.csv", "dev/wer") for folder in (killed, whole)]
+    assert [row["dev/wer"] for row in logged[0]] == [row["dev/wer"] for row in logged[1]]

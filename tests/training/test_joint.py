@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from clsr.audio import read_waveform
 from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
 from clsr.config import AdaptorConfig, DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
 from clsr.errors import InputError
 from clsr.losses import bank_nll, batch_nll
 from clsr.models.adaptor import soft_codes, straight_through_codes, top_k_codes
+from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import asr_losses, make_encoders, read_splits, start_paraformer
-from clsr.training.joint import JointModule, train_joint
+from clsr.training.joint import JointModule, cif_gradients, ramped, train_joint
 
 
 @pytest.fixture
@@ -140,3 +142,115 @@ def test_splits_keep_their_pairs_apart(tiny_settings: TrainingConfig, tone_corpu
     assert isinstance(train, Split)
     assert module.bank.questions.shape == (len(train.pairs), 32) == (24, 32)
     assert module.dev_bank.questions.shape == (len(dev.pairs), 32) == (6, 32)
+
+
+def first_gradients(
+    config: TrainingConfig, corpus: Path, start: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, torch.Tensor]:
+    """Train for a step; return its gradients."""
+    found = {}
+
+    def keep(self: JointModule, optimizer: object) -> None:
+        found.update({name: p.grad.clone() for name, p in self.named_parameters() if p.grad is not None})
+
+    monkeypatch.setattr(JointModule, "on_before_optimizer_step", keep)
+    train_joint(config, corpus, output, start)
+    return found
+
+
+@pytest.mark.parametrize("negatives", ["bank", "batch"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_cached_gradients_are_those_of_the_whole_batch(
+    tiny_settings: TrainingConfig,
+    tone_corpus: Path,
+    tone_model: Path,
+    tmp_path: Path,
+    monkeypatch,
+    negatives,
+    accumulate,
+):
+    loss = LossConfig(mae_weight=0.3, nll_weight=0.3, temperature=0.1, negatives=negatives, centre=True)
+    config = with_loss(tiny_settings, loss, AdaptorConfig(passage_map=True))
+    config = replace(config, optimizer=OptimizerConfig(5e-4, 2, 1, clip_norm=1e6))
+    config = replace(config, trainer=TrainerConfig(1, accumulate=accumulate))
+    whole = first_gradients(config, tone_corpus, tone_model, tmp_path / "whole", monkeypatch)
+    sizes = []
+    forward = Paraformer.forward
+
+    def note(self: Paraformer, features: torch.Tensor, *lengths: torch.Tensor) -> object:
+        sizes.append(features.shape[0] * features.shape[1])
+        return forward(self, features, *lengths)
+
+    monkeypatch.setattr(Paraformer, "forward", note)
+    parts = replace(config, trainer=replace(config.trainer, chunk_s=3.0))
+    cached = first_gradients(parts, tone_corpus, tone_model, tmp_path / "parts", monkeypatch)
+    assert max(sizes) <= 3.0 / 0.06 and len(sizes) > 4 * accumulate  # never more than a part, each twice
+    assert set(cached) == set(whole) and "passage_map.weight" in whole
+    for name, gradient in whole.items():
+        assert (cached[name] - gradient).abs().max() <= 1e-5, name
+
+
+def test_a_cached_step_drops_the_same_twice(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, text_encoder: TextEncoder
+):
+    """With dropout the vectors of both passes are equal, or their gradient would belong to other vectors."""
+    config = with_loss(tiny_settings, LossConfig(0.3, 0.3))
+    config.model.encoder.dropout = 0.5
+    config = replace(config, trainer=TrainerConfig(chunk_s=3.0))
+    module, batches = make(config, tone_corpus, text_encoder)
+    batch = next(batches)
+    module.train()
+    module.training_step(batch, 0)
+    cache = module._cache
+    assert cache is not None and len(cache.parts) > 1
+    again = [module._speech(module._part_losses(p, batch, s)[0], p)[0] for p, s in zip(cache.parts, cache.seeds)]
+    assert torch.allclose(torch.cat(again), cache.speech, atol=1e-6)
+    config.model.encoder.dropout = 0.0
+
+
+def test_caching_on_several_devices_is_refused(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    config = replace(tiny_settings, trainer=TrainerConfig(chunk_s=3.0, devices=2))
+    with pytest.raises(InputError, match=r"trainer.chunk_s 3 with trainer.devices 2: .* on one device only"):
+        train_joint(config, tone_corpus, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_contrastive_weight_grows_over_its_first_steps():
+    weights = LossConfig(nll_weight=0.4, nll_ramp_steps=4)
+    assert [ramped(weights, step).nll_weight for step in (0, 1, 3, 4, 99)] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
+    assert ramped(LossConfig(nll_weight=0.4), 0).nll_weight == 0.4
+
+
+def test_gradients_at_cif_are_those_of_the_weighted_losses(
+    tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder
+):
+    loss = LossConfig(mae_weight=0.3, nll_weight=0.2)
+    module, batches = make(with_loss(tiny_settings, loss), tone_corpus, text_encoder)
+    batch = next(batches)
+    output = module._recogniser_output(batch)
+    losses = {**module.losses(output, batch), "nll": module._nll(*module._speech(output, batch))}
+    norms = cif_gradients(module.paraformer, losses, loss)
+    for name, weight in (("ce", 0.5), ("mae", 0.3), ("nll", 0.2)):
+        module.zero_grad()
+        (weight * losses[name]).backward(retain_graph=True)
+        squares = [p.grad.square().sum() for p in module.paraformer.predictor.parameters() if p.grad is not None]
+        assert norms[f"train/cif_gradient_{name}"].item() == pytest.approx(torch.stack(squares).sum().sqrt().item())
+        assert norms[f"train/cif_gradient_{name}"] > 0
+
+
+def test_a_passage_map_is_learnt_kept_and_used(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
+):
+    config = with_loss(tiny_settings, LossConfig(0.465, 0.07), AdaptorConfig(passage_map=True))
+    config = replace(config, optimizer=OptimizerConfig(5e-3, 2, 6), trainer=TrainerConfig(3))
+    train_joint(config, tone_corpus, tmp_path / "joint", start=tone_model)
+    learnt = load_weights(tmp_path / "joint")["passage_map.weight"]
+    assert 1e-3 < (learnt - torch.eye(32)).abs().max() < 1
+    encoder = load_speech_encoder(tmp_path / "joint")
+    waveforms = [read_waveform(tone_corpus / "dev" / "passages" / f"p{n:02}.wav") for n in range(3)]
+    plain = encoder.embed(encoder.recognise(waveforms))
+    mapped = torch.nn.functional.normalize(plain @ learnt.T, dim=1)
+    assert torch.allclose(torch.from_numpy(encoder.encode(waveforms).vectors), mapped, atol=1e-6)
+    assert not torch.allclose(plain, mapped, atol=1e-4)
+    train_joint(replace(config, seed=1), tone_corpus, tmp_path / "again", start=tmp_path / "joint")  # goes on from it
+    assert (load_weights(tmp_path / "again")["passage_map.weight"] - learnt).abs().max() < 0.05
