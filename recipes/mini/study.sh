@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Adaptor study: one setting of joint training changed at a time, three seeds, two development sets. Results: docs/fidelity.md.
+# Study: one setting of training changed at a time, three seeds, two development sets. Results: ../../docs/fidelity.md.
 # Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 
@@ -27,8 +27,14 @@ declare -A change=(
   [map]="--model.adaptor.passage_map true"
   [paper]="../../conf/paper.yaml"
 )
+# What more training of the recogniser alone gives, by cross entropy and by expected word errors.
+declare -A more=(
+  [asr-ce]="--loss.mwer_weight 0"
+  [asr-mwer-mask]="--loss.mwer_weight 1 --loss.mwer_draw mask"
+  [asr-mwer-sample]="--loss.mwer_weight 1 --loss.mwer_draw sample"
+)
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
-  map paper)
+  map paper asr-ce asr-mwer-mask asr-mwer-sample)
 
 if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
   run local/prepare_data.py "$data/study/corpus" --seed 7 --statements 1
@@ -44,15 +50,21 @@ for seed in $seeds; do
   for name in ${only:-"${order[@]}"}; do
     to=$exp/study/$name/seed$seed
     if begin 1 "$to/model" "$name, seed $seed"; then
-      # shellcheck disable=SC2086 # several options each
-      run clsr train-joint conf/joint.yaml ${change[$name]} --data "$data" --output "$to/model" --start "$from/asr" \
-        --seed "$seed"
+      # shellcheck disable=SC2206 # several options each
+      if [[ -v more[$name] ]]; then
+        how=(train-asr conf/asr.yaml conf/more.yaml ${more[$name]})
+      else
+        how=(train-joint conf/joint.yaml ${change[$name]})
+      fi
+      run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
       finish
     fi
     for split in unseen noise; do
       if begin 2 "$to/measures/$split" "measure on $split"; then
+        centre=()
+        if [[ $name == centre ]]; then centre=(--centre); fi
         run clsr evaluate --model "$to/model" --set "$data/study/$split" --output "$to/measures/$split" \
-          --rows text cascade clsr clsr-soft
+          --rows text cascade clsr clsr-soft "${centre[@]}"
         finish
       fi
     done

@@ -1,0 +1,180 @@
+#!/usr/bin/env python
+"""Compare, at equal weights, what can be done about a wrong number of tokens; prints a Markdown table over models.
+
+Every row uses the same recogniser and text encoder. Given: word error rate, utterances with a wrong number of tokens,
+and Q-C recall at 1 of hard and of soft codes, each a mean over the models (seeds) with the lowest and highest.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize as unit
+
+from clsr.audio import read_waveform
+from clsr.checkpoint import load_speech_encoder
+from clsr.data.kaldi import Utterance
+from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
+from clsr.evaluation.recall import rank
+from clsr.evaluation.wer import pool, word_errors
+from clsr.features import fbank, stack_frames
+from clsr.models.adaptor import mixtures
+from clsr.models.cif import ROUNDING, integrate_and_fire, scale_to
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.padding import length_mask, pad
+from clsr.vocabulary import UNKNOWN, normalise
+
+BATCH = 24  # utterances
+OFFSETS = (0, -1, 1, -2, 2)
+THRESHOLDS = (1.0, 0.95, 1.05)
+
+
+class Heard(NamedTuple):
+    """One way to hear a batch: a number of tokens for each utterance."""
+
+    tokens: Tensor  # (B, U) best tokens
+    lengths: Tensor  # (B,)
+    score: Tensor  # (B,) mean log probability of the best tokens
+    hard: Tensor  # (B, E) unit vectors
+    soft: Tensor
+    masked: Tensor  # of soft codes that give way to [MASK] as far as the best three tokens leave doubt
+
+
+class Outcome(NamedTuple):
+    """What a row makes of a set: transcripts, numbers of tokens, vectors."""
+
+    texts: list[str]
+    right: list[bool]
+    hard: list[Tensor]
+    soft: list[Tensor]
+
+
+Figures = dict[str, tuple[float, float, float, float]]
+
+
+class Listener:
+    """A batch of speech, to be decoded with any numbers of tokens."""
+
+    def __init__(self, encoder: SpeechEncoder, utterances: list[Utterance]):
+        self.encoder = encoder
+        self.model = encoder.paraformer
+        features, lengths = pad(
+            [stack_frames(fbank(read_waveform(u.recording, u.start_s, u.end_s))) for u in utterances]
+        )
+        self.frames, self.mask = self.model.encoder(self.model.cmvn(features), lengths)
+        self.weights = self.model.predictor(self.frames, self.mask)
+        self.quantities = self.weights.sum(1)
+
+    def hear(self, numbers: Tensor) -> Heard:
+        """Decode with so many tokens each, one at least."""
+        tokens, lengths = integrate_and_fire(self.frames, scale_to(self.weights, numbers.clamp(min=1)))
+        mask = length_mask(lengths)
+        logits = self.model.decoder(tokens, mask, self.frames, self.mask)
+        logits[..., : UNKNOWN + 1] = -torch.inf
+        best = logits.log_softmax(2).max(2)
+        text, table = self.encoder.text_encoder, self.encoder.code_table
+        codes = mixtures(logits, table, self.model.config.adaptor)
+        sure = logits.softmax(2).topk(3).values.sum(2, keepdim=True)
+        blank = text.table[text.tokenizer.token_to_id("[MASK]")]
+        return Heard(
+            best.indices, lengths, (best.values * mask).sum(1) / lengths,
+            text(table[best.indices], lengths), text(codes, lengths), text(sure * codes + (1 - sure) * blank, lengths),
+        )  # fmt: skip
+
+
+def chosen(ways: list[Heard], which: Tensor, soft: Tensor) -> Heard:
+    """For each utterance one of several ways, with its own or another soft vector."""
+    picked = [ways[int(n)] for n in which]
+    rows = [(way.tokens[i], way.lengths[i], way.score[i], way.hard[i]) for i, way in enumerate(picked)]
+    tokens, lengths, scores, hard = zip(*rows, strict=True)
+    return Heard(pad(list(tokens))[0], torch.stack(lengths), torch.stack(scores), torch.stack(hard), soft, soft)
+
+
+def ideas(listener: Listener, truth: Tensor) -> Iterator[tuple[str, Heard]]:
+    """Every row of the table for a batch."""
+    rounded = listener.quantities.round().clamp(min=1)
+    ways = [listener.hear(rounded + offset) for offset in OFFSETS]
+    yield "the rounded number", ways[0]
+    yield "the whole tokens of a tail of 0.45 (FunASR)", listener.hear((listener.quantities + 0.45 + ROUNDING).floor())
+    scores = torch.stack([rounded * w.score - (w.lengths - listener.quantities) ** 2 / 2 for w in ways])
+    soft = torch.stack([way.soft for way in ways])
+    index = torch.arange(len(rounded))
+    for margin, count in ((1, 3), (2, 5)):
+        best, shares = scores[:count].argmax(0), scores[:count].softmax(0)
+        yield f"the likeliest within {margin}", chosen(ways, best, soft[best, index])
+        mean = unit((shares[:, :, None] * soft[:count]).sum(0), dim=1)
+        yield f"the likeliest within {margin}, vectors averaged by probability", chosen(ways, best, mean)
+    even = unit(soft[:3].sum(0), dim=1)
+    yield "the rounded number, vectors of three numbers averaged evenly", chosen(ways, torch.zeros_like(rounded), even)
+    thresholds = [listener.hear((listener.quantities / threshold).round()) for threshold in THRESHOLDS]
+    even = unit(torch.stack([way.soft for way in thresholds]).sum(0), dim=1)
+    yield "the rounded number, vectors of three thresholds averaged", chosen(ways, torch.zeros_like(rounded), even)
+    yield "the rounded number, doubtful tokens fade into [MASK]", ways[0]._replace(soft=ways[0].masked)
+    yield "the true number", listener.hear(truth)
+
+
+@torch.inference_mode()
+def outcomes(encoder: SpeechEncoder, passages: list[Utterance]) -> dict[str, Outcome]:
+    """Collect what every row makes of all passages."""
+    found: dict[str, Outcome] = {}
+    for start in range(0, len(passages), BATCH):
+        batch = passages[start : start + BATCH]
+        truth = torch.tensor([len(encoder.vocabulary.encode(u.text or "")) for u in batch])
+        for name, heard in ideas(Listener(encoder, batch), truth):
+            row = found.setdefault(name, Outcome([], [], [], []))
+            lengths = heard.lengths.tolist()
+            row.texts.extend(
+                encoder.vocabulary.decode(t[:n].tolist()) for t, n in zip(heard.tokens, lengths, strict=True)
+            )
+            row.right.extend((heard.lengths == truth).tolist())
+            row.hard.extend(heard.hard)
+            row.soft.extend(heard.soft)
+    return found
+
+
+def measure(encoder: SpeechEncoder, whole: RetrievalSet) -> Figures:
+    """Return word error rate, share of wrong numbers, and recall at 1 of hard and soft codes, by row."""
+    questions = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
+    references = [normalise(u.text or "") for u in whole.passages]
+
+    def recall(vectors: list[Tensor]) -> float:
+        ids = [u.id for u in whole.passages]
+        found = rank(questions, torch.stack(vectors).numpy(), list(whole.questions), ids, depth=1)
+        return float(np.mean([whole.relevance[question].get(hits[0][0], 0) > 0 for question, hits in found.items()]))
+
+    figures = {}
+    for name, row in outcomes(encoder, whole.passages).items():
+        wer = pool(word_errors(r, h) for r, h in zip(references, row.texts, strict=True)).value
+        figures[name] = (wer, 1 - float(np.mean(row.right)), recall(row.hard), recall(row.soft))
+    return figures
+
+
+def table(per_model: list[Figures], write: Callable[[str], None]) -> None:
+    """Write mean, lowest and highest of each figure, in percent."""
+    write("| number of tokens | WER | wrong numbers | R@1, hard | R@1, soft |\n| --- | ---: | ---: | ---: | ---: |")
+    for name in per_model[0]:
+        columns = np.array([figures[name] for figures in per_model]).T * 100
+        cells = [f"{column.mean():.1f} [{column.min():.1f}, {column.max():.1f}]" for column in columns]
+        write(f"| {name} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """Read the command line, measure every model, print a table a set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", type=Path, required=True, help="checkpoints, one a seed")
+    parser.add_argument("--sets", nargs="+", type=Path, required=True, help="retrieval sets")
+    args = parser.parse_args()
+    for path in args.sets:
+        whole = read_retrieval_set(path)
+        print(
+            f"\n{path}: {len(whole.questions)} questions, {len(whole.passages)} passages, {len(args.models)} models\n"
+        )
+        table([measure(load_speech_encoder(model), whole) for model in args.models], print)
+
+
+if __name__ == "__main__":
+    main()
