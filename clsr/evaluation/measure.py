@@ -17,19 +17,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clsr.audio import read_waveform
-from clsr.baselines.cascade import encode_n_best, encode_transcripts, transcripts
+from clsr.baselines.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
 from clsr.baselines.parabge import ParaBge, load_parabge
-from clsr.checkpoint import current_commit, fingerprint, load_speech_encoder
+from clsr.checkpoint import current_commit, fingerprint, load_recogniser
+from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
 from clsr.evaluation.recall import invert, rank
 from clsr.evaluation.report import ModelInfo, Recognition, Report, Row, measure_recognition, measure_retrieval
-from clsr.models import speech_encoder
+from clsr.models import recogniser
+from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.text_encoder import load_text_encoder
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
+
+System = SpeechEncoder | Cascade
 
 
 class Side(NamedTuple):
@@ -39,29 +44,38 @@ class Side(NamedTuple):
     seconds: float
 
 
-def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) -> Report:
+def evaluate(
+    model: Path, data: Path, rival: Path | None = None, seed: int = 0, text_encoder: str | None = None
+) -> Report:
     """Measure a model on a retrieval set, or its transcripts on a plain Kaldi data directory.
 
     Each recording is recognised once; every row but ``text`` and ``parabge`` starts from that recognition.
 
     Args:
-        model: checkpoint of a CLSR model or a recogniser.
+        model: checkpoint of a CLSR model, a recogniser, or a release with tokens of its own: the latter gives the rows
+            of the text and of cascades alone.
         data: retrieval set or data directory.
         rival: checkpoint of ParaBGE, for its row.
         seed: of the bootstrap.
+        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
 
     Raises:
-        InputError: a checkpoint or the set is at fault.
+        InputError: a checkpoint or the set is at fault, or a text encoder is named for a model that has its own.
     """
-    encoder = load_speech_encoder(model)
+    encoder = load_recogniser(model)
+    if text_encoder is not None and isinstance(encoder, SpeechEncoder):
+        raise InputError(f"{model}: has a text encoder of its own: leave out --text-encoder")
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
     passages = whole.passages if whole else read_data_dir(data)
     heard, seconds = _recognise(encoder, passages)
     wer = _measure_wer(encoder, passages, heard, data)
     if whole is None:
-        rows = [Row("clsr", wer, None, None, seconds, _audio_seconds(passages))]
+        name = "clsr" if isinstance(encoder, SpeechEncoder) else "cascade"
+        rows = [Row(name, wer, None, None, seconds, _audio_seconds(passages))]
     else:
-        rows = _measure_rows(encoder, whole, heard, seconds, wer, rival, seed)
+        system: System = encoder if isinstance(encoder, SpeechEncoder) else _cascade(encoder, text_encoder)
+        spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
+        rows = _measure_rows(system, whole, heard, spoken, seconds, wer, rival, seed)
     parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
     return Report(
         set=str(data),
@@ -74,6 +88,10 @@ def evaluate(model: Path, data: Path, rival: Path | None = None, seed: int = 0) 
         seed=seed,
         rows=rows,
     )
+
+
+def _cascade(encoder: Recogniser, text_encoder: str | None) -> Cascade:
+    return Cascade(encoder.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
 
 
 def hardware() -> str:
@@ -91,11 +109,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _recognise(
-    encoder: SpeechEncoder, utterances: Sequence[Utterance]
-) -> tuple[list[speech_encoder.Recognition], float]:
+def _recognise(encoder: Recogniser, utterances: Sequence[Utterance]) -> tuple[list[recogniser.Recognition], float]:
     """Recognise utterances in their order; reading is not timed, features and networks are."""
-    heard: list[speech_encoder.Recognition] = []
+    heard: list[recogniser.Recognition] = []
     seconds = 0.0
     for waveforms in _waveforms(utterances, "recognise"):
         start = time.perf_counter()
@@ -111,18 +127,19 @@ def _waveforms(utterances: Sequence[Utterance], title: str) -> Iterator[list[np.
 
 
 def _measure_wer(
-    encoder: SpeechEncoder, passages: Sequence[Utterance], heard: Sequence[speech_encoder.Recognition], data: Path
+    encoder: Recogniser, passages: Sequence[Utterance], heard: Sequence[recogniser.Recognition], data: Path
 ) -> Recognition:
     references = {u.id: normalise(u.text) for u in passages if u.text is not None}
     if not references:
         raise InputError(f"{data}: no transcripts (text), so nothing to measure: use clsr transcribe")
-    hypotheses = dict(zip((u.id for u in passages), transcripts(encoder, heard), strict=True))
+    texts = (normalise(text) for text in transcripts(encoder, heard))  # releases write as they please
+    hypotheses = dict(zip((u.id for u in passages), texts, strict=True))
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 
 
-def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speech_encoder.Recognition],
-                  seconds: float, wer: Recognition, rival: Path | None, seed: int) -> list[Row]:  # fmt: skip
-    spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
+def _measure_rows(encoder: System, whole: RetrievalSet, heard: list[recogniser.Recognition],
+                  spoken: list[recogniser.Recognition] | None, seconds: float, wer: Recognition, rival: Path | None,
+                  seed: int) -> list[Row]:  # fmt: skip
     typed = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
     audio_s = _audio_seconds(whole.passages)
     rows = []
@@ -150,11 +167,15 @@ def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speec
     return rows
 
 
-def _own_systems(encoder: SpeechEncoder) -> dict[str, Callable[[Sequence[speech_encoder.Recognition]], Tensor]]:
+def _own_systems(encoder: System) -> dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]]:
     """Return what can be made of a recognition, by row name."""
-    return {
+    cascades: dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]] = {
         "cascade": lambda heard: encode_transcripts(encoder, heard),
         "cascade-8best": lambda heard: encode_n_best(encoder, heard, 8),
+    }
+    if isinstance(encoder, Cascade):
+        return cascades
+    return cascades | {
         "clsr": lambda heard: encoder.embed(heard, "hard"),
         "clsr-soft": lambda heard: encoder.embed(heard, "soft"),
     }
