@@ -217,8 +217,9 @@ def _import_funasr(options: argparse.Namespace) -> None:
 
     folder = fetch(options.model) if options.hub else Path(options.model)
     release = import_release(folder, options.output, options.vocabulary, options.seed)
-    for start, count in release.ignored.items():
-        print(f"left out: {start}* ({count} weights)")
+    if release.ignored:
+        names = (f"{start.rstrip('.')} ({count} tensors)" for start, count in release.ignored.items())
+        print(f"left out, since the recogniser needs none of it: {', '.join(names)}")
     print(f"{options.output}: done")
 
 

@@ -25,7 +25,7 @@ ORDER = """
     training.fit training.asr training.pairs training.joint training.text training.post
     baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
-    evaluation.report evaluation.measure evaluation.bench evaluation.plots
+    evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots
     cli
 """.split()
 

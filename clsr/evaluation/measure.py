@@ -63,19 +63,17 @@ def evaluate(
         InputError: a checkpoint or the set is at fault, or a text encoder is named for a model that has its own.
     """
     encoder = load_recogniser(model)
-    if text_encoder is not None and isinstance(encoder, SpeechEncoder):
-        raise InputError(f"{model}: has a text encoder of its own: leave out --text-encoder")
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
+    system = _system(encoder, model, text_encoder) if whole else None
     passages = whole.passages if whole else read_data_dir(data)
     heard, seconds = _recognise(encoder, passages)
     wer = _measure_wer(encoder, passages, heard, data)
-    if whole is None:
-        name = "clsr" if isinstance(encoder, SpeechEncoder) else "cascade"
-        rows = [Row(name, wer, None, None, seconds, _audio_seconds(passages))]
-    else:
-        system: System = encoder if isinstance(encoder, SpeechEncoder) else _cascade(encoder, text_encoder)
+    if whole and system:
         spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
         rows = _measure_rows(system, whole, heard, spoken, seconds, wer, rival, seed)
+    else:
+        name = "clsr" if isinstance(encoder, SpeechEncoder) else "cascade"
+        rows = [Row(name, wer, None, None, seconds, _audio_seconds(passages))]
     parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
     return Report(
         set=str(data),
@@ -90,8 +88,13 @@ def evaluate(
     )
 
 
-def _cascade(encoder: Recogniser, text_encoder: str | None) -> Cascade:
-    return Cascade(encoder.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
+def _system(encoder: Recogniser, model: Path, text_encoder: str | None) -> System:
+    """Return what recognises and encodes: a model with its text encoder, or a release and the one named."""
+    if not isinstance(encoder, SpeechEncoder):
+        return Cascade(encoder.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
+    if text_encoder is not None:
+        raise InputError(f"{model}: has a text encoder of its own: leave out --text-encoder")
+    return encoder
 
 
 def hardware() -> str:
