@@ -1,8 +1,41 @@
 """The recogniser: what it makes of batches, with and without a text encoder."""
 
-import numpy as np
+from collections.abc import Callable
+from pathlib import Path
 
-from clsr.models.recogniser import MAX_BATCH_FRAMES, batches
+import numpy as np
+import pytest
+import torch
+
+from clsr.checkpoint import load_recogniser
+from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches
+from clsr.models.speech_encoder import SpeechEncoder
+
+
+@pytest.fixture
+def recogniser(release_model: Path) -> Recogniser:
+    return load_recogniser(release_model)
+
+
+def test_a_recogniser_needs_no_text_encoder(recogniser: Recogniser, tone_model: Path):
+    assert not isinstance(recogniser, SpeechEncoder)
+    assert isinstance(load_recogniser(tone_model), SpeechEncoder)
+
+
+def test_transcripts_are_the_words_joined(recogniser: Recogniser, say_in_tones: Callable[[str], np.ndarray]):
+    heard = recogniser.recognise([say_in_tones("red dog sun boat"), say_in_tones("cat")])
+    for transcript, words in zip(recogniser.transcripts(heard), recogniser.words(heard), strict=True):
+        assert words and transcript == recogniser.vocabulary.join(word.text for word in words)
+        assert all(0 <= word.start_s < word.end_s for word in words)
+
+
+def test_a_release_may_recognise_any_output(recogniser: Recogniser, say_in_tones: Callable[[str], np.ndarray]):
+    for index in (0, 1, 17):  # blank, sentence start, unknown: FunASR takes the best output, whatever it is
+        with torch.no_grad():
+            recogniser.paraformer.decoder.output_layer.bias.zero_()[index] = 1e3
+        (readings,) = recogniser.recognise([say_in_tones("red dog")])
+        assert set(readings[0].best) == {index}
+        assert recogniser.transcripts([readings]) == [""]
 
 
 def test_batches_hold_everything_once_within_the_limit():
