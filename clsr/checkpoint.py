@@ -18,12 +18,14 @@ from clsr.config import TrainingConfig, read_settings, write_yaml
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
+from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.vocabulary import Vocabulary
+from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one
 BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
+RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
 
 
 @dataclass
@@ -31,8 +33,8 @@ class Meta:
     """What is known of how a checkpoint came to be.
 
     Args:
-        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge").
-        text_encoder: reference of the text encoder.
+        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge"), or "release".
+        text_encoder: reference of the text encoder; empty for a release.
         text_encoder_fingerprint: its fingerprint.
         ctc_units: what the auxiliary CTC predicts, by index, blank first; empty without CTC.
         data_digest: digest of the training data.
@@ -50,7 +52,11 @@ class Meta:
 
 
 def save_checkpoint(
-    folder: Path, weights: Mapping[str, Tensor], config: TrainingConfig, vocabulary: Vocabulary | None, meta: Meta
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    config: TrainingConfig,
+    vocabulary: Vocabulary | ReleaseVocabulary | None,
+    meta: Meta,
 ) -> None:
     """Write a checkpoint; each file appears whole or not at all, ``meta.json`` last.
 
@@ -107,12 +113,31 @@ def load_config(folder: Path | str) -> TrainingConfig:
     return read_settings(TrainingConfig, [Path(folder) / "config.yaml"])
 
 
+def is_release(folder: Path | str) -> bool:
+    """Say whether a checkpoint was imported with a vocabulary of its own, which no text encoder knows."""
+    return read_meta(folder).kind == RELEASE
+
+
+def require_text_pieces(folder: Path | str) -> None:
+    """See that a checkpoint recognises the pieces of a text encoder.
+
+    Raises:
+        InputError: it was imported with a vocabulary of its own.
+    """
+    if is_release(folder):
+        raise InputError(
+            f"{folder}: recognises its own tokens, not a text encoder's pieces: import the model again with "
+            "--vocabulary TEXT_ENCODER, then train it with --start"
+        )
+
+
 def load_text_side(folder: Path | str) -> TextEncoder:
     """Load the text encoder of a checkpoint, without its speech side.
 
     Raises:
-        InputError: another text encoder than the one it was trained with is found.
+        InputError: another text encoder than the one it was trained with is found, or it has none.
     """
+    require_text_pieces(folder)
     meta = read_meta(folder)
     bundled = Path(folder) / BUNDLED
     encoder = load_text_encoder(str(bundled) if bundled.is_dir() else meta.text_encoder)
@@ -124,13 +149,14 @@ def load_text_side(folder: Path | str) -> TextEncoder:
     return encoder
 
 
-def load_paraformer(folder: Path | str, vocabulary_size: int) -> Paraformer:
+def load_paraformer(folder: Path | str, vocabulary: Vocabulary | ReleaseVocabulary) -> Paraformer:
     """Load the recogniser of a checkpoint, ready for inference.
 
     Raises:
         InputError: weights, settings and vocabulary do not fit.
     """
-    model = Paraformer(load_config(folder).model, vocabulary_size, len(read_meta(folder).ctc_units))
+    units = len(read_meta(folder).ctc_units)
+    model = Paraformer(load_config(folder).model, len(vocabulary), units, vocabulary.never)
     restore(model, load_recogniser_weights(folder), folder)
     return model.eval()
 
@@ -169,8 +195,16 @@ def load_speech_encoder(folder: Path | str, device: str = "cpu") -> SpeechEncode
     """Load a whole CLSR model from a checkpoint folder, ready for inference."""
     text_encoder = load_text_side(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
-    paraformer, passage_map = load_paraformer(folder, len(vocabulary)), load_passage_map(folder, text_encoder.width)
+    paraformer, passage_map = load_paraformer(folder, vocabulary), load_passage_map(folder, text_encoder.width)
     return SpeechEncoder(paraformer, text_encoder, vocabulary, passage_map).to(device).eval()
+
+
+def load_recogniser(folder: Path | str, device: str = "cpu") -> Recogniser:
+    """Load what writes down speech: a whole CLSR model, or a release with tokens of its own."""
+    if not is_release(folder):
+        return load_speech_encoder(folder, device)
+    vocabulary = ReleaseVocabulary.load(Path(folder) / "vocabulary.txt")
+    return Recogniser(load_paraformer(folder, vocabulary), vocabulary).to(device).eval()
 
 
 def fingerprint(folder: Path | str) -> str:

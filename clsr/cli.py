@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     for name, title in STAGES.items():
         _add_stage(commands, name, title)
+    _add_import(commands)
     _add_measures(commands)
     _add_search(commands)
     return parser
@@ -126,6 +127,17 @@ def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> N
         command.add_argument(f"--{setting}", action=_Setting, dest="given", default=[], help=argparse.SUPPRESS)
 
 
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    title = "turn a released Paraformer of FunASR into a checkpoint"
+    command = _add(commands, "import-funasr", title, _import_funasr)
+    command.add_argument("model", metavar="DIR", help="folder of the model, or its name on the hub")
+    command.add_argument("--hub", choices=["modelscope"], help="fetch the model from there, by its name")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    reference = "new output layer for this text encoder's pieces, to be trained (the model's own tokens)"
+    command.add_argument("--vocabulary", metavar="TEXT_ENCODER", help=reference)
+    command.add_argument("--seed", type=int, default=0, help="of the new output layer (0)")
+
+
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
     evaluate.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
@@ -134,6 +146,8 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, for its row")
     evaluate.add_argument("--rows", nargs="+", default=[], metavar="ROW", choices=ROWS, help="only these (all)")
     evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
+    encoder = "for the transcripts of a model imported with its own tokens (the offline one)"
+    evaluate.add_argument("--text-encoder", metavar="TEXT_ENCODER", help=encoder)
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
@@ -200,6 +214,18 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{options.output}: done")
 
 
+def _import_funasr(options: argparse.Namespace) -> None:
+    from clsr.hub import fetch
+    from clsr.release import import_release
+
+    folder = fetch(options.model) if options.hub else Path(options.model)
+    release = import_release(folder, options.output, options.vocabulary, options.seed)
+    if release.ignored:
+        names = (f"{start.rstrip('.')} ({count} tensors)" for start, count in release.ignored.items())
+        print(f"left out, since the recogniser needs none of it: {', '.join(names)}")
+    print(f"{options.output}: done")
+
+
 def _stage(command: str) -> Callable:
     if command == "train-asr":
         from clsr.training.asr import train_asr as run
@@ -218,7 +244,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from clsr.evaluation.measure import EvaluationConfig, evaluate
     from clsr.evaluation.report import write_report
 
-    config = EvaluationConfig(options.parabge, options.seed, options.centre, tuple(options.rows))
+    config = EvaluationConfig(options.parabge, options.text_encoder, options.seed, options.centre, tuple(options.rows))
     report = evaluate(options.model, options.set_dir, config)
     write_report(report, options.output)
     print((options.output / "report.md").read_text(encoding="utf-8"))
@@ -246,12 +272,12 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _transcribe(options: argparse.Namespace) -> int:
-    from clsr.checkpoint import load_speech_encoder
+    from clsr.checkpoint import load_recogniser
     from clsr.search.transcribe import find_utterances, transcribe
 
     utterances = find_utterances(options.audio)
     failed = False
-    for result in transcribe(load_speech_encoder(options.model), utterances):
+    for result in transcribe(load_recogniser(options.model), utterances):
         if isinstance(result, InputError):
             failed = True
             print(f"clsr: {result}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Text and token ids: the text encoder's WordPiece vocabulary, restricted to what a corpus uses."""
+"""Text and token ids: the text encoder's WordPieces, restricted to what a corpus uses, or a release's own tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 BLANK = 0  # output index of [PAD]: padding of targets and the blank of CTC; never recognised
 UNKNOWN = 1  # output index of [UNK]: a piece outside the output layer; never recognised
 SPECIAL_PIECES = ("[PAD]", "[UNK]")
+RELEASE_MARKS = ("<blank>", "<s>", "</s>")  # the first tokens of a FunASR release; they stand for no speech
+RELEASE_UNWRITTEN = {*RELEASE_MARKS, "<unk>", "<OOV>"}
 
 _NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _INNER_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_UNSPACED = re.compile("[\u4e00-\u9fff0-9]")  # Han characters and digits, which FunASR writes without spaces
+_WORD_START = "▁"  # of sentencepiece
 
 
 def normalise(text: str) -> str:
@@ -59,6 +63,9 @@ class Vocabulary:
     Raises:
         InputError: a piece is not one of the tokenizer's.
     """
+
+    never = (BLANK, UNKNOWN)  # output indices that are never recognised
+    marks: frozenset[int] = frozenset()  # output indices that are left out of token lists
 
     def __init__(self, pieces: Sequence[str], tokenizer: Tokenizer):
         if tuple(pieces[:2]) != SPECIAL_PIECES:
@@ -117,6 +124,11 @@ class Vocabulary:
             pieces.append(piece)
         return cls(pieces, tokenizer)
 
+    @property
+    def token_ids(self) -> list[int]:
+        """The id that each output index is reported by: the text encoder's."""
+        return self.text_ids
+
     def __len__(self) -> int:
         return len(self.pieces)
 
@@ -131,7 +143,11 @@ class Vocabulary:
 
     def decode(self, indices: Sequence[int]) -> str:
         """Join output indices into text, undoing what WordPiece split."""
-        return " ".join(word.text for word in self.words(indices, [(0.0, 0.0)] * len(indices)))
+        return self.join(word.text for word in self.words(indices, [(0.0, 0.0)] * len(indices)))
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Join words, or transcripts of successive pieces, into one text."""
+        return " ".join(texts)
 
     def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
         """Join pieces into words, each from the start of its first piece to the end of its last.
@@ -149,3 +165,94 @@ class Vocabulary:
                 words.append(Word(piece.removeprefix("##"), start_s, end_s))
             glue = piece == "'" and words[-1].text != "'"
         return words
+
+
+class ReleaseVocabulary:
+    """The output layer of an imported FunASR model in its own tokens: it writes text, and no text encoder knows it.
+
+    Three ways of splitting words are undone: characters (a Han character or digit is a word, written without spaces
+    around it), ``@@`` at the end of a piece that its word goes on after, and, where any token has it, sentencepiece's
+    ``▁`` at the start of a word. Single letters stay single: FunASR joins spelt ones (``u s a``) into ``USA``.
+
+    Args:
+        pieces: the token of each output index, ``(V,)``, starting with ``RELEASE_MARKS``.
+
+    Raises:
+        InputError: the first tokens are others, a token comes twice, or one holds a line break.
+    """
+
+    never: tuple[int, ...] = ()  # FunASR recognises any output, then drops the marks
+    marks = frozenset(range(len(RELEASE_MARKS)))
+
+    def __init__(self, pieces: Sequence[str]):
+        if tuple(pieces[: len(RELEASE_MARKS)]) != RELEASE_MARKS:
+            raise InputError(f"tokens start with {list(pieces[:3])}, not with {list(RELEASE_MARKS)}")
+        first: dict[str, int] = {}
+        for index, piece in enumerate(pieces):
+            if first.setdefault(piece, index) != index:
+                raise InputError(f"token '{piece}' comes twice, as {first[piece]} and {index}")
+            if "\n" in piece:
+                raise InputError(f"token {index} holds a line break: {piece!r}")
+        self.pieces = list(pieces)
+        self._marked = any(piece.startswith(_WORD_START) for piece in pieces)
+
+    @classmethod
+    def load(cls, path: Path) -> ReleaseVocabulary:
+        """Read ``vocabulary.txt``.
+
+        Raises:
+            InputError: it is missing, or a line is malformed or out of order.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: missing: import the model again")
+        pieces = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n")):
+            piece, _, index = line.rpartition("\t")
+            if index != str(number):
+                raise InputError(f"{path}:{number + 1}: expected a token, a tab and {number}, found '{line}'")
+            pieces.append(piece)
+        try:
+            return cls(pieces)
+        except InputError as error:
+            raise InputError(f"{path}: {error}: import the model again") from error
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The id that each output index is reported by: itself."""
+        return list(range(len(self.pieces)))
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __str__(self) -> str:
+        """The lines of ``vocabulary.txt``: a token, a tab, its output index."""
+        return "".join(f"{piece}\t{index}\n" for index, piece in enumerate(self.pieces))
+
+    def decode(self, indices: Sequence[int]) -> str:
+        """Join output indices into text, undoing what splitting did."""
+        return self.join(word.text for word in self.words(indices, [(0.0, 0.0)] * len(indices)))
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Join words, or transcripts of successive pieces: a space, but none beside a Han character or digit."""
+        joined = ""
+        for text in texts:
+            beside = joined[-1:] + text[:1]
+            joined += text if not joined or (_UNSPACED.search(beside) and not self._marked) else f" {text}"
+        return joined
+
+    def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
+        """Join tokens into words, each from the start of its first token to the end of its last."""
+        words: list[Word] = []
+        glue = False
+        for index, (start_s, end_s) in zip(indices, times, strict=True):
+            piece = self.pieces[index]
+            if piece in RELEASE_UNWRITTEN:
+                continue
+            text = piece.replace(_WORD_START, "").removesuffix("@@")
+            goes_on = not piece.startswith(_WORD_START) if self._marked else glue and not _UNSPACED.match(text)
+            if words and goes_on:
+                words[-1] = Word(words[-1].text + text, words[-1].start_s, end_s)
+            else:
+                words.append(Word(text, start_s, end_s))
+            glue = piece.endswith("@@")
+        return [word for word in words if word.text]

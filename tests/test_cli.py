@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -391,3 +392,65 @@ def test_commands_on_the_wrong_kind_of_checkpoint(
     audio = tone_corpus / "dev" / "passages" / "p00.wav"
     assert "vocabulary.txt: missing" in fault("transcribe", "--model", model, audio)
     assert "vocabulary.txt: missing" in fault("index", "--model", model, "--index", tmp_path / "index", audio)
+
+
+def test_import_and_transcribe(clsr: Command, tiny_release: Path, tone_corpus: Path, tmp_path: Path):
+    status, out, _ = clsr("import-funasr", tiny_release, "--output", tmp_path / "own")
+    assert status == 0
+    left_out, done = out.splitlines()
+    assert left_out.startswith("left out, since the recogniser needs none of it: decoder.embed (1 tensors), predictor.")
+    assert done == f"{tmp_path / 'own'}: done"
+    audio = tone_corpus / "dev" / "passages" / "p00.wav"
+    status, out, _ = clsr("transcribe", "--model", tmp_path / "own", "--json", audio)
+    assert status == 0
+    transcript = json.loads(out)
+    assert transcript["token_ids"] and all(2 < i < 18 for i in transcript["token_ids"])
+    assert len(transcript["times"]) == len(transcript["token_ids"])
+
+
+def test_import_with_a_new_head_and_train(
+    clsr: Command, tiny_release: Path, tiny_bert: Path, tone_corpus: Path, tmp_path: Path
+):
+    new = ("--output", tmp_path / "new", "--vocabulary", tiny_bert, "--seed", 3)
+    assert clsr("import-funasr", tiny_release, *new)[0] == 0
+    few = ("--data", tone_corpus, "--optimizer.max_steps", 2, "--data.batch_s", 15)
+    assert clsr("train-asr", *few, "--output", tmp_path / "asr", "--start", tmp_path / "new")[0] == 0
+    assert clsr("train-joint", *few, "--output", tmp_path / "joint", "--start", tmp_path / "asr")[0] == 0
+    config = read_settings(TrainingConfig, [tmp_path / "joint" / "config.yaml"])
+    assert (config.text_encoder, config.model.cif.ending) == (str(tiny_bert), "tail")
+    pieces = [(tmp_path / name / "vocabulary.txt").read_text() for name in ("new", "joint")]
+    assert pieces[0] == pieces[1]
+
+
+def test_a_release_with_its_own_tokens_is_not_for_retrieval(
+    fault: Callable[..., str], release_model: Path, tone_corpus: Path, tmp_path: Path
+):
+    audio = tone_corpus / "dev" / "passages" / "p00.wav"
+    commands: list[tuple] = [
+        ("index", "--model", release_model, "--index", tmp_path / "index", audio),
+        ("bench", "--model", release_model),
+        *(
+            (stage, "--data", tone_corpus, "--start", release_model, "--output", tmp_path / "out")
+            for stage in ("train-asr", "train-joint", "train-post")
+        ),
+    ]
+    for command in commands:
+        line = fault(*command)
+        assert (
+            "recognises its own tokens, not a text encoder's pieces: import the model again with --vocabulary" in line
+        )
+    assert not (tmp_path / "index").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_hub_that_does_not_answer_is_given_up_at_once(
+    fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("clsr.hub.HUB", "http://127.0.0.1:9")  # where nothing listens
+    start = time.perf_counter()
+    line = fault("import-funasr", "--hub", "modelscope", "iic/none", "--output", tmp_path / "out")
+    assert (
+        "model 'iic/none' could not be fetched from ModelScope (no network: http://127.0.0.1:9 does not answer)" in line
+    )
+    assert "run 'modelscope download --model iic/none --local_dir DIR', bring DIR here" in line
+    assert time.perf_counter() - start < 20  # most of it is the import of modelscope
+    assert not (tmp_path / "out").exists()

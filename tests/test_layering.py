@@ -16,16 +16,16 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # synthesised into retrieval sets, hence below them. Training measures word errors and recall as it goes, so that these
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
-    errors config audio features vocabulary padding
+    errors config hub audio features vocabulary padding
     data.kaldi data.retrieval_set data.synthesis data.rounds data.datamodule
-    models.attention models.encoder models.cif models.sampler models.decoder models.paraformer
+    models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
     models.adaptor models.bert models.text_encoder models.speech_encoder
-    losses checkpoint
+    losses checkpoint release
     evaluation.wer evaluation.recall
     training.fit training.devices training.mwer training.asr training.pairs training.joint training.text training.post
     baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
-    evaluation.report evaluation.measure evaluation.bench evaluation.plots
+    evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots
     cli
 """.split()
 

@@ -1,5 +1,6 @@
 """Text and token ids."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder
-from clsr.vocabulary import BLANK, UNKNOWN, Vocabulary, Word, normalise
+from clsr.vocabulary import BLANK, UNKNOWN, ReleaseVocabulary, Vocabulary, Word, normalise
 
 PIECES = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "'", "play", "##ing", "##ed", "the", "cat", "s", "[", "]", "[unused0]"]
 
@@ -122,3 +123,115 @@ def test_faults_of_vocabulary_files(tokenizer: Tokenizer, tmp_path: Path):
         Vocabulary.load(path, tokenizer)
     with pytest.raises(InputError, match="does not know piece 'dog'"):
         Vocabulary(["[PAD]", "[UNK]", "dog"], tokenizer)
+
+
+RELEASE = ["<blank>", "<s>", "</s>", *"你好吗", "1", "9", "hello", "world", "lo@@", "ve", "'s", "<unk>"]
+
+
+@pytest.fixture
+def release() -> ReleaseVocabulary:
+    return ReleaseVocabulary(RELEASE)
+
+
+def indices(text: str, pieces: list[str] = RELEASE) -> list[int]:
+    return [pieces.index(piece) for piece in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ("你 好", "你好"),
+        ("hello world", "hello world"),
+        ("lo@@ ve", "love"),
+        ("hello lo@@ ve world", "hello love world"),
+        ("你 好 hello world 吗", "你好hello world吗"),
+        ("1 9 1 9 吗", "1919吗"),
+        ("<s> 你 <blank> 好 <unk> </s>", "你好"),
+        ("lo@@ <unk> ve", "love"),
+        ("hello <unk> world", "hello world"),
+        ("lo@@ 你 ve", "lo你ve"),  # a Han character ends the word, complete or not
+        ("hello lo@@", "hello lo"),
+        ("", ""),
+    ],
+)
+def test_a_release_writes_characters_and_words(release: ReleaseVocabulary, pieces: str, text: str):
+    assert release.decode(indices(pieces)) == text
+
+
+def test_words_of_a_release_last_from_their_first_token_to_their_last(release: ReleaseVocabulary):
+    times = [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 2.0), (2.0, 2.5)]
+    found = release.words(indices("你 lo@@ <unk> ve 好"), times)
+    assert found == [Word("你", 0.0, 0.5), Word("love", 0.5, 2.0), Word("好", 2.0, 2.5)]
+
+
+def test_transcripts_of_pieces_are_joined_as_words_are(release: ReleaseVocabulary):
+    assert release.join(["你好", "吗", "hello", "world"]) == "你好吗hello world"
+    marked = ReleaseVocabulary(["<blank>", "<s>", "</s>", "▁hi", "<unk>"])
+    assert marked.join(["hi 9", "9 hi"]) == "hi 9 9 hi"
+
+
+def test_decoding_is_funasrs(release: ReleaseVocabulary):
+    from funasr.utils.postprocess_utils import sentence_postprocess
+
+    draw = random.Random(0)
+    units = ["你", "好", "吗", "1", "hello", "world", "lo@@ ve", "lo@@ lo@@ ve", "<unk>"]
+    for _ in range(500):
+        pieces = " ".join(draw.choices(units, k=draw.randint(1, 8))).split()
+        assert release.decode([RELEASE.index(piece) for piece in pieces]) == sentence_postprocess(pieces)[0], pieces
+
+
+def test_funasr_loses_or_moves_the_end_of_a_word_cut_short(release: ReleaseVocabulary):
+    from funasr.utils.postprocess_utils import sentence_postprocess
+
+    assert sentence_postprocess(["hello", "lo@@"])[0] == "hello"
+    assert sentence_postprocess(["lo@@", "你", "world"])[0] == "你loworld"
+    assert release.decode(indices("lo@@ 你 world")) == "lo你world"
+
+
+def test_decoding_is_sentencepieces(tmp_path: Path):
+    import sentencepiece
+
+    sentences = ["the cat sat on the mat", "a dog's life", "where is the cat", "dogs and cats sat there"] * 5
+    (tmp_path / "text").write_text("\n".join(sentences))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "bpe"), vocab_size=40, model_type="bpe",
+        unk_id=0, bos_id=1, eos_id=2, unk_piece="<blank>", minloglevel=2,
+    )  # fmt: skip
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
+    pieces = [model.id_to_piece(i) for i in range(40)]
+    vocabulary = ReleaseVocabulary(pieces)
+    for sentence in sentences:
+        assert vocabulary.decode(model.encode(sentence)) == sentence
+    draw = random.Random(0)
+    for _ in range(200):  # pieces in any order, as a recogniser may put them
+        drawn = draw.choices(range(3, 40), k=draw.randint(1, 12))
+        assert vocabulary.decode(drawn) == " ".join(model.decode_pieces([pieces[i] for i in drawn]).split())
+
+
+def test_a_release_goes_through_its_file(tmp_path: Path):
+    odd = ReleaseVocabulary(["<blank>", "<s>", "</s>", "a\tb", "", "\u3000", "\x85", "\u2028", "<unk>"])
+    (tmp_path / "vocabulary.txt").write_text(str(odd), encoding="utf-8", newline="")
+    loaded = ReleaseVocabulary.load(tmp_path / "vocabulary.txt")
+    assert loaded.pieces == odd.pieces
+    assert loaded.token_ids == list(range(9)) and len(loaded) == 9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<blank>\t0\n<s>\t2\n", "vocabulary.txt:2: expected a token, a tab and 1, found '<s>"),
+        ("<blank>\t0\na\n", "vocabulary.txt:2: expected a token, a tab and 1, found 'a'"),
+        ("[PAD]\t0\n", "tokens start with"),
+    ],
+)
+def test_a_damaged_file_of_a_release(tmp_path: Path, content: str, message: str):
+    (tmp_path / "vocabulary.txt").write_text(content)
+    with pytest.raises(InputError, match=message):
+        ReleaseVocabulary.load(tmp_path / "vocabulary.txt")
+    with pytest.raises(InputError, match="missing: import the model again"):
+        ReleaseVocabulary.load(tmp_path / "nowhere.txt")
+
+
+def test_a_token_with_a_line_break():
+    with pytest.raises(InputError, match="token 3 holds a line break"):
+        ReleaseVocabulary(["<blank>", "<s>", "</s>", "\n"])

@@ -1,4 +1,4 @@
-"""Cascades of the model's own transcripts: text first, then the text encoder as for any other text."""
+"""Cascades of the model's own transcripts: text first, then a text encoder as for any other text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from clsr.models.speech_encoder import Reading, Recognition, SpeechEncoder, weighted_means
+from clsr.models.recogniser import Reading, Recogniser, Recognition
+from clsr.models.speech_encoder import SpeechEncoder, weighted_means
+from clsr.models.text_encoder import TextEncoder
+from clsr.vocabulary import ReleaseVocabulary, Vocabulary
+
+
+class Cascade(NamedTuple):
+    """What makes text of a recogniser's tokens, and what encodes that text, where no ``SpeechEncoder`` has both."""
+
+    vocabulary: Vocabulary | ReleaseVocabulary
+    text_encoder: TextEncoder
 
 
 class Hypothesis(NamedTuple):
@@ -18,17 +28,17 @@ class Hypothesis(NamedTuple):
     probability: float  # among the readings it was listed with
 
 
-def transcripts(encoder: SpeechEncoder, recognitions: Sequence[Recognition]) -> list[str]:
+def transcripts(encoder: Recogniser | Cascade, recognitions: Sequence[Recognition]) -> list[str]:
     """Return the best transcript of each utterance."""
-    return [encoder.vocabulary.decode(recognition[0].tokens[:, 0].tolist()) for recognition in recognitions]
+    return [encoder.vocabulary.decode(recognition[0].best) for recognition in recognitions]
 
 
-def encode_transcripts(encoder: SpeechEncoder, recognitions: Sequence[Recognition]) -> Tensor:
+def encode_transcripts(encoder: SpeechEncoder | Cascade, recognitions: Sequence[Recognition]) -> Tensor:
     """Return the vector of each best transcript, split into pieces anew: unit rows ``(B, E)``."""
     return encoder.text_encoder.encode(transcripts(encoder, recognitions))
 
 
-def encode_n_best(encoder: SpeechEncoder, recognitions: Sequence[Recognition], n: int = 8) -> Tensor:
+def encode_n_best(encoder: SpeechEncoder | Cascade, recognitions: Sequence[Recognition], n: int = 8) -> Tensor:
     """Return the mean vector of the ``n`` best transcripts of each utterance, weighted by probability: ``(B, E)``."""
     lists = [n_best(recognition, n) for recognition in recognitions]
     texts = [encoder.vocabulary.decode(hypothesis.tokens) for hypotheses in lists for hypothesis in hypotheses]

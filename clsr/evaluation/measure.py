@@ -18,20 +18,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clsr.audio import read_waveform
-from clsr.baselines.cascade import encode_n_best, encode_transcripts, transcripts
+from clsr.baselines.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
 from clsr.baselines.parabge import ParaBge, load_parabge
-from clsr.checkpoint import current_commit, fingerprint, load_speech_encoder
+from clsr.checkpoint import current_commit, fingerprint, load_recogniser
+from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
 from clsr.evaluation.recall import invert, rank
 from clsr.evaluation.report import ModelInfo, Recognition, Report, Row, measure_recognition, measure_retrieval
-from clsr.models import speech_encoder
+from clsr.models import recogniser
 from clsr.models.adaptor import centred
+from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.text_encoder import load_text_encoder
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
+
+System = SpeechEncoder | Cascade
 
 
 class Side(NamedTuple):
@@ -47,12 +52,14 @@ class EvaluationConfig:
 
     Attributes:
         rival: checkpoint of ParaBGE, for its row.
+        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
         seed: of the bootstrap.
         centre: take from the questions their mean vector, and from the passages theirs, in every row.
         rows: names of the rows wanted; empty for all.
     """
 
     rival: Path | None = None
+    text_encoder: str | None = None
     seed: int = 0
     centre: bool = False
     rows: tuple[str, ...] = ()
@@ -68,22 +75,26 @@ def evaluate(model: Path, data: Path, config: EvaluationConfig = EvaluationConfi
     Each recording is recognised once; every row but ``text`` and ``parabge`` starts from that recognition.
 
     Args:
-        model: checkpoint of a CLSR model or a recogniser.
+        model: checkpoint of a CLSR model, a recogniser, or a release with tokens of its own: the latter gives the rows
+            of the text and of cascades alone.
         data: retrieval set or data directory.
         config: what to measure.
 
     Raises:
-        InputError: a checkpoint or the set is at fault.
+        InputError: a checkpoint or the set is at fault, or a text encoder is named for a model that has its own.
     """
-    encoder = load_speech_encoder(model)
+    encoder = load_recogniser(model)
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
+    system = _system(encoder, model, config.text_encoder) if whole else None
     passages = whole.passages if whole else read_data_dir(data)
     heard, seconds = _recognise(encoder, passages)
     wer = _measure_wer(encoder, passages, heard, data)
-    if whole is None:
-        rows = [Row("clsr", wer, None, None, seconds, _audio_seconds(passages))]
+    if whole and system:
+        spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
+        rows = _measure_rows(system, whole, heard, spoken, seconds, wer, config)
     else:
-        rows = _measure_rows(encoder, whole, heard, seconds, wer, config)
+        name = "clsr" if isinstance(encoder, SpeechEncoder) else "cascade"
+        rows = [Row(name, wer, None, None, seconds, _audio_seconds(passages))]
     parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
     return Report(
         set=str(data),
@@ -96,6 +107,15 @@ def evaluate(model: Path, data: Path, config: EvaluationConfig = EvaluationConfi
         seed=config.seed,
         rows=rows,
     )
+
+
+def _system(encoder: Recogniser, model: Path, text_encoder: str | None) -> System:
+    """Return what recognises and encodes: a model with its text encoder, or a release and the one named."""
+    if not isinstance(encoder, SpeechEncoder):
+        return Cascade(encoder.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
+    if text_encoder is not None:
+        raise InputError(f"{model}: has a text encoder of its own: leave out --text-encoder")
+    return encoder
 
 
 def hardware() -> str:
@@ -113,11 +133,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _recognise(
-    encoder: SpeechEncoder, utterances: Sequence[Utterance]
-) -> tuple[list[speech_encoder.Recognition], float]:
+def _recognise(encoder: Recogniser, utterances: Sequence[Utterance]) -> tuple[list[recogniser.Recognition], float]:
     """Recognise utterances in their order; reading is not timed, features and networks are."""
-    heard: list[speech_encoder.Recognition] = []
+    heard: list[recogniser.Recognition] = []
     seconds = 0.0
     for waveforms in _waveforms(utterances, "recognise"):
         start = time.perf_counter()
@@ -133,18 +151,19 @@ def _waveforms(utterances: Sequence[Utterance], title: str) -> Iterator[list[np.
 
 
 def _measure_wer(
-    encoder: SpeechEncoder, passages: Sequence[Utterance], heard: Sequence[speech_encoder.Recognition], data: Path
+    encoder: Recogniser, passages: Sequence[Utterance], heard: Sequence[recogniser.Recognition], data: Path
 ) -> Recognition:
     references = {u.id: normalise(u.text) for u in passages if u.text is not None}
     if not references:
         raise InputError(f"{data}: no transcripts (text), so nothing to measure: use clsr transcribe")
-    hypotheses = dict(zip((u.id for u in passages), transcripts(encoder, heard), strict=True))
+    texts = (normalise(text) for text in transcripts(encoder, heard))  # releases write as they please
+    hypotheses = dict(zip((u.id for u in passages), texts, strict=True))
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 
 
-def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speech_encoder.Recognition],
-                  seconds: float, wer: Recognition, config: EvaluationConfig) -> list[Row]:  # fmt: skip
-    spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
+def _measure_rows(encoder: System, whole: RetrievalSet, heard: list[recogniser.Recognition],
+                  spoken: list[recogniser.Recognition] | None, seconds: float, wer: Recognition,
+                  config: EvaluationConfig) -> list[Row]:  # fmt: skip
     typed = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
     audio_s = _audio_seconds(whole.passages)
     rows = []
@@ -162,12 +181,12 @@ def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speec
 
     texts = [normalise(passage.text or "") for passage in whole.passages]
     if config.wants("text"):
-        add("text", typed, _timed(lambda: encoder.as_passages(encoder.text_encoder.encode(texts)), 0.0), None)
+        add("text", typed, _timed(lambda: _as_passages(encoder, lambda: encoder.text_encoder.encode(texts)), 0.0), None)
     for name, embed in _own_systems(encoder).items():
         if not config.wants(name):
             continue
         questions = embed(spoken).numpy() if spoken else typed
-        add(name, questions, _timed(partial(_as_passages, encoder, embed, heard), seconds), wer)
+        add(name, questions, _timed(partial(_as_passages, encoder, partial(embed, heard)), seconds), wer)
     if config.rival is not None and config.wants("parabge"):
         model, text_encoder = load_parabge(config.rival)
         questions = text_encoder.encode(list(whole.questions.values()), "question").numpy()
@@ -177,23 +196,24 @@ def _measure_rows(encoder: SpeechEncoder, whole: RetrievalSet, heard: list[speec
     return rows
 
 
-def _as_passages(
-    encoder: SpeechEncoder,
-    embed: Callable[[Sequence[speech_encoder.Recognition]], Tensor],
-    heard: Sequence[speech_encoder.Recognition],
-) -> Tensor:
-    return encoder.as_passages(embed(heard))
+def _as_passages(encoder: System, make: Callable[[], Tensor]) -> Tensor:
+    vectors = make()
+    return encoder.as_passages(vectors) if isinstance(encoder, SpeechEncoder) else vectors
 
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
     return centred(torch.from_numpy(vectors), torch.from_numpy(vectors).mean(0)).numpy()
 
 
-def _own_systems(encoder: SpeechEncoder) -> dict[str, Callable[[Sequence[speech_encoder.Recognition]], Tensor]]:
+def _own_systems(encoder: System) -> dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]]:
     """Return what can be made of a recognition, by row name."""
-    return {
+    cascades: dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]] = {
         "cascade": lambda heard: encode_transcripts(encoder, heard),
         "cascade-8best": lambda heard: encode_n_best(encoder, heard, 8),
+    }
+    if isinstance(encoder, Cascade):
+        return cascades
+    return cascades | {
         "clsr": lambda heard: encoder.embed(heard, "hard"),
         "clsr-soft": lambda heard: encoder.embed(heard, "soft"),
     }

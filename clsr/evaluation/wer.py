@@ -1,9 +1,12 @@
 """Word errors, counted by jiwer and pooled: a rate is never the mean of rates."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import jiwer
+
+_HAN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff])")
 
 
 class WordErrors(NamedTuple):
@@ -32,13 +35,16 @@ class WordErrors(NamedTuple):
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
     """Count the fewest word substitutions, deletions and insertions that turn reference into hypothesis.
 
-    Words are what white space separates. Case and punctuation count: both texts should have passed the same
+    Words are what white space separates, and each Han character is one: a rate of Chinese is its character error
+    rate. Case and punctuation count: both texts should have passed the same
     normalisation. Against an empty reference every word of the hypothesis is an insertion.
 
     >>> word_errors("the cat sat", "a cat sat down")
     WordErrors(errors=2, words=3)
+    >>> word_errors("設定 wi-fi", "设定wi-fi")
+    WordErrors(errors=1, words=3)
     """
-    reference_words, hypothesis_words = reference.split(), hypothesis.split()
+    reference_words, hypothesis_words = (_HAN.sub(r" \1 ", text).split() for text in (reference, hypothesis))
     if not reference_words:  # jiwer's rate would be 1, whatever was inserted
         return WordErrors(len(hypothesis_words), 0)
     counts = jiwer.process_words(" ".join(reference_words), " ".join(hypothesis_words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from clsr.models.decoder import SanmDecoder
 from clsr.models.encoder import SanmEncoder
 from clsr.models.sampler import sample
 from clsr.padding import length_mask
-from clsr.vocabulary import UNKNOWN
+from clsr.vocabulary import Vocabulary
 
 
 class TrainingOutput(NamedTuple):
@@ -29,7 +30,7 @@ class TrainingOutput(NamedTuple):
 class Recognition(NamedTuple):
     """What was heard."""
 
-    logits: Tensor  # (B, U, V); minus infinity at padding and unknown, which are never recognised
+    logits: Tensor  # (B, U, V); minus infinity at what is never recognised
     token_lengths: Tensor  # (B,)
     times: Tensor  # (B, U, 2), begin and end of each token in frames
     scores: Tensor  # (B,), log probability of this number of tokens and its best transcript, up to a constant
@@ -55,11 +56,15 @@ class Paraformer(nn.Module):
         config: sizes of all parts.
         vocabulary_size: size of the output layer, V.
         ctc_size: size of the auxiliary CTC output, blank included; 0 for none.
+        never: output indices that are never recognised: padding and unknown, but for releases with tokens of their own.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int, ctc_size: int = 0):
+    def __init__(
+        self, config: ModelConfig, vocabulary_size: int, ctc_size: int = 0, never: Sequence[int] = Vocabulary.never
+    ):
         super().__init__()
         self.config = config
+        self.never = list(never)
         width = config.encoder.width
         self.cmvn = Cmvn()
         self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
@@ -141,7 +146,7 @@ class Paraformer(nn.Module):
         token_mask = length_mask(token_lengths, tokens.shape[1])
         if tokens.shape[1]:
             logits = self.decoder(tokens, token_mask, frames, frame_mask.repeat(count, 1))
-            logits[..., : UNKNOWN + 1] = -torch.inf
+            logits[..., self.never] = -torch.inf
         else:  # nothing but silence
             logits = frames.new_zeros(len(frames), 0, self.decoder.output_layer.out_features)
         best = ((logits.amax(2) - logits.logsumexp(2)) * token_mask).sum(1) / token_lengths.clamp(min=1)

