@@ -230,19 +230,38 @@ class TrainerConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters (arXiv:2106.09685): ``W + alpha / rank * B A`` with ``W`` frozen, merged into one at the end.
+
+    Args:
+        rank: rows of ``A`` and columns of ``B``; 0 trains all weights instead. Needs a checkpoint to start from.
+        alpha: scale of what the adapters add.
+        layers: linear layers that get an adapter, by the ends of their names.
+        whole: parts of the recogniser that are trained as they are, beside the adapters.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    layers: tuple[str, ...] = ("linear_q_k_v", "linear_q", "linear_k_v", "linear_out", "w_1", "w_2")
+    whole: tuple[str, ...] = ("decoder.output_layer",)
+
+
+@dataclass
 class TrainingConfig:
     """One training stage.
 
     Args:
         text_encoder: a sentence-transformers folder, ``modelscope:NAME``, or the offline default.
-        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts.
+        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts, or leaves it as it
+            is in the checkpoint to start from; "extend" adds to that the pieces that only the transcripts have.
         seed: of initial weights, order and noise.
     """
 
     text_encoder: str = OFFLINE_TEXT_ENCODER
-    vocabulary: Literal["corpus", "whole"] = "corpus"
+    vocabulary: Literal["corpus", "whole", "extend"] = "corpus"
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

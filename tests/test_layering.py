@@ -17,12 +17,12 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
     errors config audio features vocabulary padding
-    data.kaldi data.retrieval_set data.synthesis data.datamodule
+    data.kaldi data.retrieval_set data.synthesis data.table data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer
     models.adaptor models.bert models.text_encoder models.speech_encoder
     losses checkpoint
     evaluation.wer evaluation.recall
-    training.fit training.asr training.pairs training.joint training.text training.post
+    training.fit training.extension training.lora training.asr training.pairs training.joint training.text training.post
     baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.plots

@@ -16,6 +16,7 @@ from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import AsrModule, asr_losses, fit_cmvn, make_encoders, read_splits, start_paraformer, weights_of
 from clsr.training.fit import fit
+from clsr.training.lora import add_adapters, merged
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
 
@@ -97,8 +98,9 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
+    adapted = add_adapters(paraformer, config, start)
     module = JointModule(paraformer, vocabulary, text_encoder, config, splits)
     state, metrics = fit(module, batches, config, output, "dev/recall@1")
     digest = data_digest(splits[0])
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
-    save_checkpoint(output, weights_of(state), config, vocabulary, meta)
+    save_checkpoint(output, merged(adapted, weights_of(state)), config, vocabulary, meta)
