@@ -241,7 +241,7 @@ class LoraConfig:
     """
 
     rank: int = 0
-    alpha: float = 16.0
+    alpha: int = 16
     layers: tuple[str, ...] = ("linear_q_k_v", "linear_q", "linear_k_v", "linear_out", "w_1", "w_2")
     whole: tuple[str, ...] = ("decoder.output_layer",)
 

@@ -123,11 +123,11 @@ def split(passages: Sequence[Passage], config: TableConfig) -> dict[str, list[Pa
     left = list(groups.values())  # in the order of the table, which does not depend on where the files are
     random.Random(config.seed).shuffle(left)
     dealt: dict[str, list[Passage]] = {}
-    for name, share in (("test", config.test_share), ("dev", config.dev_share)):
+    for name, share, kept in (("test", config.test_share, 2), ("dev", config.dev_share, 1)):  # for the other splits
         room = share * len(passages)
         taken: list[Passage] = []
         for group in list(left):
-            if len(taken) + len(group) <= room and len(left) > 1:
+            if len(taken) + len(group) <= room and len(left) > kept:
                 taken += group
                 left.remove(group)
         if not taken:
@@ -211,21 +211,21 @@ def _read_rows(table: Path, report: Report) -> Iterator[_Row]:
 
 def _read_csv(table: Path, lines: list[str], report: Report) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(lines, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", strict=True)
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
-    if missing:
-        found = ", ".join(reader.fieldnames or ["nothing"])
-        raise InputError(f"{table}:1: has no column {missing[0]}; name {', '.join(REQUIRED)}, found {found}")
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{table}:{reader.line_num}: is no row ({error}); mend the quotes") from error
-        if None in row or None in row.values():
-            report(f"{table}:{reader.line_num}: has another number of cells than the header; quote cells with commas")
-        else:
-            yield reader.line_num, row
+    try:
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+        if missing:
+            found = ", ".join(reader.fieldnames or ["nothing"])
+            raise InputError(f"{table}:1: has no column {missing[0]}; name {', '.join(REQUIRED)}, found {found}")
+        for row in reader:
+            if None in row or None in row.values():
+                report(
+                    f"{table}:{reader.line_num}: has another number of cells than the header; quote cells with commas"
+                )
+            else:
+                yield reader.line_num, row
+    except csv.Error as error:
+        line = reader.line_num + 1  # the row starts there; a quote that is not closed runs to the end of the table
+        raise InputError(f"{table}:{line}: is no row ({error}); mend its quotes") from error
 
 
 def _read_jsonl(table: Path, lines: list[str], report: Report) -> Iterator[tuple[int, dict[str, str]]]:
