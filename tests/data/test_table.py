@@ -164,7 +164,7 @@ def test_a_recording_that_holds_most_is_trained_on(passages: list[Passage]):
     longest = [Passage(Utterance(f"q{n}", Path("long.wav"), n, n + 1, "word", "s"), n) for n in range(300)]
     for seed in range(5):
         splits = split([*passages[:15], *longest], TableConfig(seed=seed))
-        assert {p.utterance.id for p in longest} < {p.utterance.id for p in splits["train"]}
+        assert {p.utterance.id for p in longest} <= {p.utterance.id for p in splits["train"]}
         assert len(splits["dev"]) + len(splits["test"]) in {10, 15}
 
 
