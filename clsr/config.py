@@ -185,6 +185,37 @@ class OptimizerConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """Augmentation of training speech; all off by default. Draws depend on seed, epoch and utterance id alone.
+
+    Args:
+        speeds: factors, 0.5 to 2; an epoch holds each utterance once at each.
+        noise_dir: folder of noise recordings, mixed into speech.
+        noise_probability: share of utterances that get one.
+        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
+        reverb_dir: folder of room impulse responses.
+        reverb_probability: share of utterances that sound as in one of these rooms.
+        time_masks: spans of features replaced by their mean, in each utterance.
+        time_mask_frames: longest span, in stacked frames of 60 ms.
+        time_mask_share: longest span as a share of the utterance, 0 to 1.
+        frequency_masks: bands of features replaced by their mean.
+        frequency_mask_bins: widest band, of 80 mel bins.
+    """
+
+    speeds: tuple[float, ...] = (1.0,)
+    noise_dir: str | None = None
+    noise_probability: float = 0.5
+    noise_snr_db: tuple[float, float] = (5.0, 20.0)
+    reverb_dir: str | None = None
+    reverb_probability: float = 0.5
+    time_masks: int = 0
+    time_mask_frames: int = 16
+    time_mask_share: float = 0.2
+    frequency_masks: int = 0
+    frequency_mask_bins: int = 27
+
+
+@dataclass
 class DataConfig:
     """Batches of speech.
 
@@ -194,7 +225,7 @@ class DataConfig:
         max_utterance_s: longer utterances are left out of training, and counted.
         noise_probability: share of training utterances that get white noise.
         noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
-        cache_gb: filter banks kept in memory up to this size.
+        cache_gb: filter banks, or waveforms where augmentation alters those, are kept in memory up to this size.
         workers: processes that prepare batches; 0 does it between steps.
     """
 
@@ -205,6 +236,7 @@ class DataConfig:
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
     cache_gb: float = 2.0
     workers: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
