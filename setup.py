@@ -17,6 +17,7 @@ INSTALL = [
     "modelscope==1.40.2",
     "numpy==2.2.6; python_version < '3.11'",
     "numpy==2.4.6; python_version >= '3.11'",
+    "peft==0.21.2",  # low-rank adapters in training; imported only there
     "pyarrow==25.0.1; python_version < '3.11'",
     "pyarrow==26.0.1; python_version >= '3.11'",
     "pytorch-lightning==2.6.6",

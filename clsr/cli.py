@@ -103,6 +103,17 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     kinds = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
     validate = _add(kinds, "validate", "check a retrieval set or data directory, naming each fault", _validate)
     validate.add_argument("set", type=Path, metavar="DIR")
+    make = _add(kinds, "make", "make training, development and test sets from a table of your recordings", _make)
+    make.add_argument(
+        "table", type=Path, help="CSV, TSV or JSONL: id, audio, transcript [start_s end_s question speaker]"
+    )
+    make.add_argument("output", type=Path, metavar="DIR", help="folder for train/, dev/ and test/")
+    make.add_argument("--dev-share", type=float, metavar="SHARE", help="of the passages, in dev/ (0.1)")
+    make.add_argument("--test-share", type=float, metavar="SHARE", help="of the passages, in test/ (0.1)")
+    make.add_argument(
+        "--split-by", choices=["recording", "speaker"], help="what comes to one split as a whole (recording)"
+    )
+    make.add_argument("--seed", type=int, help="of the split (0)")
     speak = _add(kinds, "synthesize", "speak a JSONL of questions and contexts: a retrieval set", _synthesize)
     speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"}')
     speak.add_argument("output", type=Path, metavar="DIR")
@@ -194,6 +205,22 @@ def _validate(options: argparse.Namespace) -> int:
         )
     print("\n".join(faults) if faults else f"{options.set}: sound")
     return 2 if faults else 0
+
+
+def _make(options: argparse.Namespace) -> int:
+    from clsr.data.table import TableConfig, describe, read_passages, split, write_sets
+
+    names = ("dev_share", "test_share", "split_by", "seed")
+    config = TableConfig(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
+    faults: list[str] = []
+    passages = read_passages(options.table, faults.append)
+    if faults:
+        print("\n".join(faults))
+        return 2
+    splits = split(passages, config)
+    write_sets(splits, options.output)
+    print("\n".join(describe(str(options.output / name), chosen) for name, chosen in splits.items()))
+    return 0
 
 
 def _synthesize(options: argparse.Namespace) -> None:

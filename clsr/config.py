@@ -200,6 +200,37 @@ class OptimizerConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """Augmentation of training speech; all off by default. Draws depend on seed, epoch and utterance id alone.
+
+    Args:
+        speeds: factors, 0.5 to 2; an epoch holds each utterance once at each.
+        noise_dir: folder of noise recordings, mixed into speech.
+        noise_probability: share of utterances that get one.
+        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
+        reverb_dir: folder of room impulse responses.
+        reverb_probability: share of utterances that sound as in one of these rooms.
+        time_masks: spans of features replaced by their mean, in each utterance.
+        time_mask_frames: longest span, in stacked frames of 60 ms.
+        time_mask_share: longest span as a share of the utterance, 0 to 1.
+        frequency_masks: bands of features replaced by their mean.
+        frequency_mask_bins: widest band, of 80 mel bins.
+    """
+
+    speeds: tuple[float, ...] = (1.0,)
+    noise_dir: str | None = None
+    noise_probability: float = 0.5
+    noise_snr_db: tuple[float, float] = (5.0, 20.0)
+    reverb_dir: str | None = None
+    reverb_probability: float = 0.5
+    time_masks: int = 0
+    time_mask_frames: int = 16
+    time_mask_share: float = 0.2
+    frequency_masks: int = 0
+    frequency_mask_bins: int = 27
+
+
+@dataclass
 class DataConfig:
     """Batches of speech.
 
@@ -209,7 +240,7 @@ class DataConfig:
         max_utterance_s: longer utterances are left out of training, and counted.
         noise_probability: share of training utterances that get white noise.
         noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
-        cache_gb: filter banks kept in memory up to this size.
+        cache_gb: filter banks, or waveforms where augmentation alters those, are kept in memory up to this size.
         workers: processes that prepare batches; 0 does it between steps.
     """
 
@@ -220,6 +251,7 @@ class DataConfig:
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
     cache_gb: float = 2.0
     workers: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
@@ -251,19 +283,38 @@ class TrainerConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters (arXiv:2106.09685): ``W + alpha / rank * B A`` with ``W`` frozen, merged into one at the end.
+
+    Args:
+        rank: rows of ``A`` and columns of ``B``; 0 trains all weights instead. Needs a checkpoint to start from.
+        alpha: scale of what the adapters add.
+        layers: linear layers that get an adapter, by the ends of their names.
+        whole: parts of the recogniser that are trained as they are, beside the adapters.
+    """
+
+    rank: int = 0
+    alpha: int = 16
+    layers: tuple[str, ...] = ("linear_q_k_v", "linear_q", "linear_k_v", "linear_out", "w_1", "w_2")
+    whole: tuple[str, ...] = ("decoder.output_layer",)
+
+
+@dataclass
 class TrainingConfig:
     """One training stage.
 
     Args:
         text_encoder: a sentence-transformers folder, ``modelscope:NAME``, or the offline default.
-        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts.
+        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts, or leaves it as it
+            is in the checkpoint to start from; "extend" adds to that the pieces that only the transcripts have.
         seed: of initial weights, order and noise.
     """
 
     text_encoder: str = OFFLINE_TEXT_ENCODER
-    vocabulary: Literal["corpus", "whole"] = "corpus"
+    vocabulary: Literal["corpus", "whole", "extend"] = "corpus"
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -17,12 +17,13 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
     errors config hub audio features vocabulary padding
-    data.kaldi data.retrieval_set data.synthesis data.rounds data.datamodule
+    data.kaldi data.retrieval_set data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
     models.adaptor models.bert models.text_encoder models.speech_encoder
     losses checkpoint release
     evaluation.wer evaluation.recall
-    training.fit training.devices training.mwer training.asr training.pairs training.joint training.text training.post
+    training.fit training.devices training.mwer training.extension training.lora
+    training.asr training.pairs training.joint training.text training.post
     baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots

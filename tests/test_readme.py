@@ -15,7 +15,7 @@ from clsr.cli import STAGES, _parser
 from clsr.config import TrainingConfig, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md"))]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
 NO_STAGE = ["--stage", "1", "--stop-stage", "0"]  # a recipe then checks its options and ends
 
 
@@ -36,9 +36,11 @@ def read_blocks(readme: Path) -> Iterator[list[str]]:
 
 
 def read_commands(readme: Path) -> Iterator[Command]:
-    """The commands of a README. A block starts in the README's folder, and follows ``cd`` but into a fresh clone."""
+    """The commands of a README. A block starts in its folder, one of docs/ in the root, and follows ``cd`` but into a
+    fresh clone.
+    """
     for lines in read_blocks(readme):
-        folder, cloned = readme.parent, False
+        folder, cloned = ROOT if readme.parent == ROOT / "docs" else readme.parent, False
         for words in (words for line in lines for words in split_line(line)):
             cloned = cloned or words[:2] == ["git", "clone"]
             if words[0] != "cd":

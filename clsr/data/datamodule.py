@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from clsr.audio import read_waveform
 from clsr.config import DataConfig
-from clsr.data.kaldi import Utterance, read_data_dir, to_cuts
+from clsr.data.augmentation import Augmentation, at_speed, check, speed_copies, to_cuts_at_speed
+from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
 from clsr.data.rounds import DeviceBatches, Progress, place
 from clsr.errors import InputError
@@ -90,6 +91,13 @@ def data_digest(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
+def at_speeds(split: Split, speeds: Sequence[float]) -> Split:
+    """Return a split in which copies at each speed stand for each utterance, and answer its question."""
+    copies = {utterance.id: speed_copies(utterance, speeds) for utterance in split.utterances}
+    utterances = sorted((copy for of_one in copies.values() for copy in of_one), key=lambda copy: copy.id)
+    return Split(utterances, split.pairs, {copy.id: row for i, row in split.pair_of.items() for copy in copies[i]})
+
+
 class SpeechBatch(NamedTuple):
     """Utterances of alike duration."""
 
@@ -131,7 +139,11 @@ class Encoders(NamedTuple):
 
 
 class SpeechDataset(Dataset[SpeechBatch]):
-    """Cuts in, a batch out. Filter banks are kept in memory; noise is drawn anew each epoch."""
+    """Cuts in, a batch out. What stays the same is kept in memory; noise, rooms and masks are drawn anew each epoch.
+
+    Kept are filter banks, or where rooms and recorded noises alter waveforms, these: twice the memory, and filter banks
+    to be computed at each step.
+    """
 
     def __init__(self, split: Split, encoders: Encoders, config: DataConfig, seed: int):
         self.split = split
@@ -140,7 +152,8 @@ class SpeechDataset(Dataset[SpeechBatch]):
         self.config = config
         self.seed = seed
         self.epoch = 0
-        self._frames: dict[str, tuple[Tensor, float]] = {}
+        self.augmentation = Augmentation(config.augment, seed)
+        self._kept: dict[str, tuple[Tensor, float]] = {}
         self._free_bytes = config.cache_gb * 2**30
         noise = np.random.default_rng(seed).standard_normal(int(NOISE_S * 16_000), dtype=np.float32)
         self._noise = fbank(noise) if config.noise_probability > 0 else torch.empty(0, MEL_BINS)
@@ -155,27 +168,44 @@ class SpeechDataset(Dataset[SpeechBatch]):
         return SpeechBatch(ids, features, frame_lengths, targets, target_lengths, ctc_targets, ctc_lengths, rows)
 
     def _features(self, utterance_id: str) -> Tensor:
-        frames, power = self.frames(utterance_id)
+        if self.augmentation.alters_waveforms:
+            waveform, _ = self._keep(utterance_id, self._read)
+            frames, power = _filter_banks(self.augmentation.alter(waveform.numpy(), utterance_id, self.epoch))
+        else:
+            frames, power = self.frames(utterance_id)
         if self.config.noise_probability > 0:
             chance = np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode())])
             if chance.random() < self.config.noise_probability:
                 start = int(chance.integers(len(self._noise)))
                 noise = self._noise[torch.arange(start, start + len(frames)) % len(self._noise)]
                 frames = mix_noise(frames, power, noise, chance.uniform(*self.config.noise_snr_db))
-        return stack_frames(frames)
+        return self.augmentation.mask(stack_frames(frames), utterance_id, self.epoch)
 
     def frames(self, utterance_id: str) -> tuple[Tensor, float]:
-        """Return the filter banks ``(T, 80)`` of an utterance and the mean square of its waveform."""
-        if utterance_id not in self._frames:
-            utterance = self.utterances[utterance_id]
-            waveform = read_waveform(utterance.recording, utterance.start_s, utterance.end_s)
-            entry = fbank(waveform), float(np.mean(waveform.astype(np.float64) ** 2))
-            size = entry[0].nbytes
-            if size > self._free_bytes:
+        """Return the filter banks ``(T, 80)`` of an utterance, clean, and the mean square of its waveform."""
+        if self.augmentation.alters_waveforms:
+            return _filter_banks(self._keep(utterance_id, self._read)[0].numpy())
+        return self._keep(utterance_id, lambda i: _filter_banks(self._read(i)[0].numpy()))
+
+    def _read(self, utterance_id: str) -> tuple[Tensor, float]:
+        utterance = self.utterances[utterance_id]
+        waveform = read_waveform(utterance.recording, utterance.start_s, utterance.end_s)
+        return torch.from_numpy(at_speed(waveform, utterance)), 0.0
+
+    def _keep(self, utterance_id: str, make: Callable[[str], tuple[Tensor, float]]) -> tuple[Tensor, float]:
+        """What is made of an utterance, from memory where it is kept or still fits."""
+        if utterance_id not in self._kept:
+            entry = make(utterance_id)
+            if entry[0].nbytes > self._free_bytes:
                 return entry
-            self._free_bytes -= size
-            self._frames[utterance_id] = entry
-        return self._frames[utterance_id]
+            self._free_bytes -= entry[0].nbytes
+            self._kept[utterance_id] = entry
+        return self._kept[utterance_id]
+
+
+def _filter_banks(waveform: np.ndarray) -> tuple[Tensor, float]:
+    """Filter banks ``(T, 80)`` and the mean square of a waveform."""
+    return fbank(waveform), float(np.mean(waveform.astype(np.float64) ** 2))
 
 
 def _long(values: Sequence[int]) -> Tensor:
@@ -193,13 +223,16 @@ class SpeechDataModule(LightningDataModule):
         seed: of order and noise.
 
     Raises:
-        InputError: an utterance has no transcript that can be learnt, or none is short enough.
+        InputError: an utterance has no transcript that can be learnt, none is short enough, or augmentation is asked
+            for with settings out of range or sounds that are not there.
     """
 
     def __init__(self, train: Split, dev: Split, encoders: Encoders, config: DataConfig, seed: int):
         super().__init__()
         self.config = config
         self.seed = seed
+        check(config.augment)
+        train = at_speeds(train, config.augment.speeds)
         short = [u for u in train.utterances if u.duration_s <= config.max_utterance_s]
         if not short:
             raise InputError(f"no training utterance is shorter than data.max_utterance_s = {config.max_utterance_s}")
@@ -216,7 +249,7 @@ class SpeechDataModule(LightningDataModule):
         self._progress = Progress()
 
     def _sampler(self, utterances: Sequence[Utterance], shuffle: bool) -> DynamicBucketingSampler:
-        cuts = to_cuts(utterances)
+        cuts = to_cuts_at_speed(utterances)
         buckets = min(self.config.buckets, len(utterances) // 10)
         return DynamicBucketingSampler(
             cuts, max_duration=self.config.batch_s, shuffle=shuffle, seed=self.seed,

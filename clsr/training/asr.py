@@ -28,7 +28,9 @@ from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.devices import gather_items, share
+from clsr.training.extension import add_rows, extended, missing_pieces, say_what_is_missing
 from clsr.training.fit import fit, optimizers
+from clsr.training.lora import add_adapters, merged
 from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
 
@@ -157,7 +159,7 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
         config: settings.
         data: folder with ``train`` and ``dev``, each a retrieval set or a Kaldi data directory.
         output: checkpoint folder.
-        start: checkpoint to start from; its vocabulary and sizes are kept.
+        start: checkpoint to start from; its sizes are kept, and its vocabulary unless that is extended.
     """
     pl.seed_everything(config.seed, verbose=False)
     train, dev = read_splits(data)
@@ -166,29 +168,38 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
     batches = SpeechDataModule(train, dev, make_encoders(vocabulary, config, units), config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
+    adapted = add_adapters(paraformer, config, start)
     module = AsrModule(paraformer, vocabulary, config, dev)
     state, metrics = fit(module, batches, config, output, "dev/wer")
     digest = data_digest(train)
     meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
-    save_checkpoint(output, weights_of(state), config, vocabulary, meta)
+    save_checkpoint(output, merged(adapted, weights_of(state)), config, vocabulary, meta)
 
 
 def start_paraformer(
     config: TrainingConfig, train: Split, text_encoder: TextEncoder, start: Path | None
 ) -> tuple[Vocabulary, Paraformer, list[str]]:
-    """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint."""
+    """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint, extended where asked for."""
     tokenizer = text_encoder.tokenizer
-    if start is not None:
-        require_text_pieces(start)
-        vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
-    else:
-        texts = (utterance.text or "" for utterance in train.utterances)
+    texts = [utterance.text or "" for utterance in train.utterances]
+    if start is None:
         whole = config.vocabulary == "whole"
         vocabulary = Vocabulary.whole(tokenizer) if whole else Vocabulary.of_texts(texts, tokenizer)
         units = ctc_units(config.model.ctc.units, vocabulary)
+        return vocabulary, Paraformer(config.model, len(vocabulary), len(units)), units
+    require_text_pieces(start)
+    vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
+    weights = load_recogniser_weights(start)
+    missing, pieces = missing_pieces(texts, vocabulary)
+    extend = config.vocabulary == "extend"
+    say_what_is_missing(missing, pieces, extend, start)
+    if missing and extend:
+        vocabulary = extended(vocabulary, missing)
+        new_units = ctc_units(config.model.ctc.units, vocabulary) if units else []
+        units = [*units, *(unit for unit in new_units if unit not in units)]
+        weights = add_rows(weights, len(vocabulary), units, config.model.ctc.slots)
     paraformer = Paraformer(config.model, len(vocabulary), len(units))
-    if start is not None:
-        restore(paraformer, load_recogniser_weights(start), start)
+    restore(paraformer, weights, start)
     return vocabulary, paraformer, units
 
 

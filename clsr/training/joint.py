@@ -32,6 +32,7 @@ from clsr.training.asr import (
 )
 from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import fit
+from clsr.training.lora import add_adapters, merged
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
 
@@ -200,8 +201,10 @@ def cif_gradients(paraformer: Paraformer, losses: dict[str, Tensor], weights: Lo
     nothing.
     """
     shares = {"ce": 1 - weights.mae_weight - weights.nll_weight, "mae": weights.mae_weight, "nll": weights.nll_weight}
-    parameters = list(paraformer.predictor.parameters())
-    norms = {}
+    parameters = [weight for weight in paraformer.predictor.parameters() if weight.requires_grad]
+    norms: dict[str, Tensor] = {}
+    if not parameters:  # frozen beside adapters
+        return norms
     for name, weight in shares.items():
         if name in losses and losses[name].requires_grad:
             found = torch.autograd.grad(weight * losses[name], parameters, retain_graph=True, allow_unused=True)
@@ -235,12 +238,13 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
+    adapted = add_adapters(paraformer, config, start)
     passage_map = start_passage_map(config, text_encoder, start)
     module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
     state, metrics = fit(module, batches, config, output, "dev/recall@1")
     digest = data_digest(splits[0])
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
-    weights = weights_of(state) | {name: value for name, value in state.items() if name == PASSAGE_MAP}
+    weights = merged(adapted, weights_of(state)) | {n: value for n, value in state.items() if n == PASSAGE_MAP}
     save_checkpoint(output, weights, config, vocabulary, meta)
 
 

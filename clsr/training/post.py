@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -100,7 +101,8 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     splits = read_splits(data)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
-    vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)
+    frozen = replace(config, vocabulary="corpus")  # rows added to a recogniser that learns nothing would stay noise
+    vocabulary, paraformer, units = start_paraformer(frozen, splits[0], text_encoder, start)
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     passage_map = load_passage_map(start, text_encoder.width)
     module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
