@@ -26,7 +26,7 @@ from clsr.models.adaptor import mixtures
 from clsr.models.cif import ROUNDING, integrate_and_fire, scale_to
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
-from clsr.vocabulary import UNKNOWN, normalise
+from clsr.vocabulary import BLANK, UNKNOWN, normalise
 
 BATCH = 24  # utterances
 OFFSETS = (0, -1, 1, -2, 2)
@@ -68,6 +68,14 @@ class Listener:
         self.frames, self.mask = self.model.encoder(self.model.cmvn(features), lengths)
         self.weights = self.model.predictor(self.frames, self.mask)
         self.quantities = self.weights.sum(1)
+
+    def ctc_count(self) -> Tensor:
+        """Count what the best path of an auxiliary CTC of pieces says, ``(B,)``: repeats and blanks left out."""
+        assert self.model.ctc is not None
+        slots = self.model.ctc.slots
+        path = self.model.ctc(self.frames).argmax(2) * self.mask.repeat_interleave(slots, dim=1)
+        before = torch.nn.functional.pad(path, (1, 0))[:, :-1]
+        return ((path != BLANK) & (path != before)).sum(1).float()
 
     def hear(self, numbers: Tensor) -> Heard:
         """Decode with so many tokens each, one at least."""
@@ -114,6 +122,8 @@ def ideas(listener: Listener, truth: Tensor) -> Iterator[tuple[str, Heard]]:
     even = unit(torch.stack([way.soft for way in thresholds]).sum(0), dim=1)
     yield "the rounded number, vectors of three thresholds averaged", chosen(ways, torch.zeros_like(rounded), even)
     yield "the rounded number, doubtful tokens fade into [MASK]", ways[0]._replace(soft=ways[0].masked)
+    if listener.model.ctc is not None:
+        yield "as many as a greedy CTC path has pieces", listener.hear(listener.ctc_count())
     yield "the true number", listener.hear(truth)
 
 
