@@ -338,7 +338,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             ) from error
         raise InputError(f"{path}: damaged, or no weights of PyTorch: copy it again") from error
     except Exception as error:  # torch and zipfile raise many kinds for a file cut short
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
         raise InputError(f"{path}: damaged or cut short ({reason}): copy it again") from error
     for inside in ("state_dict", "model_state_dict", "model"):
         if isinstance(weights, Mapping) and isinstance(weights.get(inside), Mapping):
