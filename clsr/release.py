@@ -94,8 +94,7 @@ SIZES = {
     "encoder_conf": "output_size attention_heads linear_units num_blocks kernel_size dropout_rate",
     "decoder_conf": "attention_heads linear_units num_blocks att_layer_num kernel_size dropout_rate",
     "predictor_conf": "idim l_order r_order threshold tail_threshold",
-    "frontend_conf": "",
-}
+}  # not of the front end: FunASR's takes any other key without a look at it
 INDIFFERENT = {  # names, training, streaming, and what belongs to ignored weights
     "encoder_conf": "positional_dropout_rate attention_dropout_rate pos_enc_class padding_idx lora_rank lora_alpha "
     "lora_dropout interctc_use_conditioning positionwise_conv_kernel_size tf2torch_tensor_name_prefix_torch "
@@ -105,7 +104,6 @@ INDIFFERENT = {  # names, training, streaming, and what belongs to ignored weigh
     "tf2torch_tensor_name_prefix_torch tf2torch_tensor_name_prefix_tf",
     "predictor_conf": "dropout tail_mask smooth_factor2 noise_threshold2 upsample_times upsample_type use_cif1_cnn "
     "tf2torch_tensor_name_prefix_torch tf2torch_tensor_name_prefix_tf",
-    "frontend_conf": "cmvn_file dither filter_length_min filter_length_max",
 }
 
 
@@ -338,7 +336,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             ) from error
         raise InputError(f"{path}: damaged, or no weights of PyTorch: copy it again") from error
     except Exception as error:  # torch and zipfile raise many kinds for a file cut short
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
         raise InputError(f"{path}: damaged or cut short ({reason}): copy it again") from error
     for inside in ("state_dict", "model_state_dict", "model"):
         if isinstance(weights, Mapping) and isinstance(weights.get(inside), Mapping):

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measure how far imported models are from FunASR's own, and print the table of docs/fidelity.md.
 
 Usage: tools/parity_table.py [--speech DIR] [--shapes NAME ...] [--release DIR]
@@ -6,7 +7,6 @@ Usage: tools/parity_table.py [--speech DIR] [--shapes NAME ...] [--release DIR]
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,6 +34,7 @@ from clsr.evaluation.parity import (
 from clsr.release import import_release
 
 DURATIONS_S = (0.2, 0.5, 1.0, 2.4, 5.0, 10.0, 15.0, 30.0, 60.0)
+BATCHED = 7  # of them, the shortest, in one padded batch
 SENTENCE = "the quick brown fox jumps over the lazy dog and she sells sea shells by the sea shore"
 COLUMNS = ("features", "frames", "firing weights", "token embeddings", "log probabilities", "ids", "firing frame")
 
@@ -75,9 +76,11 @@ def speak() -> np.ndarray:
 def heading(speech: dict[str, np.ndarray]) -> str:
     """Return what was measured on what, and the head of the table."""
     durations = ", ".join(f"{duration_s:g}" for duration_s in DURATIONS_S)
+    batched = f"{DURATIONS_S[BATCHED - 1]:g}"
     return "\n".join(
         [
-            f"{hardware()}, torch {torch.__version__}, funasr {version('funasr')}; {', '.join(speech)}; {durations} s",
+            f"{hardware()}, torch {torch.__version__}, funasr {version('funasr')}; {', '.join(speech)}; {durations} s, "
+            f"those up to {batched} s in the padded batch",
             "",
             f"| model | compared with FunASR on each utterance alone | {' | '.join(COLUMNS)} |",
             f"| --- | --- | {' | '.join('---:' for _ in COLUMNS)} |",
@@ -90,8 +93,6 @@ def print_rows(name: str, folder: Path, speech: dict[str, np.ndarray]) -> None:
     with tempfile.TemporaryDirectory() as output:
         import_release(folder, Path(output))
         ours = load_recogniser(output).paraformer
-        shutil.rmtree(output)  # a gigabyte, not needed any more
-        Path(output).mkdir()
     theirs = FunasrModel(folder)
     found: dict[str, list[Differences]] = {"clsr, alone": [], "clsr, padded batch": [], "FunASR, padded batch": []}
     for minute in speech.values():
@@ -99,11 +100,11 @@ def print_rows(name: str, folder: Path, speech: dict[str, np.ndarray]) -> None:
         expected = [theirs.stages([waveform])[0] for waveform in waveforms]
         rows = {
             "clsr, alone": [stages(ours, [waveform])[0] for waveform in waveforms],
-            "clsr, padded batch": stages(ours, waveforms),
-            "FunASR, padded batch": theirs.stages(waveforms),
+            "clsr, padded batch": stages(ours, waveforms[:BATCHED]),
+            "FunASR, padded batch": theirs.stages(waveforms[:BATCHED]),
         }
         for row, stages_of in rows.items():
-            found[row] += [differences(a, b) for a, b in zip(stages_of, expected, strict=True)]
+            found[row] += [differences(a, b) for a, b in zip(stages_of, expected, strict=False)]
     for row, values in found.items():
         numbers = worst(values)
         cells = [f"{number:.1e}" for number in numbers[:5]] + [f"{number}" for number in numbers[5:]]

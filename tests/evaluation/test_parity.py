@@ -1,5 +1,6 @@
 """Imported models beside FunASR's own, on speech: the same numbers at every step, alone and in padded batches."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -170,3 +171,19 @@ def test_folders_have_what_releases_have(tmp_path: Path):
     assert len(json.loads((tmp_path / "tokens.json").read_text())) == SHAPES["tiny"].tokens
     names = torch.load(tmp_path / "model.pt", weights_only=True)
     assert {"decoder.embed.0.weight", "predictor.blstm.weight_ih_l0", "predictor.cif_output2.bias"} <= names.keys()
+
+
+def test_the_table_has_a_row_for_each_side(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    path = Path(__file__).resolve().parents[2] / "tools" / "parity_table.py"
+    spec = importlib.util.spec_from_file_location("parity_table", path)
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(tool, "DURATIONS_S", (0.5, 1.0, 2.0))
+    monkeypatch.setattr(tool, "BATCHED", 2)
+    assert tool.main(["--shapes", "tiny"]) == 0
+    about, _, head, _, *rows = capsys.readouterr().out.splitlines()
+    assert "synthetic; 0.5, 1, 2 s, those up to 1 s in the padded batch" in about
+    assert [row.split(" | ")[1] for row in rows] == ["clsr, alone", "clsr, padded batch", "FunASR, padded batch"]
+    assert all(row.count("|") == head.count("|") for row in rows)
+    assert tool.main(["--shapes", "--release", "nowhere"]) == 2

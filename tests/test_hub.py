@@ -1,0 +1,59 @@
+"""The hub: asked once, and what is said when it does not answer."""
+
+import urllib.error
+import urllib.request
+from email.message import Message
+from io import BytesIO
+from pathlib import Path
+
+import modelscope
+import pytest
+
+from clsr.errors import InputError
+from clsr.hub import fetch
+from clsr.models.text_encoder import load_text_encoder
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """A hub that has the model ``here``; the names that were asked for, and whether only on this machine."""
+    calls: list[tuple[str, bool]] = []
+
+    def download(name: str, local_files_only: bool) -> str:
+        calls.append((name, local_files_only))
+        if name != "here":
+            raise RuntimeError("no such model:\n404")
+        return str(tmp_path)
+
+    monkeypatch.setattr(modelscope, "snapshot_download", download)
+    return calls
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    def opened(*_: object, **__: object) -> BytesIO:
+        if error:
+            raise error
+        return BytesIO()
+
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
+
+
+def test_a_hub_that_answers_is_asked(asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for error in (None, urllib.error.HTTPError("https://hub", 403, "forbidden", Message(), None)):
+        answer(monkeypatch, error)
+        assert fetch("here") == tmp_path
+        with pytest.raises(InputError, match=r"model 'gone' could not be fetched .*\(no such model: 404\)"):
+            fetch("gone")
+    assert asked == [("here", False), ("gone", False)] * 2
+
+
+def test_without_a_network_what_was_fetched_before_is_found(
+    asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answer(monkeypatch, urllib.error.URLError("no route"))
+    assert fetch("here") == tmp_path
+    with pytest.raises(
+        InputError, match=r"no network: .* does not answer\): where there is a network, run 'modelscope"
+    ):
+        load_text_encoder("modelscope:gone")
+    assert asked == [("here", True), ("gone", True)]
