@@ -99,7 +99,14 @@ def test_recipes_say_what_they_take(recipe: Path) -> None:
     assert usage.returncode == 0
     named = {word.strip("[]") for word in usage.stdout.split() if word.strip("[]").startswith("--")}
     assert {"--stage", "--stop-stage", "--exp", "--smoke"} <= named
-    values = {"--smoke": "true", "--lora": "true", "--augment": "true", "--stage": "1", "--stop-stage": "0", "--seed": "3"}
+    values = {
+        "--smoke": "true",
+        "--lora": "true",
+        "--augment": "true",
+        "--stage": "1",
+        "--stop-stage": "0",
+        "--seed": "3",
+    }
     options = [part for option in sorted(named) for part in (option, values.get(option, "some/dir"))]
     assert run(recipe, *options).returncode == 0
 
