@@ -76,6 +76,8 @@ def test_command_is_one_that_there_is(command: Command) -> None:
         check_make(arguments)
     elif Path(program).name == "clsr":
         check_clsr(arguments, command.folder)
+    elif program.endswith(".py"):
+        run([command.folder / program, "--help"], command.folder)
     elif program.endswith(".sh"):
         run([command.folder / program, *arguments, *NO_STAGE], command.folder)
     else:
