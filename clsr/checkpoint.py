@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clsr.config import TrainingConfig, read_settings, write_yaml
+from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.settings import read_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one

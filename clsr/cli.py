@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clsr.config import TrainingConfig, setting_names
+from clsr.config import TrainingConfig
 from clsr.errors import InputError
+from clsr.settings import setting_names
 
 STAGES = {
     "train-asr": "train a recogniser on transcripts",
@@ -64,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
 class _Settings(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Print the settings and stop."""
-        from clsr.config import describe_settings
+        from clsr.settings import describe_settings
 
         print("Settings: YAML keys, and options such as --optimizer.max_steps 100.\n")
         print(describe_settings(TrainingConfig))
@@ -233,7 +234,7 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from clsr.config import read_settings, start_settings
+    from clsr.settings import read_settings, start_settings
 
     base = start_settings(options.start) if options.start else None
     config = read_settings(TrainingConfig, options.configs, options.given, base)

@@ -17,19 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from clsr.checkpoint import RELEASE, Meta, current_commit, save_checkpoint
-from clsr.config import (
-    OFFLINE_TEXT_ENCODER,
-    CifConfig,
-    DecoderConfig,
-    EncoderConfig,
-    ModelConfig,
-    TrainingConfig,
-    read_yaml,
-)
+from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.features import FEATURE_SIZE
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
+from clsr.settings import read_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 FILES = ("config.yaml", "model.pt", "am.mvn")
@@ -149,6 +142,8 @@ def import_release(folder: Path, output: Path, text_encoder: str | None = None, 
         vocabulary = Vocabulary.whole(encoder.tokenizer)
         meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit())
         release.weights.update(_fresh_output_layer(release.model.encoder.width, len(vocabulary), seed))
+        own = CifConfig()  # what is trained from here on may hear as our own models do, not as FunASR's
+        config.model.cif.ending, config.model.cif.margin = own.ending, own.margin
     save_checkpoint(output, release.weights, config, vocabulary, meta)
     return release
 

@@ -142,7 +142,8 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_settings(tiny_bert: Path) -> "TrainingConfig":
     """Settings of a recogniser that learns the language of tones in 60 steps, a second or two."""
-    from clsr.config import TrainingConfig, read_settings
+    from clsr.config import TrainingConfig
+    from clsr.settings import read_settings
 
     sizes = {
         "encoder": {"width": 32, "hidden": 64, "layers": 2, "heads": 2},

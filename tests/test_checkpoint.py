@@ -11,10 +11,11 @@ import torch
 
 from clsr import checkpoint
 from clsr.checkpoint import Meta, average, fingerprint, load_speech_encoder, load_text_side, read_meta, save_checkpoint
-from clsr.config import TrainingConfig, read_yaml, write_yaml
+from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
+from clsr.settings import read_yaml, write_yaml
 from clsr.vocabulary import Vocabulary
 
 

@@ -17,10 +17,11 @@ import soundfile
 from clsr.audio import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import read_meta
 from clsr.cli import main
-from clsr.config import TrainingConfig, read_settings, write_yaml
+from clsr.config import TrainingConfig
 from clsr.data.kaldi import write_data_dir
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
+from clsr.settings import read_settings, write_yaml
 from clsr.training.asr import AsrModule
 
 Command = Callable[..., tuple[int, str, str]]

@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # synthesised into retrieval sets, hence below them. Training measures word errors and recall as it goes, so that these
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
-    errors config hub audio features vocabulary padding
+    errors config settings hub audio features vocabulary padding
     data.kaldi data.retrieval_set data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
     models.adaptor models.bert models.text_encoder models.speech_encoder

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from clsr.cli import STAGES, _parser
-from clsr.config import TrainingConfig, read_settings
+from clsr.config import TrainingConfig
+from clsr.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]

@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from clsr.checkpoint import load_recogniser, load_speech_encoder, read_meta
-from clsr.config import TrainingConfig, read_settings, start_settings
+from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.release import import_release, read_model_config, read_release
+from clsr.settings import read_settings, start_settings
 from clsr.vocabulary import RELEASE_MARKS, Vocabulary
 
 BESIDE = {  # what the tiny release holds beside the recogniser, as BiCif and SeACo releases do: number of weights

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from clsr.config import read_yaml
 from clsr.errors import InputError
 from clsr.features import FEATURE_SIZE, HOP_S, MEL_BINS, STACK, STRIDE, WINDOW_MS, fbank, stack_frames
 from clsr.models.cif import add_tail
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
+from clsr.settings import read_yaml
 
 TOKENS_A_SECOND = 4.0  # of speech, which random weights are set to fire
 

@@ -21,8 +21,9 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.checkpoint import average
-from clsr.config import TrainingConfig, read_settings, write_yaml
+from clsr.config import TrainingConfig
 from clsr.errors import InputError
+from clsr.settings import read_settings, write_yaml
 
 log = logging.getLogger("clsr")
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from clsr.checkpoint import load_weights, read_meta
-from clsr.config import LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig, write_yaml
+from clsr.config import LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
+from clsr.settings import write_yaml
 from clsr.training.devices import gather_items, gather_rows, share
 
 SECONDS = 180  # until processes that wait for each other are ended
@@ -22,7 +23,8 @@ from pathlib import Path
 
 import torch
 
-from clsr.config import TrainingConfig, read_settings
+from clsr.config import TrainingConfig
+from clsr.settings import read_settings
 from clsr.training.joint import JointModule, train_joint
 
 settings, data, output, start = map(Path, sys.argv[1:])

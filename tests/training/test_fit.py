@@ -15,16 +15,9 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_weights, read_meta
-from clsr.config import (
-    LossConfig,
-    OptimizerConfig,
-    SamplerConfig,
-    TrainerConfig,
-    TrainingConfig,
-    read_settings,
-    write_yaml,
-)
+from clsr.config import LossConfig, OptimizerConfig, SamplerConfig, TrainerConfig, TrainingConfig
 from clsr.errors import InputError
+from clsr.settings import read_settings, write_yaml
 from clsr.training.asr import AsrModule, train_asr
 from clsr.training.fit import claim, optimizers, read_rows, steps_between
 

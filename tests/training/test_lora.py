@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_speech_encoder, load_weights
-from clsr.config import LoraConfig, LossConfig, TrainingConfig, read_settings, write_yaml
+from clsr.config import LoraConfig, LossConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
+from clsr.settings import read_settings, write_yaml
 from clsr.training.asr import AsrModule, train_asr
 from clsr.training.joint import train_joint
 from clsr.training.lora import add_adapters, merged

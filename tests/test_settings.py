@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from clsr.config import (
-    EncoderConfig,
-    ModelConfig,
-    TrainingConfig,
+from clsr.config import EncoderConfig, ModelConfig, TrainingConfig
+from clsr.errors import InputError
+from clsr.settings import (
+    ABOVE_0,
+    LEAST,
+    SHARES,
     describe_settings,
     read_settings,
     read_yaml,
+    setting_names,
     start_settings,
     write_yaml,
 )
-from clsr.errors import InputError
 
 
 @pytest.fixture
@@ -144,3 +146,29 @@ def test_every_setting_is_described():
     steps = next(line for line in lines if "--optimizer.max_steps " in line)
     assert steps.split() == "--optimizer.max_steps length of the training, in steps (4000)".split()
     assert not [line for line in lines if len(line.split()) < 3]  # an option, a meaning, a default
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("loss.mwer_candidates", "1", "2 or more"),
+        ("model.cif.margin", "-1", "0 or more"),
+        ("trainer.accumulate", "0", "1 or more"),
+        ("model.adaptor.gamma", "0", "above 0"),
+        ("loss.nll_weight", "1.5", "from 0 to 1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(tmp_path: Path, option: str, value: str, wanted: str):
+    with pytest.raises(InputError, match=f"^{option} is {value}(.0)?, and should be {wanted}$"):
+        read_settings(TrainingConfig, options=[f"--{option}", value])
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        f"{option.split('.')[0]}: {{{': {'.join(option.split('.')[1:])}: {value}{'}' * option.count('.')}\n"
+    )
+    with pytest.raises(InputError, match=f"^{file}: {option} is {value}"):
+        read_settings(TrainingConfig, [file])
+
+
+def test_every_range_is_of_a_setting_that_is_there():
+    known = set(setting_names(TrainingConfig))
+    assert known.issuperset((*LEAST, *ABOVE_0, *SHARES))

@@ -1,0 +1,173 @@
+"""Settings from YAML files and command lines, and back.
+
+A settings file names only what differs from the defaults in ``config.py``. An unknown key, or a value of the wrong type
+or out of range, is an error that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from clsr.errors import InputError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+Settings = TypeVar("Settings")
+
+LEAST = {  # what a setting has to be at least
+    "model.cif.margin": 0,
+    "model.adaptor.top_k": 1,
+    "loss.nll_ramp_steps": 0,
+    "loss.mwer_candidates": 2,
+    "optimizer.max_steps": 1,
+    "trainer.average": 1,
+    "trainer.accumulate": 1,
+    "trainer.chunk_s": 0,
+    "trainer.devices": 1,
+}
+ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "optimizer.learning_rate", "data.batch_s")
+SHARES = ("loss.mae_weight", "loss.nll_weight", "loss.label_smoothing", "data.noise_probability")  # 0 to 1
+
+
+def read_settings(
+    kind: type[Settings],
+    files: Sequence[str | Path] = (),
+    options: Sequence[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Settings:
+    """Build settings from YAML files, later ones over earlier ones, and options such as ``--optimizer.max_steps 100``.
+
+    ``base`` holds values that come before all files, in place of the defaults.
+
+    Raises:
+        InputError: a file is missing or is no YAML mapping; a key is unknown, or its value of the wrong type or out of
+            range.
+    """
+    parser = settings_parser(kind)
+    merged: dict[str, Any] = _flatten(base or {})
+    for file in files:
+        values = _flatten(read_yaml(Path(file)))
+        _parse(parser, _as_options(values), f"{file}: ")
+        merged |= values
+    settings = kind(**vars(_parse(parser, [*_as_options(merged), *options], "")))
+    _check_ranges(_flatten(dataclasses.asdict(settings)), ", ".join(map(str, files)))  # type: ignore[call-overload]
+    return settings
+
+
+def start_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return what a stage takes over from the checkpoint it starts from: text encoder, vocabulary and sizes."""
+    values = read_yaml(checkpoint / "config.yaml")
+    return {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
+
+
+def setting_names(kind: type) -> list[str]:
+    """Return the names of all settings, as in ``model.encoder.layers``."""
+    return list(_flatten(dataclasses.asdict(kind())))
+
+
+def settings_parser(kind: type) -> ArgumentParser:
+    """Return a parser whose options are the fields of a settings dataclass (``--model.encoder.layers 4``)."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False, default_env=False, allow_abbrev=False)
+    parser.add_class_arguments(kind, as_group=False)
+    return parser
+
+
+def describe_settings(kind: type, prefix: str = "") -> str:
+    """Return one line a setting: its option, its default, what it means (from the docstrings)."""
+    meanings = _meanings(kind.__doc__ or "")
+    hints = get_type_hints(kind)
+    lines = []
+    for entry in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[entry.name]):
+            lines.append(describe_settings(hints[entry.name], f"{prefix}{entry.name}."))
+        else:
+            option = f"--{prefix}{entry.name}"
+            lines.append(f"  {option:<34} {meanings.get(entry.name, '')} ({json.dumps(entry.default)})")
+    return "\n".join(lines)
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """Read the ``Args`` of a Google docstring: field name to its text."""
+    meanings: dict[str, str] = {}
+    for line in inspect.cleandoc(docstring).partition("Args:\n")[2].splitlines():
+        name, _, text = line.strip().partition(": ")
+        if line.startswith("    ") and not line.startswith("     "):
+            meanings[name] = text
+        elif meanings:
+            last = next(reversed(meanings))
+            meanings[last] += " " + line.strip()
+    return {name: text.strip().rstrip(".") for name, text in meanings.items()}
+
+
+def write_yaml(path: Path, settings: Any) -> None:
+    """Write settings, defaults included, as YAML that ``read_settings`` accepts; all of it or nothing."""
+    import yaml
+
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))  # tuples become lists, as YAML has them
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        InputError: the file is missing, is no YAML, or holds something else than a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): name an existing settings file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    return values or {}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _as_options(flat: dict[str, Any]) -> list[str]:
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat.items()]
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str], where: str) -> Any:
+    from argparse import ArgumentError
+
+    try:
+        return parser.instantiate(parser.parse_args(list(arguments)))
+    except ArgumentError as error:
+        raise InputError(where + " ".join(str(error).split())) from error
+
+
+def _check_ranges(values: dict[str, Any], where: str) -> None:
+    for name, value in values.items():
+        if name in LEAST and value < LEAST[name]:
+            wanted = f"{LEAST[name]} or more"
+        elif name in ABOVE_0 and value <= 0:
+            wanted = "above 0"
+        elif name in SHARES and not 0 <= value <= 1:
+            wanted = "from 0 to 1"
+        else:
+            continue
+        raise InputError(f"{where + ': ' if where else ''}{name} is {value}, and should be {wanted}")
