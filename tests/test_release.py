@@ -116,6 +116,7 @@ def test_a_new_head_for_a_text_encoder(folder: Path, tiny_bert: Path, tmp_path: 
     assert all(torch.equal(state[name], again[name]) and not torch.equal(state[name], other[name]) for name in heads)
     config = read_settings(TrainingConfig, base=start_settings(tmp_path / "a"))
     assert (config.text_encoder, config.vocabulary) == (str(tiny_bert), "whole")
+    assert (config.model.cif.ending, config.model.cif.margin) == ("scale", 1)  # FunASR's ending is for its own outputs
     assert read_meta(tmp_path / "a").kind == "asr"
 
 

@@ -1,6 +1,7 @@
 """Settings from files and options, and back."""
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -161,10 +162,11 @@ def test_every_setting_is_described():
 def test_a_value_out_of_range_is_refused(tmp_path: Path, option: str, value: str, wanted: str):
     with pytest.raises(InputError, match=f"^{option} is {value}(.0)?, and should be {wanted}$"):
         read_settings(TrainingConfig, options=[f"--{option}", value])
+    nested: object = json.loads(value)
+    for key in reversed(option.split(".")):
+        nested = {key: nested}
     file = tmp_path / "settings.yaml"
-    file.write_text(
-        f"{option.split('.')[0]}: {{{': {'.join(option.split('.')[1:])}: {value}{'}' * option.count('.')}\n"
-    )
+    file.write_text(json.dumps(nested))  # JSON is YAML
     with pytest.raises(InputError, match=f"^{file}: {option} is {value}"):
         read_settings(TrainingConfig, [file])
 
