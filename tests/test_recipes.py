@@ -15,12 +15,12 @@ SECONDS = 600  # until a recipe that hangs is ended
 OPTIONS_ONLY = ("--stage", "1", "--stop-stage", "0")  # runs no stage
 
 
-def run(recipe: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def run(recipe: Path, *options: str, script: str = "run.sh") -> "subprocess.CompletedProcess[str]":
     """Run a recipe with one thread, since tiny models only lose time with more."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [recipe / "run.sh", *options], capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
+        [recipe / script, *options], capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
     )
 
 
@@ -114,3 +114,21 @@ def test_recipes_say_what_they_take(recipe: Path) -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_recipes_are_short(recipe: Path) -> None:
     assert len((recipe / "run.sh").read_text().splitlines()) < 80
+
+
+@pytest.mark.slow
+def test_the_study_ends_in_a_table(copies: Path) -> None:
+    recipe, names = copies / "mini", ["base", "map", "asr-mwer-sample"]
+    assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
+    result = run(recipe, "--smoke", "true", "--only", " ".join(names), script="study.sh")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+    rows = [line.split(" | ") for line in (recipe / "exp/smoke/study/table/log.txt").read_text().splitlines()]
+    rows = [row for row in rows if row[0].removeprefix("| ") in names]
+    assert [row[0].removeprefix("| ") for row in rows] == names * 2  # in noise, and by an unheard voice
+    assert all(row[1] == "1" for row in rows)
+    counts = [sys.executable, "local/token_counts.py", "--models", "exp/smoke/study/base/seed0/model"]
+    found = subprocess.run([*counts, "--sets", "data/smoke/study/noise"], cwd=recipe, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
+    table = {row[0].removeprefix("| "): row for line in found.stdout.splitlines() if (row := line.split(" | "))[1:]}
+    assert table["the true number"][2] == "0.0 [0.0, 0.0]"
+    assert "100.0" not in table["the likeliest within 1"][1]

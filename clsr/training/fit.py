@@ -27,6 +27,8 @@ from clsr.settings import read_settings, write_yaml
 
 log = logging.getLogger("clsr")
 
+LOG_EVERY = 50  # steps
+
 
 def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> OptimizerLRSchedulerConfig:
     """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth."""
@@ -176,7 +178,7 @@ def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) 
         reload_dataloaders_every_n_epochs=1,
         callbacks=[*callbacks, _Seeds(config.seed), LearningRateMonitor("step"), _ProgressBar(refresh_rate=50)],
         logger=[csv, TensorBoardLogger(csv.root_dir, "", version="tensorboard")],
-        log_every_n_steps=50,
+        log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
     )
 

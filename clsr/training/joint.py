@@ -31,12 +31,10 @@ from clsr.training.asr import (
     weights_of,
 )
 from clsr.training.devices import device_count, gather_rows, share
-from clsr.training.fit import fit
+from clsr.training.fit import LOG_EVERY, fit
 from clsr.training.lora import add_adapters, merged
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
-
-GRADIENTS_EVERY = 50  # steps between two looks at the gradients at CIF
 
 
 class _Cache(NamedTuple):
@@ -90,7 +88,7 @@ class JointModule(AsrModule):
         losses = self.losses(output, batch)
         if weights.nll_weight > 0 and (device_count() > 1 or (batch.pair_rows >= 0).any()):
             losses["nll"] = self._nll(*self._speech(output, batch))
-        if self.global_step % GRADIENTS_EVERY == 0:
+        if (self.global_step + 1) % LOG_EVERY == 0:  # a step that Lightning writes down
             self.log_dict(cif_gradients(self.paraformer, losses, weights), batch_size=len(batch.ids))
         return self.report(losses, accuracy(output, batch), len(batch.ids), weights)
 

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Study: one setting of training changed at a time, three seeds, two development sets. Results: ../../docs/fidelity.md.
 # Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
+#                   [--smoke true]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=3 seeds="0 1 2" only=""
+stage=0 stop_stage=3 seeds="0 1 2" only="" smoke=false
 data=data exp=exp                  # as in run.sh; the study is written to DIR/study of both
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
+size=(--seed 7 --statements 1) small=()
+if $smoke; then data+=/smoke exp+=/smoke seeds=0 size=(--seed 7 --smoke) small=(conf/smoke.yaml); fi
 
 # Cross entropy : contrastive loss is 1 : 0.5 in conf/joint.yaml; the quantity loss stays at about nine tenths.
 declare -A change=(
@@ -37,7 +40,7 @@ order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 
   map paper asr-ce asr-mwer-mask asr-mwer-sample)
 
 if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
-  run local/prepare_data.py "$data/study/corpus" --seed 7 --statements 1
+  run local/prepare_data.py "$data/study/corpus" "${size[@]}"
   pairs=$data/study/corpus/test.jsonl
   run clsr data synthesize "$pairs" "$data/study/unseen" --voices en-us+f3
   run clsr data synthesize "$pairs" "$data/study/noise" --voices en-us+f2 en-us+m3 en-gb-x-rp+f4 --noise-snr-db 10
@@ -52,9 +55,9 @@ for seed in $seeds; do
     if begin 1 "$to/model" "$name, seed $seed"; then
       # shellcheck disable=SC2206 # several options each
       if [[ -v more[$name] ]]; then
-        how=(train-asr conf/asr.yaml conf/more.yaml ${more[$name]})
+        how=(train-asr conf/asr.yaml conf/more.yaml "${small[@]}" ${more[$name]})
       else
-        how=(train-joint conf/joint.yaml ${change[$name]})
+        how=(train-joint conf/joint.yaml "${small[@]}" ${change[$name]})
       fi
       run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
       finish
