@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
-from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split
 from clsr.features import FEATURE_SIZE, Cmvn, fbank, stack_frames
 from clsr.losses import bank_nll, batch_nll
 from clsr.models.encoder import SanmEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.training.asr import fit_cmvn, read_splits
-from clsr.training.fit import fit, optimizers
+from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 
 KIND = "parabge"
@@ -111,10 +111,12 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
         weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
         fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
         restore(model, weights | fresh, start)
-    state, metrics = fit(ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1")
+    origin = Origin.of(splits[0], start)
+    state, metrics = fit(
+        ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1", origin
+    )
     weights = {name.removeprefix("model."): value for name, value in state.items()}
-    digest = data_digest(splits[0])
-    meta = Meta(KIND, config.text_encoder, text_encoder.fingerprint, [], digest, current_commit(), metrics)
+    meta = Meta(KIND, config.text_encoder, text_encoder.fingerprint, [], origin.data, current_commit(), metrics)
     save_checkpoint(output, weights, config, None, meta)
 
 

@@ -19,7 +19,7 @@ from clsr.checkpoint import (
     save_checkpoint,
 )
 from clsr.config import LossConfig, TrainingConfig
-from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, data_digest, read_split
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, read_split
 from clsr.errors import InputError
 from clsr.evaluation.wer import WordErrors, pool, word_errors
 from clsr.features import Cmvn, stack_frames
@@ -29,7 +29,7 @@ from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.devices import gather_items, share
 from clsr.training.extension import add_rows, extended, missing_pieces, say_what_is_missing
-from clsr.training.fit import fit, optimizers
+from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.lora import add_adapters, merged
 from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
@@ -170,9 +170,9 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
         fit_cmvn(paraformer.cmvn, batches)
     adapted = add_adapters(paraformer, config, start)
     module = AsrModule(paraformer, vocabulary, config, dev)
-    state, metrics = fit(module, batches, config, output, "dev/wer")
-    digest = data_digest(train)
-    meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
+    origin = Origin.of(train, start)
+    state, metrics = fit(module, batches, config, output, "dev/wer", origin)
+    meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
     save_checkpoint(output, merged(adapted, weights_of(state)), config, vocabulary, meta)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import math
 import os
@@ -10,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,8 +21,9 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import average
+from clsr.checkpoint import average, fingerprint
 from clsr.config import TrainingConfig
+from clsr.data.datamodule import Split, data_digest
 from clsr.errors import InputError
 from clsr.settings import read_settings, write_yaml
 
@@ -49,8 +51,30 @@ def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> Optimize
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class Origin(NamedTuple):
+    """What a run is made of, beside its settings.
+
+    Attributes:
+        data: digest of the training data.
+        start: fingerprint of the checkpoint it starts from; empty where there is none.
+    """
+
+    data: str
+    start: str
+
+    @classmethod
+    def of(cls, train: Split, start: Path | None) -> Origin:
+        """Return the origin of a run on a split that starts from a checkpoint, or from nothing."""
+        return cls(data_digest(train), fingerprint(start) if start is not None else "")
+
+
 def fit(
-    module: pl.LightningModule, data: pl.LightningDataModule, config: TrainingConfig, output: Path, monitor: str
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    config: TrainingConfig,
+    output: Path,
+    monitor: str,
+    origin: Origin,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train a module, resuming from ``output/state/last.ckpt`` if an interrupted run left one.
 
@@ -60,14 +84,15 @@ def fit(
         config: settings of the stage.
         output: folder for states, logs (CSV and TensorBoard) and, by the caller, the checkpoint.
         monitor: development metric that says which states are best; lower is better unless it holds "recall".
+        origin: data and start, which a run that is resumed must have kept.
 
     Returns:
         The mean of the best states, and the metrics of the best.
 
     Raises:
-        InputError: the folder holds a run with other settings.
+        InputError: the folder holds a run with other settings, on other data or from another start.
     """
-    claim(output, config)
+    claim(output, config, origin)
     mode = "max" if "recall" in monitor else "min"
     states = output / "state"
     keep = ModelCheckpoint(
@@ -97,18 +122,23 @@ def fit(
     return _best(keep)
 
 
-def claim(output: Path, config: TrainingConfig) -> None:
-    """Write the settings into the folder, or see that they are the ones of the run already there."""
+def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
+    """Write settings and origin into the folder, or see that they are the ones of the run already there."""
     if int(os.environ.get("LOCAL_RANK", "0")):  # started by the first process, which has seen to it
         return
-    path = output / "config.yaml"
-    if path.exists() and (output / "state" / "last.ckpt").exists():
-        if read_settings(TrainingConfig, [path]) != config:
-            raise InputError(f"{output}: holds a run with other settings: name another --output, or delete it first")
+    settings, made_of = output / "config.yaml", output / "origin.json"
+    if settings.exists() and (output / "state" / "last.ckpt").exists():
+        other = "with other settings" if read_settings(TrainingConfig, [settings]) != config else ""
+        if made_of.exists() and not other:
+            was = Origin(**json.loads(made_of.read_text(encoding="utf-8")))
+            other = "on other data" if was.data != origin.data else "from another start" if was != origin else ""
+        if other:
+            raise InputError(f"{output}: holds a run {other}: name another --output, or delete it first")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_yaml(path, config)
+        made_of.write_text(json.dumps(origin._asdict()) + "\n", encoding="utf-8")
+        write_yaml(settings, config)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror}): name another --output") from error
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clsr.checkpoint import PASSAGE_MAP, Meta, current_commit, load_passage_map, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest, split_batch
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, split_batch
 from clsr.errors import InputError
 from clsr.features import FRAME_S
 from clsr.losses import bank_nll, batch_nll
@@ -31,7 +31,7 @@ from clsr.training.asr import (
     weights_of,
 )
 from clsr.training.devices import device_count, gather_rows, share
-from clsr.training.fit import LOG_EVERY, fit
+from clsr.training.fit import LOG_EVERY, Origin, fit
 from clsr.training.lora import add_adapters, merged
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
@@ -239,9 +239,9 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     adapted = add_adapters(paraformer, config, start)
     passage_map = start_passage_map(config, text_encoder, start)
     module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
-    state, metrics = fit(module, batches, config, output, "dev/recall@1")
-    digest = data_digest(splits[0])
-    meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, digest, current_commit(), metrics)
+    origin = Origin.of(splits[0], start)
+    state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
+    meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
     weights = merged(adapted, weights_of(state)) | {n: value for n, value in state.items() if n == PASSAGE_MAP}
     save_checkpoint(output, weights, config, vocabulary, meta)
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from clsr.checkpoint import BUNDLED, Meta, current_commit, load_passage_map, load_weights, save_checkpoint
 from clsr.config import TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap, mixtures
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
-from clsr.training.fit import fit, optimizers
+from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import PairBank, RecallMeter, contrast, require_pairs
 from clsr.training.text import save_text_encoder
 from clsr.vocabulary import Vocabulary
@@ -106,9 +106,9 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     passage_map = load_passage_map(start, text_encoder.width)
     module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
-    state, metrics = fit(module, batches, config, output, "dev/recall@1")
+    origin = Origin.of(splits[0], start)
+    state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))
-    digest = data_digest(splits[0])
-    meta = Meta("post", config.text_encoder, bundled.fingerprint, units, digest, current_commit(), metrics)
+    meta = Meta("post", config.text_encoder, bundled.fingerprint, units, origin.data, current_commit(), metrics)
     save_checkpoint(output, load_weights(start), config, vocabulary, meta)

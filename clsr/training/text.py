@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from clsr.checkpoint import BUNDLED, Meta, current_commit, save_checkpoint
 from clsr.config import TrainingConfig
-from clsr.data.datamodule import Pair, data_digest
+from clsr.data.datamodule import Pair
 from clsr.data.rounds import DeviceBatches, Progress, place
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
 from clsr.training.devices import gather_items
-from clsr.training.fit import fit, optimizers
+from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import contrast, require_pairs
 from clsr.vocabulary import normalise
 
@@ -133,11 +133,11 @@ def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | N
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     batches = PairDataModule(splits[0].pairs, splits[1].pairs, config.seed)
-    state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1")
+    origin = Origin.of(splits[0], None)
+    state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))
-    digest = data_digest(splits[0])
-    meta = Meta("text", str(output / BUNDLED), bundled.fingerprint, [], digest, current_commit(), metrics)
+    meta = Meta("text", str(output / BUNDLED), bundled.fingerprint, [], origin.data, current_commit(), metrics)
     save_checkpoint(output, {}, config, None, meta)
 
 

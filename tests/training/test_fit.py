@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from clsr.config import LossConfig, OptimizerConfig, SamplerConfig, TrainerConfi
 from clsr.errors import InputError
 from clsr.settings import read_settings, write_yaml
 from clsr.training.asr import AsrModule, train_asr
-from clsr.training.fit import claim, optimizers, read_rows, steps_between
+from clsr.training.fit import Origin, claim, optimizers, read_rows, steps_between
 
 
 @pytest.fixture
@@ -144,16 +145,29 @@ def test_other_settings_are_refused_in_the_folder_of_a_run(short: TrainingConfig
     assert (tmp_path / "config.yaml").read_bytes() == before
 
 
+def test_other_data_and_another_start_are_refused_in_the_folder_of_a_run(
+    short: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
+):
+    train_asr(short, tone_corpus, tmp_path / "run")
+    with pytest.raises(InputError, match=f"^{tmp_path}/run: holds a run from another start: name another --output"):
+        train_asr(short, tone_corpus, tmp_path / "run", start=tone_model)
+    shutil.copytree(tone_corpus, tmp_path / "data")
+    text = tmp_path / "data" / "train" / "passages" / "text"
+    text.write_text(text.read_text().replace("red", "blue"))
+    with pytest.raises(InputError, match="holds a run on other data"):
+        train_asr(short, tmp_path / "data", tmp_path / "run")
+
+
 def test_settings_may_change_before_anything_was_learnt(short: TrainingConfig, tmp_path: Path):
-    claim(tmp_path / "run", short)
-    claim(tmp_path / "run", replace(short, seed=1))
+    claim(tmp_path / "run", short, Origin("a", ""))
+    claim(tmp_path / "run", replace(short, seed=1), Origin("b", "c"))
     assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_a_place_that_cannot_be_written(short: TrainingConfig, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run: cannot be written .*: name another --output"):
-        claim(tmp_path / "file" / "run", short)
+        claim(tmp_path / "file" / "run", short, Origin("", ""))
 
 
 def states(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
