@@ -26,13 +26,14 @@ LEAST = {  # what a setting has to be at least
     "model.adaptor.top_k": 1,
     "loss.nll_ramp_steps": 0,
     "loss.mwer_candidates": 2,
+    "optimizer.learning_rate": 0,
     "optimizer.max_steps": 1,
     "trainer.average": 1,
     "trainer.accumulate": 1,
     "trainer.chunk_s": 0,
     "trainer.devices": 1,
 }
-ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "optimizer.learning_rate", "data.batch_s")
+ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "data.batch_s")
 SHARES = ("loss.mae_weight", "loss.nll_weight", "loss.label_smoothing", "data.noise_probability")  # 0 to 1
 
 
