@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clsr.config import TrainingConfig
+from clsr.config import BUNDLED, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
@@ -25,7 +25,6 @@ from clsr.settings import read_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one
-BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
 RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
 
 

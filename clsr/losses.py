@@ -100,17 +100,23 @@ def contrastive_loss(similarity: Tensor, own: Tensor, temperature: float) -> Ten
     return F.cross_entropy(similarity / temperature, own)
 
 
-def batch_nll(speech: Tensor, questions: Tensor, temperature: float) -> Tensor:
+def batch_nll(speech: Tensor, questions: Tensor, temperature: float, groups: Tensor | None = None) -> Tensor:
     """Return the symmetric NLL of CLSR over the pairs of a batch: half passage to question, half the other way.
 
-    ``speech`` and ``questions`` are unit vectors ``(B, E)``, row ``i`` of one belonging to row ``i`` of the other.
+    Args:
+        speech: unit vectors of spoken passages, ``(B, E)``.
+        questions: unit vectors, ``(B, E)``, row ``i`` belonging to row ``i`` of ``speech``.
+        temperature: divisor of the cosines, above 0.
+        groups: ``(B,)``; pairs of one group share a passage, so that what is right for one is not wrong for another.
     """
-    similarity = speech @ questions.T
     own = torch.arange(len(speech), device=speech.device)
+    shared = _shared(own if groups is None else groups, own if groups is None else groups, own)
+    similarity = _cosines(speech, questions).masked_fill(shared, -torch.inf)
     return (contrastive_loss(similarity, own, temperature) + contrastive_loss(similarity.T, own, temperature)) / 2
 
 
-def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, temperature: float) -> Tensor:
+def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, temperature: float,
+             groups: Tensor | None = None) -> Tensor:  # fmt: skip
     """Return the symmetric NLL against all frozen questions and gold passages of the training set.
 
     Passage to question: each spoken passage against every question. Question to passage: each of their questions
@@ -122,12 +128,26 @@ def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, t
         questions: unit vectors of all questions, ``(N, E)``, row ``i`` belonging to passage ``i``.
         passages: unit vectors of all passage texts, ``(N, E)``.
         temperature: divisor of the cosines, above 0.
+        groups: ``(N,)``; rows of one group share a passage, so that what is right for one is not wrong for another.
     """
-    to_question = contrastive_loss(speech @ questions.T, own, temperature)
+    groups = torch.arange(len(questions), device=own.device) if groups is None else groups
+    in_bank = _shared(groups[own], groups, own)
+    to_question = contrastive_loss(_cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
     asked = questions[own]
-    texts = (asked @ passages.T).index_fill(1, own, -torch.inf)  # in the batch they are speech, not text
-    # Another voice of the same passage is no wrong answer.
-    same = (own[:, None] == own[None]) & ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-    candidates = torch.cat([(asked @ speech.T).masked_fill(same, -torch.inf), texts], 1)
     positions = torch.arange(len(own), device=own.device)
-    return (to_question + contrastive_loss(candidates, positions, temperature)) / 2
+    spoken = _cosines(asked, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
+    texts = _cosines(asked, passages).masked_fill(in_bank, -torch.inf)
+    texts = texts.index_fill(1, own, -torch.inf)  # what is in the batch is speech there, not text
+    return (to_question + contrastive_loss(torch.cat([spoken, texts], 1), positions, temperature)) / 2
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Return inner products ``(A, B)`` in float32: bfloat16 would tell cosines apart by hundredths only."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a.float() @ b.float().T
+
+
+def _shared(rows: Tensor, columns: Tensor, own: Tensor) -> Tensor:
+    """Say which columns are of a row's group without being its own, ``(B, P)``."""
+    same = rows[:, None] == columns[None]
+    return same.scatter(1, own[:, None], False)

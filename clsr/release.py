@@ -308,7 +308,9 @@ def read_tokens(path: Path) -> ReleaseVocabulary:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        pieces = json.loads(text) if path.suffix == ".json" else [line.rstrip() for line in text.splitlines()]
+        pieces = (
+            json.loads(text) if path.suffix == ".json" else [line.rstrip() for line in text.rstrip("\n").split("\n")]
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}): copy it again") from error
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from clsr.config import BUNDLED
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 LEAST = {  # what a setting has to be at least
+    "seed": 0,
+    "lora.rank": 0,
     "model.cif.margin": 0,
+    "model.sampler.ratio": 0,
     "model.adaptor.top_k": 1,
-    "loss.nll_ramp_steps": 0,
+    "loss.ctc_weight": 0,
+    "loss.mwer_weight": 0,
     "loss.mwer_candidates": 2,
+    "loss.nll_ramp_steps": 0,
+    "data.workers": 0,
     "optimizer.learning_rate": 0,
     "optimizer.max_steps": 1,
     "trainer.average": 1,
@@ -34,7 +41,14 @@ LEAST = {  # what a setting has to be at least
     "trainer.devices": 1,
 }
 ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "data.batch_s")
-SHARES = ("loss.mae_weight", "loss.nll_weight", "loss.label_smoothing", "data.noise_probability")  # 0 to 1
+SHARES = (  # 0 to 1
+    "model.encoder.dropout",
+    "model.decoder.dropout",
+    "loss.mae_weight",
+    "loss.nll_weight",
+    "loss.label_smoothing",
+    "data.noise_probability",
+)
 
 
 def read_settings(
@@ -65,7 +79,9 @@ def read_settings(
 def start_settings(checkpoint: Path) -> dict[str, Any]:
     """Return what a stage takes over from the checkpoint it starts from: text encoder, vocabulary and sizes."""
     values = read_yaml(checkpoint / "config.yaml")
-    return {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
+    taken: dict[str, Any] = {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
+    bundled = checkpoint / BUNDLED  # one that a stage has trained
+    return taken | {"text_encoder": str(bundled)} if bundled.is_dir() else taken
 
 
 def setting_names(kind: type) -> list[str]:
@@ -162,6 +178,7 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str], where: str) -> Any:
 
 
 def _check_ranges(values: dict[str, Any], where: str) -> None:
+    """Refuse values out of range, and values that do not go together."""
     for name, value in values.items():
         if name in LEAST and value < LEAST[name]:
             wanted = f"{LEAST[name]} or more"
@@ -169,6 +186,12 @@ def _check_ranges(values: dict[str, Any], where: str) -> None:
             wanted = "above 0"
         elif name in SHARES and not 0 <= value <= 1:
             wanted = "from 0 to 1"
+        elif name.endswith("coder.heads") and (value < 1 or values.get("model.encoder.width", 0) % value):
+            wanted = f"a divisor of model.encoder.width, {values.get('model.encoder.width')}"
+        elif name == "loss.nll_weight" and value + values["loss.mae_weight"] > 1:
+            wanted = (
+                f"at most 1 - loss.mae_weight, {1 - values['loss.mae_weight']:g}: the rest is the recogniser's weight"
+            )
         else:
             continue
         raise InputError(f"{where + ': ' if where else ''}{name} is {value}, and should be {wanted}")

@@ -150,3 +150,31 @@ def test_a_bank_of_the_batch_alone_is_the_batch():
     speech, questions = unit(4, 3), unit(4, 3)
     bank = bank_nll(speech, torch.arange(4), questions, unit(4, 3), 0.1)
     assert bank.item() == pytest.approx(batch_nll(speech, questions, 0.1).item(), rel=1e-5)
+
+
+def test_other_copies_of_a_passage_are_no_wrong_answers():
+    speech = torch.eye(3)[[0, 0, 0, 1]]  # three voices of one passage, heard perfectly
+    groups = torch.tensor([5, 5, 5, 7])
+    assert batch_nll(speech, speech, 0.05, groups).item() < 1e-6
+    assert batch_nll(speech, speech, 0.05).item() > 0.5
+    bank = torch.eye(3)[[0, 0, 1, 2]]  # rows 0 and 1 are two questions about one passage
+    own, rows = torch.tensor([0, 1, 2]), torch.tensor([4, 4, 6, 8])
+    assert bank_nll(bank[own], own, bank, bank, 0.05, rows).item() < 1e-6
+    assert bank_nll(bank[own], own, bank, bank, 0.05).item() > 0.2
+
+
+def test_groups_by_hand():
+    # Cosines of speech 0 with the questions are 1, 0.5 and 0; question 1 is about the same passage.
+    speech, questions = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    found = bank_nll(speech[:1], torch.tensor([0]), questions, torch.zeros(3, 2), 1.0, torch.tensor([0, 0, 2]))
+    to_question = minus_log_share([1.0, 0.0], 0, 1.0)
+    to_passage = minus_log_share([1.0, 0.0], 0, 1.0)  # its speech, and the text of the other passage
+    assert found.item() == pytest.approx((to_question + to_passage) / 2)
+
+
+def test_cosines_are_not_rounded_in_mixed_precision():
+    torch.manual_seed(0)
+    speech, questions = unit(4, 64), unit(4, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = batch_nll(speech, questions, 0.05)
+    assert mixed.item() == pytest.approx(batch_nll(speech, questions, 0.05).item(), rel=1e-5)

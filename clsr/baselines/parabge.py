@@ -20,6 +20,7 @@ from clsr.models.encoder import SanmEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.training.asr import fit_cmvn, read_splits
+from clsr.training.devices import gather_rows, share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 
@@ -69,14 +70,20 @@ class ParaBgeModule(pl.LightningModule):
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of a batch."""
-        asked = batch.pair_rows >= 0
-        speech, rows = self.model(batch.features, batch.frame_lengths)[asked], batch.pair_rows[asked]
-        questions = self.bank.questions.to(speech)
+        speech, rows = self.model(batch.features, batch.frame_lengths), batch.pair_rows
+        if self.config.loss.negatives != "batch":
+            speech, rows = gather_rows(speech), gather_rows(rows)
+        speech, rows = speech[rows >= 0], rows[rows >= 0]
         temperature = self.config.loss.temperature
-        if self.config.loss.negatives == "batch":
-            loss = batch_nll(speech, questions[rows], temperature)
+        groups, questions = self.bank.groups.to(rows), self.bank.questions.to(speech)
+        if not len(rows):
+            loss = speech.sum()  # 0
+        elif self.config.loss.negatives == "bank":
+            loss = bank_nll(speech, rows, questions, self.bank.passages.to(speech), temperature, groups)
         else:
-            loss = bank_nll(speech, rows, questions, self.bank.passages.to(speech), temperature)
+            loss = batch_nll(speech, questions[rows], temperature, groups[rows])
+        if self.config.loss.negatives == "batch":
+            loss = loss * share(torch.tensor(len(rows), device=rows.device))
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch.ids))
         return loss
 
@@ -86,7 +93,7 @@ class ParaBgeModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions), prog_bar=True)
+        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions, self.dev_bank.groups), prog_bar=True)
 
 
 def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -111,7 +118,7 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
         weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
         fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
         restore(model, weights | fresh, start)
-    origin = Origin.of(splits[0], start)
+    origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(
         ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1", origin
     )

@@ -24,7 +24,7 @@ from clsr.config import DataConfig
 from clsr.data.augmentation import Augmentation, at_speed, check, speed_copies, to_cuts_at_speed
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
-from clsr.data.rounds import DeviceBatches, Progress, place
+from clsr.data.rounds import DeviceBatches, Place, Progress, measuring_place, training_place
 from clsr.errors import InputError
 from clsr.features import MEL_BINS, fbank, mix_noise, stack_frames
 from clsr.padding import pad
@@ -36,10 +36,14 @@ NOISE_S = 60.0  # length of the white noise that utterances take their pieces fr
 
 
 class Pair(NamedTuple):
-    """A question and the text of the passage that answers it."""
+    """A question and the text of the passage that answers it.
+
+    Pairs of one group share a passage: what answers one of them is no wrong answer to another.
+    """
 
     question: str
     passage: str
+    group: int
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class Split:
     Attributes:
         utterances: sorted by id, all with transcripts.
         pairs: questions with their passages; empty for a plain data directory.
-        pair_of: row in ``pairs`` of each passage id that answers a question (its first question, by id).
+        pairs_of: rows in ``pairs`` of each passage id that answers questions.
     """
 
     utterances: list[Utterance]
     pairs: list[Pair]
-    pair_of: dict[str, int]
+    pairs_of: dict[str, list[int]]
 
 
 def read_split(path: Path) -> Split:
@@ -71,23 +75,28 @@ def read_split(path: Path) -> Split:
     whole = read_retrieval_set(path)
     texts = {passage.id: passage.text or "" for passage in whole.passages}
     pairs: list[Pair] = []
-    pair_of: dict[str, int] = {}
+    pairs_of: dict[str, list[int]] = {}
+    groups: dict[str, int] = {}
     for question_id, relevance in sorted(whole.relevance.items()):
         answers = sorted(passage_id for passage_id, grade in relevance.items() if grade > 0)
-        if any(passage_id not in pair_of for passage_id in answers):
-            for passage_id in answers:
-                pair_of.setdefault(passage_id, len(pairs))
-            pairs.append(Pair(whole.questions[question_id], texts[answers[0]]))
-    return Split(whole.passages, pairs, pair_of)
+        if not answers:
+            continue
+        group = next((groups[passage_id] for passage_id in answers if passage_id in groups), len(pairs))
+        for passage_id in answers:
+            groups.setdefault(passage_id, group)
+            pairs_of.setdefault(passage_id, []).append(len(pairs))
+        pairs.append(Pair(whole.questions[question_id], texts[answers[0]], group))
+    return Split(whole.passages, pairs, pairs_of)
 
 
 def data_digest(split: Split) -> str:
-    """Return 16 hexadecimal digits that stand for ids, transcripts and questions."""
+    """Return 16 hexadecimal digits that stand for ids, transcripts, questions and what answers them."""
     digest = hashlib.sha256()
     for utterance in split.utterances:
         digest.update(f"{utterance.id}\t{utterance.text}\t{utterance.duration_s:.3f}\n".encode())
     for pair in split.pairs:
         digest.update(f"{pair.question}\t{pair.passage}\n".encode())
+    digest.update(repr(sorted(split.pairs_of.items())).encode())
     return digest.hexdigest()[:16]
 
 
@@ -95,7 +104,7 @@ def at_speeds(split: Split, speeds: Sequence[float]) -> Split:
     """Return a split in which copies at each speed stand for each utterance, and answer its question."""
     copies = {utterance.id: speed_copies(utterance, speeds) for utterance in split.utterances}
     utterances = sorted((copy for of_one in copies.values() for copy in of_one), key=lambda copy: copy.id)
-    return Split(utterances, split.pairs, {copy.id: row for i, row in split.pair_of.items() for copy in copies[i]})
+    return Split(utterances, split.pairs, {copy.id: rows for i, rows in split.pairs_of.items() for copy in copies[i]})
 
 
 class SpeechBatch(NamedTuple):
@@ -108,7 +117,7 @@ class SpeechBatch(NamedTuple):
     target_lengths: Tensor  # (B,)
     ctc_targets: Tensor  # (B, S), empty without CTC
     ctc_lengths: Tensor  # (B,)
-    pair_rows: Tensor  # (B,) row of the utterance's question; -1 where there is none
+    pair_rows: Tensor  # (B,) row of a question about the utterance; -1 where there is none
 
 
 def split_batch(batch: SpeechBatch, max_frames: int) -> list[SpeechBatch]:
@@ -164,8 +173,15 @@ class SpeechDataset(Dataset[SpeechBatch]):
         features, frame_lengths = pad([self._features(i) for i in ids])
         targets, target_lengths = pad([_long(self.encoders.targets(text)) for text in texts])
         ctc_targets, ctc_lengths = pad([_long(self.encoders.ctc(text)) for text in texts])
-        rows = _long([self.split.pair_of.get(i, -1) for i in ids])
+        rows = _long([self._question(i) for i in ids])
         return SpeechBatch(ids, features, frame_lengths, targets, target_lengths, ctc_targets, ctc_lengths, rows)
+
+    def _question(self, utterance_id: str) -> int:
+        """Return the row of a question about an utterance, in each epoch another one of its own; -1 without any."""
+        rows = self.split.pairs_of.get(utterance_id, [-1])
+        if len(rows) == 1:
+            return rows[0]
+        return int(np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode()), 3]).choice(rows))
 
     def _features(self, utterance_id: str) -> Tensor:
         if self.augmentation.alters_waveforms:
@@ -242,7 +258,7 @@ class SpeechDataModule(LightningDataModule):
         for utterance in short:
             if not set(encoders.targets(utterance.text or "")) - {UNKNOWN}:
                 raise InputError(f"{utterance.id}: transcript '{utterance.text}' holds no known piece: mend or drop it")
-        self.train_set = SpeechDataset(Split(short, train.pairs, train.pair_of), encoders, config, seed)
+        self.train_set = SpeechDataset(Split(short, train.pairs, train.pairs_of), encoders, config, seed)
         quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)
         self.dev_set = SpeechDataset(dev, encoders, quiet, seed)
         self._train_sampler = self._sampler(short, shuffle=True)
@@ -262,14 +278,18 @@ class SpeechDataModule(LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         self._train_sampler.set_epoch(epoch)
         self.train_set.epoch = epoch
-        return self._loader(self.train_set, self._train_sampler, self._progress.take(), self.config.workers)
+        place, first = training_place(self.trainer), self._progress.take()
+        return self._loader(self.train_set, self._train_sampler, place, first, self.config.workers)
 
     def val_dataloader(self) -> DataLoader:
         """This device's development batches, in a fixed order."""
-        return self._loader(self.dev_set, self._sampler(self.dev_set.split.utterances, False), 0, 0)
+        sampler = self._sampler(self.dev_set.split.utterances, False)
+        return self._loader(self.dev_set, sampler, measuring_place(self.trainer), 0, 0)
 
-    def _loader(self, data: SpeechDataset, sampler: DynamicBucketingSampler, first: int, workers: int) -> DataLoader:
-        batches = DeviceBatches(lambda: iter(sampler), *place(self.trainer), first, CutSet.from_cuts)
+    def _loader(
+        self, data: SpeechDataset, sampler: DynamicBucketingSampler, place: Place, first: int, workers: int
+    ) -> DataLoader:
+        batches = DeviceBatches(lambda: iter(sampler), place, first, CutSet.from_cuts)
         return DataLoader(data, sampler=batches, batch_size=None, num_workers=workers)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ table) and ``transcript``, and optionally ``start_s`` and ``end_s`` (a span of a
 """
 
 import csv
+import io
 import json
 import logging
 import math
@@ -192,7 +193,8 @@ def _read_rows(table: Path, report: Report) -> Iterator[_Row]:
         raise InputError(f"{table}: no such file; name a .csv, .tsv or .jsonl with {', '.join(REQUIRED)}")
     content = table.read_bytes()
     try:
-        lines = content.decode("utf-8-sig").splitlines(keepends=True)  # spreadsheets write a byte order mark
+        # Spreadsheets write a byte order mark. Not splitlines: U+2028 and its like stand within a line of a table.
+        lines = io.StringIO(content.decode("utf-8-sig"), newline="").readlines()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{table}:{line}: is not UTF-8; save the table as UTF-8") from error

@@ -12,6 +12,7 @@ from torch import Tensor
 from clsr.checkpoint import (
     Meta,
     current_commit,
+    load_config,
     load_recogniser_weights,
     read_meta,
     require_text_pieces,
@@ -24,7 +25,7 @@ from clsr.errors import InputError
 from clsr.evaluation.wer import WordErrors, pool, word_errors
 from clsr.features import Cmvn, stack_frames
 from clsr.losses import ctc_loss, quantity_loss, token_cross_entropy
-from clsr.models.paraformer import Paraformer, TrainingOutput
+from clsr.models.paraformer import Paraformer, Recognition, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.devices import gather_items, share
@@ -81,6 +82,8 @@ class AsrModule(pl.LightningModule):
         self.config = config
         self.references = {utterance.id: normalise(utterance.text or "") for utterance in dev.utterances}
         self.errors: list[WordErrors] = []
+        if paraformer.ctc is not None and not config.loss.ctc_weight:
+            paraformer.ctc.requires_grad_(False)  # several devices wait for the gradient of all that has one
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
@@ -111,7 +114,10 @@ class AsrModule(pl.LightningModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count the word errors of a development batch."""
-        heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        self.count_errors(batch, self.paraformer.recognise(batch.features, batch.frame_lengths))
+
+    def count_errors(self, batch: SpeechBatch, heard: Recognition) -> None:
+        """Count the word errors of what was heard."""
         for i, utterance_id in enumerate(batch.ids):
             tokens = heard.logits[i, : heard.token_lengths[i]].argmax(1).tolist() if heard.logits.shape[1] else []
             self.errors.append(word_errors(self.references[utterance_id], self.vocabulary.decode(tokens)))
@@ -170,7 +176,7 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
         fit_cmvn(paraformer.cmvn, batches)
     adapted = add_adapters(paraformer, config, start)
     module = AsrModule(paraformer, vocabulary, config, dev)
-    origin = Origin.of(train, start)
+    origin = Origin.of((train, dev), text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/wer", origin)
     meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
     save_checkpoint(output, merged(adapted, weights_of(state)), config, vocabulary, meta)
@@ -188,8 +194,15 @@ def start_paraformer(
         units = ctc_units(config.model.ctc.units, vocabulary)
         return vocabulary, Paraformer(config.model, len(vocabulary), len(units)), units
     require_text_pieces(start)
+    was = load_config(start).model.ctc.units
+    if config.model.ctc.units not in (was, "none"):
+        raise InputError(
+            f"model.ctc.units is {config.model.ctc.units}, but {start} has {was}: leave it out, or take none"
+        )
     vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
     weights = load_recogniser_weights(start)
+    if units and config.model.ctc.units == "none":  # training goes on without it
+        units, weights = [], {name: weight for name, weight in weights.items() if not name.startswith("ctc.")}
     missing, pieces = missing_pieces(texts, vocabulary)
     extend = config.vocabulary == "extend"
     say_what_is_missing(missing, pieces, extend, start)

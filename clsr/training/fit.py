@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from clsr.checkpoint import average, fingerprint
 from clsr.config import TrainingConfig
 from clsr.data.datamodule import Split, data_digest
 from clsr.errors import InputError
+from clsr.models.text_encoder import TextEncoder
 from clsr.settings import read_settings, write_yaml
 
 log = logging.getLogger("clsr")
@@ -56,16 +58,21 @@ class Origin(NamedTuple):
 
     Attributes:
         data: digest of the training data.
+        dev: digest of the development data.
+        text_encoder: fingerprint of the text encoder.
         start: fingerprint of the checkpoint it starts from; empty where there is none.
     """
 
     data: str
+    dev: str
+    text_encoder: str
     start: str
 
     @classmethod
-    def of(cls, train: Split, start: Path | None) -> Origin:
-        """Return the origin of a run on a split that starts from a checkpoint, or from nothing."""
-        return cls(data_digest(train), fingerprint(start) if start is not None else "")
+    def of(cls, splits: tuple[Split, Split], text_encoder: TextEncoder, start: Path | None) -> Origin:
+        """Return the origin of a run on two splits that starts from a checkpoint, or from nothing."""
+        data, dev = (data_digest(split) for split in splits)
+        return cls(data, dev, text_encoder.fingerprint, fingerprint(start) if start is not None else "")
 
 
 def fit(
@@ -90,7 +97,7 @@ def fit(
         The mean of the best states, and the metrics of the best.
 
     Raises:
-        InputError: the folder holds a run with other settings, on other data or from another start.
+        InputError: the folder holds a run with other settings, data or start; there are fewer devices than asked for.
     """
     claim(output, config, origin)
     mode = "max" if "recall" in monitor else "min"
@@ -102,7 +109,10 @@ def fit(
     # A second one and no save_last, which writes last.ckpt only when the present state is among the best.
     resume = ModelCheckpoint(states, "last", enable_version_counter=False)
     csv = CSVLogger(output, "logs", version="csv")
-    trainer = _trainer(config, csv, [keep, resume, *_early_stop(config, monitor, mode)])
+    try:
+        trainer = _trainer(config, csv, [keep, resume, *_early_stop(config, monitor, mode)])
+    except MisconfigurationException as error:
+        raise InputError(f"trainer.devices {config.trainer.devices}: {' '.join(str(error).split())}") from error
     last = states / "last.ckpt"
     if last.exists():
         log.info("%s: resuming an interrupted run", output)
@@ -119,7 +129,7 @@ def fit(
             raise KeyboardInterrupt from None
     if not trainer.is_global_zero:  # what is left, the checkpoint, is written by the first process
         sys.exit(0)
-    return _best(keep)
+    return _best(keep, output)
 
 
 def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
@@ -128,12 +138,12 @@ def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
         return
     settings, made_of = output / "config.yaml", output / "origin.json"
     if settings.exists() and (output / "state" / "last.ckpt").exists():
-        other = "with other settings" if read_settings(TrainingConfig, [settings]) != config else ""
-        if made_of.exists() and not other:
-            was = Origin(**json.loads(made_of.read_text(encoding="utf-8")))
-            other = "on other data" if was.data != origin.data else "from another start" if was != origin else ""
+        other = ["settings"] if read_settings(TrainingConfig, [settings]) != config else []
+        if made_of.exists():
+            was = json.loads(made_of.read_text(encoding="utf-8"))
+            other += [name.replace("_", " ") for name, value in origin._asdict().items() if was.get(name) != value]
         if other:
-            raise InputError(f"{output}: holds a run {other}: name another --output, or delete it first")
+            raise InputError(f"{output}: holds a run with other {other[0]}: name another --output, or delete it first")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -217,7 +227,9 @@ def _early_stop(config: TrainingConfig, monitor: str, mode: str) -> list[Callbac
     return [EarlyStopping(monitor, mode=mode, patience=config.trainer.patience)] if config.trainer.patience else []
 
 
-def _best(keep: ModelCheckpoint) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _best(keep: ModelCheckpoint, output: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    if not keep.best_k_models:  # Lightning knows them by their full paths
+        raise InputError(f"{output}: no measured state is left, as after moving the folder: delete it, and train again")
     loaded = [torch.load(path, map_location="cpu", weights_only=False) for path in keep.best_k_models]
     states: list[Mapping[str, Tensor]] = [state["state_dict"] for state in loaded]
     assert keep.monitor is not None

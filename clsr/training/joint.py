@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ from clsr.training.lora import add_adapters, merged
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 from clsr.vocabulary import Vocabulary
 
+log = logging.getLogger("clsr")
+
 
 class _Cache(NamedTuple):
     """What a step leaves to ``backward``."""
@@ -61,6 +64,8 @@ class JointModule(AsrModule):
         self.bank = PairBank(train.pairs, text_encoder)
         self.dev_bank = PairBank(dev.pairs, text_encoder)
         self.meter = RecallMeter()
+        if passage_map is not None and not config.loss.nll_weight:
+            passage_map.requires_grad_(False)  # several devices wait for the gradient of all that has one
         self._part_frames = int(config.trainer.chunk_s / FRAME_S)
         self._cache: _Cache | None = None
 
@@ -116,14 +121,15 @@ class JointModule(AsrModule):
         part = share(torch.tensor(len(rows), device=rows.device)) if loss.negatives == "batch" else 1.0
         if not len(rows):
             return speech.sum()  # 0
-        questions, passages = self.bank.questions.to(speech), self._as_passages(self.bank.passages.to(speech))
+        groups, questions = self.bank.groups.to(rows), self.bank.questions.to(speech)
+        passages = self._as_passages(self.bank.passages.to(speech))
         if loss.centre:
             mean = passages.mean(0)
             speech, passages = centred(speech, mean), centred(passages, mean)
             questions = centred(questions, questions.mean(0))
         if loss.negatives == "bank":
-            return bank_nll(speech, rows, questions, passages, loss.temperature)
-        return batch_nll(speech, questions[rows], loss.temperature) * part
+            return bank_nll(speech, rows, questions, passages, loss.temperature, groups)
+        return batch_nll(speech, questions[rows], loss.temperature, groups[rows]) * part
 
     def _cached_step(self, batch: SpeechBatch, parts: list[SpeechBatch], weights: LossConfig) -> Tensor:
         """Return the contrastive loss of a batch that does not fit into memory whole (arXiv:2101.06983).
@@ -175,15 +181,15 @@ class JointModule(AsrModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
-        super().validation_step(batch, step)
         heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        self.count_errors(batch, heard)
         codes = mixtures(heard.logits, self.code_table, self.config.model.adaptor)
         self.meter.add(self._as_passages(self.text_encoder(codes, heard.token_lengths)), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
         super().on_validation_epoch_end()
-        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions), prog_bar=True)
+        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions, self.dev_bank.groups), prog_bar=True)
 
 
 def ramped(weights: LossConfig, step: int) -> LossConfig:
@@ -228,6 +234,8 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
             f"trainer.chunk_s {config.trainer.chunk_s:g} with trainer.devices {config.trainer.devices}: gradients are "
             "cached on one device only; on several, take loss.negatives gathered"
         )
+    if not config.loss.nll_weight:
+        log.warning("loss.nll_weight is 0: nothing is learnt from questions")
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
     require_pairs(splits, data)
@@ -239,7 +247,7 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     adapted = add_adapters(paraformer, config, start)
     passage_map = start_passage_map(config, text_encoder, start)
     module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
-    origin = Origin.of(splits[0], start)
+    origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
     weights = merged(adapted, weights_of(state)) | {n: value for n, value in state.items() if n == PASSAGE_MAP}

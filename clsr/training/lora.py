@@ -43,6 +43,8 @@ def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | N
         raise InputError("lora.rank: adapters need a trained recogniser: name it with --start, or set lora.rank to 0")
     if config.trainer.average > 1:
         raise InputError(f"trainer.average: {config.trainer.average} states with adapters have no mean: set it to 1")
+    if not lora.layers:
+        raise InputError("lora.layers: none is named: leave the setting out, or set lora.rank to 0")
     linear = [name for name, module in paraformer.named_modules() if _is_linear(module)]
     for layer in lora.layers:
         if not any(name == layer or name.endswith(f".{layer}") for name in linear):

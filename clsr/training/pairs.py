@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,47 +18,59 @@ from clsr.vocabulary import normalise
 
 
 class PairBank:
-    """Frozen vectors of questions and of the texts that answer them, row by row: ``(N, E)`` each."""
+    """Frozen vectors of questions and of the texts that answer them, row by row: ``(N, E)`` each; groups ``(N,)``."""
 
     def __init__(self, pairs: list[Pair], text_encoder: TextEncoder):
         self.questions = text_encoder.encode([pair.question for pair in pairs], "question")
         self.passages = text_encoder.encode([normalise(pair.passage) for pair in pairs], "passage")
+        self.groups = groups_of(pairs)
+
+
+def groups_of(pairs: Sequence[Pair]) -> Tensor:
+    """Return the group of each pair, ``(N,)``."""
+    return torch.tensor([pair.group for pair in pairs], dtype=torch.long)
 
 
 class RecallMeter:
-    """Collects passages batch by batch and says how many questions find their own first."""
+    """Collects passages batch by batch and says how many questions find one of theirs first."""
 
     def __init__(self) -> None:
         self.passages: list[Tensor] = []
         self.rows: list[Tensor] = []
 
     def add(self, passages: Tensor, rows: Tensor) -> None:
-        """Add unit vectors ``(B, E)`` and the question's row of each, ``(B,)``, -1 where nothing is asked."""
-        self.passages.append(passages[rows >= 0].cpu())
-        self.rows.append(rows[rows >= 0].cpu())
+        """Add unit vectors ``(B, E)`` and the row of a question about each, ``(B,)``, -1 where nothing is asked."""
+        self.passages.append(passages.float().cpu())
+        self.rows.append(rows.cpu())
 
-    def recall_at_1(self, questions: Tensor) -> float:
-        """Return the share of questions ``(N, E)`` whose best passage, on any device, is their own, and start anew."""
+    def recall_at_1(self, questions: Tensor, groups: Tensor) -> float:
+        """Return the share of questions ``(N, E)`` whose best passage, on any device, is of their group ``(N,)``.
+
+        Questions whose passages were not added do not count. Starts anew.
+        """
         passages, rows = torch.cat(gather_items(self.passages)), torch.cat(gather_items(self.rows))
         self.passages.clear()
         self.rows.clear()
-        asked = rows.unique()
+        found = torch.where(rows >= 0, groups[rows.clamp(min=0)], -1)
+        asked = torch.isin(groups, found)
         best = (questions[asked] @ passages.T).argmax(1)
-        return (rows[best] == asked).float().mean().item()
+        return (found[best] == groups[asked]).float().mean().item()
 
 
-def contrast(passages: Tensor, questions: Tensor, loss: LossConfig) -> Tensor:
+def contrast(passages: Tensor, questions: Tensor, groups: Tensor, loss: LossConfig) -> Tensor:
     """Return the symmetric NLL of pairs whose both sides are learnt: of a batch, or of those of all devices.
 
     Args:
         passages: unit vectors ``(B, E)``.
         questions: unit vectors ``(B, E)``, row by row.
+        groups: of the pairs, ``(B,)``.
         loss: temperature and negatives; there is no bank of what changes with every step.
     """
     if loss.negatives == "gathered":
-        return batch_nll(gather_rows(passages), gather_rows(questions), loss.temperature)
+        passages, questions, groups = (gather_rows(rows) for rows in (passages, questions, groups))
+        return batch_nll(passages, questions, loss.temperature, groups)
     count = torch.tensor(len(passages), device=passages.device)
-    return batch_nll(passages, questions, loss.temperature) * share(count)
+    return batch_nll(passages, questions, loss.temperature, groups) * share(count)
 
 
 def require_pairs(splits: tuple[Split, Split], data: Path) -> None:

@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import BUNDLED, Meta, current_commit, load_passage_map, load_weights, save_checkpoint
-from clsr.config import TrainingConfig
+from clsr.checkpoint import Meta, current_commit, load_passage_map, load_weights, save_checkpoint
+from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap, mixtures
@@ -19,7 +19,7 @@ from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import PairBank, RecallMeter, contrast, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of, require_pairs
 from clsr.training.text import save_text_encoder
 from clsr.vocabulary import Vocabulary
 
@@ -33,10 +33,11 @@ class PostModule(pl.LightningModule):
         super().__init__()
         self.paraformer = paraformer.requires_grad_(False)
         self.passage_map = passage_map.requires_grad_(False) if passage_map is not None else None
-        self.text_encoder = text_encoder.requires_grad_(True)
+        self.text_encoder = text_encoder.requires_grad_(True).train()
         self.vocabulary = vocabulary
         self.config = config
         self.train_pairs, self.dev_pairs = splits[0].pairs, splits[1].pairs
+        self.groups = groups_of(self.train_pairs)
         self.meter = RecallMeter()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -65,11 +66,10 @@ class PostModule(pl.LightningModule):
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of the pairs of a batch."""
         rows = batch.pair_rows.tolist()
-        if min(rows) < 0:
-            raise InputError(f"{batch.ids[rows.index(-1)]}: no question for this passage: post-training needs one each")
         prompt = self.text_encoder.prompts["question"]
-        questions = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
-        loss = contrast(self._speech(batch), self.text_encoder.encode_ids(questions), self.config.loss)
+        ids = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
+        questions, groups = self.text_encoder.encode_ids(ids), self.groups[rows].to(self.device)
+        loss = contrast(self._speech(batch), questions, groups, self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(rows))
         return loss
 
@@ -79,8 +79,8 @@ class PostModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
-        questions = PairBank(self.dev_pairs, self.text_encoder).questions
-        self.log("dev/recall@1", self.meter.recall_at_1(questions), prog_bar=True)
+        bank = PairBank(self.dev_pairs, self.text_encoder)
+        self.log("dev/recall@1", self.meter.recall_at_1(bank.questions, bank.groups), prog_bar=True)
 
 
 def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -93,20 +93,25 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
         start: checkpoint to start from.
 
     Raises:
-        InputError: no checkpoint to start from.
+        InputError: no checkpoint to start from, or a passage that nobody asks for.
     """
     if start is None:
         raise InputError("post-training needs a trained model: name it with --start")
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
     require_pairs(splits, data)
+    for utterance in splits[0].utterances:
+        if utterance.id not in splits[0].pairs_of:
+            raise InputError(
+                f"{data / 'train'}: {utterance.id}: no question for this passage: post-training needs one each"
+            )
     text_encoder = load_text_encoder(config.text_encoder)
     frozen = replace(config, vocabulary="corpus")  # rows added to a recogniser that learns nothing would stay noise
     vocabulary, paraformer, units = start_paraformer(frozen, splits[0], text_encoder, start)
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
     passage_map = load_passage_map(start, text_encoder.width)
     module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
-    origin = Origin.of(splits[0], start)
+    origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))

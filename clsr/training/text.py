@@ -11,15 +11,15 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from clsr.checkpoint import BUNDLED, Meta, current_commit, save_checkpoint
-from clsr.config import TrainingConfig
+from clsr.checkpoint import Meta, current_commit, save_checkpoint
+from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import Pair
-from clsr.data.rounds import DeviceBatches, Progress, place
+from clsr.data.rounds import DeviceBatches, Place, Progress, measuring_place, training_place
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
 from clsr.training.devices import gather_items
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import contrast, require_pairs
+from clsr.training.pairs import contrast, groups_of, require_pairs
 from clsr.vocabulary import normalise
 
 PAIRS_A_BATCH = 32
@@ -58,15 +58,15 @@ class PairDataModule(pl.LightningDataModule):
         """This device's batches, in a new order each epoch."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train_pairs))
-        return self._loader(self.train_pairs, order.tolist(), self._progress.take())
+        return self._loader(self.train_pairs, order.tolist(), training_place(self.trainer), self._progress.take())
 
     def val_dataloader(self) -> DataLoader:
         """This device's development batches, in order."""
-        return self._loader(self.dev_pairs, list(range(len(self.dev_pairs))), 0)
+        return self._loader(self.dev_pairs, list(range(len(self.dev_pairs))), measuring_place(self.trainer), 0)
 
-    def _loader(self, pairs: list[Pair], order: list[int], first: int) -> DataLoader:
+    def _loader(self, pairs: list[Pair], order: list[int], place: Place, first: int) -> DataLoader:
         batches = [order[start : start + PAIRS_A_BATCH] for start in range(0, len(order), PAIRS_A_BATCH)]
-        sampler = DeviceBatches(lambda: batches, *place(self.trainer), first)
+        sampler = DeviceBatches(lambda: batches, place, first)
         return DataLoader(PairDataset(pairs), batch_sampler=sampler, collate_fn=list)
 
     def state_dict(self) -> dict[str, int]:
@@ -83,9 +83,10 @@ class TextModule(pl.LightningModule):
 
     def __init__(self, text_encoder: TextEncoder, config: TrainingConfig):
         super().__init__()
-        self.text_encoder = text_encoder.requires_grad_(True)
+        self.text_encoder = text_encoder.requires_grad_(True).train()
         self.config = config
         self.dev_vectors: tuple[list[Tensor], list[Tensor]] = ([], [])  # of questions and of passages
+        self.dev_groups: list[int] = []
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with warm-up and decay."""
@@ -101,21 +102,23 @@ class TextModule(pl.LightningModule):
     def training_step(self, batch: list[Pair], step: int) -> Tensor:
         """Return the symmetric NLL of a batch."""
         questions, passages = self._vectors(batch)
-        loss = contrast(passages, questions, self.config.loss)
+        loss = contrast(passages, questions, groups_of(batch).to(self.device), self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: list[Pair], step: int) -> None:
         """Keep the vectors of a development batch."""
         for kept, vectors in zip(self.dev_vectors, self._vectors(batch), strict=True):
-            kept.append(vectors.cpu())
+            kept.append(vectors.float().cpu())
+        self.dev_groups.extend(pair.group for pair in batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
         questions, passages = (torch.cat(gather_items(kept)) for kept in self.dev_vectors)
+        groups = torch.tensor(gather_items(self.dev_groups))
         best = (questions @ passages.T).argmax(1)
-        self.log("dev/recall@1", (best == torch.arange(len(best))).float().mean().item(), prog_bar=True)
-        for kept in self.dev_vectors:
+        self.log("dev/recall@1", (groups[best] == groups).float().mean().item(), prog_bar=True)
+        for kept in (*self.dev_vectors, self.dev_groups):
             kept.clear()
 
 
@@ -133,7 +136,7 @@ def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | N
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     batches = PairDataModule(splits[0].pairs, splits[1].pairs, config.seed)
-    origin = Origin.of(splits[0], None)
+    origin = Origin.of(splits, text_encoder, None)
     state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))

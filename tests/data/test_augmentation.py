@@ -30,7 +30,7 @@ def split(tmp_path: Path) -> Split:
         path = tmp_path / f"u{number}.wav"
         write_waveform(path, np.random.default_rng(number).uniform(-0.5, 0.5, 4 * SAMPLE_RATE))
         utterances.append(Utterance(f"u{number}", path, 1.0, 3.0, "abc", "s"))
-    return Split(utterances, [Pair("q", "p")], {"u1": 0})
+    return Split(utterances, [Pair("q", "p", 0)], {"u1": [0]})
 
 
 @pytest.fixture

@@ -62,21 +62,36 @@ def epoch(module: SpeechDataModule, number: int = 0) -> Iterator[SpeechBatch]:
 def test_pairs_of_a_retrieval_set(tone_set: Path):
     split = read_split(tone_set)
     assert [utterance.id for utterance in split.utterances] == ["p-a", "p-b", "p-c"]
-    assert split.pairs[1] == Pair("Where is the middle tone?", "the middle tone")
-    assert split.pair_of == {"p-a": 0, "p-b": 1, "p-c": 2}
+    assert split.pairs[1] == Pair("Where is the middle tone?", "the middle tone", 1)
+    assert split.pairs_of == {"p-a": [0], "p-b": [1], "p-c": [2]}
 
 
-def test_a_passage_belongs_to_its_first_question_and_a_question_to_all_its_passages(tone_set: Path):
+def test_a_passage_has_all_its_questions_and_a_question_all_its_passages(tone_set: Path):
     write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
     write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-a": 0, "p-b": 1, "p-c": 2}})
     split = read_split(tone_set)
-    assert split.pairs == [Pair("Low?", "the low tone"), Pair("Other?", "the middle tone")]
-    assert split.pair_of == {"p-a": 0, "p-b": 1, "p-c": 1}
+    assert split.pairs == [
+        Pair("Low?", "the low tone", 0), Pair("Low again?", "the low tone", 0), Pair("Other?", "the middle tone", 2),
+    ]  # fmt: skip
+    assert split.pairs_of == {"p-a": [0, 1], "p-b": [2], "p-c": [2]}
+
+
+def test_each_epoch_asks_one_of_the_questions_of_a_passage(tone_set: Path):
+    write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
+    write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-b": 1}})
+    module = data_module(read_split(tone_set), DataConfig())
+    seen = []
+    for number in (*range(20), 3):
+        (batch,) = epoch(module, number)
+        rows = dict(zip(batch.ids, batch.pair_rows.tolist(), strict=True))
+        assert (rows["p-b"], rows["p-c"]) == (2, -1)
+        seen.append(rows["p-a"])
+    assert set(seen) == {0, 1} and seen[-1] == seen[3]  # drawn from seed, epoch and id
 
 
 def test_a_plain_data_directory_has_no_pairs(tone_set: Path):
     split = read_split(tone_set / "passages")
-    assert len(split.utterances) == 3 and not split.pairs and not split.pair_of
+    assert len(split.utterances) == 3 and not split.pairs and not split.pairs_of
     (tone_set / "passages" / "text").unlink()
     with pytest.raises(InputError, match="passages/text: missing"):
         read_split(tone_set / "passages")
@@ -86,14 +101,15 @@ def test_a_digest_is_of_transcripts_and_questions_not_of_places(tone_set: Path, 
     split = read_split(tone_set)
     moved = tone_set.rename(tmp_path / "elsewhere")
     assert data_digest(read_split(moved)) == data_digest(split)
-    assert data_digest(Split(split.utterances, split.pairs[:2], {})) != data_digest(split)
+    assert data_digest(replace(split, pairs=split.pairs[:2])) != data_digest(split)
     other = [replace(split.utterances[0], text="another"), *split.utterances[1:]]
-    assert data_digest(Split(other, split.pairs, {})) != data_digest(split)
+    assert data_digest(replace(split, utterances=other)) != data_digest(split)
+    assert data_digest(replace(split, pairs_of={**split.pairs_of, "p-a": [1], "p-b": [0]})) != data_digest(split)
 
 
 def test_what_is_in_a_batch(make_split: Callable[..., Split]):
     split = make_split([1.0, 0.5, 0.7])
-    split = Split(split.utterances, [Pair("q", "p"), Pair("r", "s")], {"u002": 1, "u000": 0})
+    split = Split(split.utterances, [Pair("q", "p", 0), Pair("r", "s", 1)], {"u002": [1], "u000": [0]})
     (batch,) = epoch(data_module(split))
     order = [batch.ids.index(f"u00{number}") for number in range(3)]
     assert batch.pair_rows[order].tolist() == [0, -1, 1]
@@ -141,7 +157,7 @@ def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[
 def test_a_trainer_gets_the_order_and_the_noise_of_its_epoch(make_split: Callable[..., Split]):
     module = data_module(make_split([0.3] * 30), DataConfig(batch_s=1.5))
     for number in (0, 1, 2):
-        module.trainer = SimpleNamespace(current_epoch=number, global_rank=0, world_size=1)  # type: ignore[assignment]
+        module.trainer = SimpleNamespace(current_epoch=number, global_rank=0, world_size=1, accumulate_grad_batches=1)  # type: ignore[assignment]
         batches = [batch.ids for batch in module.train_dataloader()]
         assert module.train_set.epoch == number
         assert batches == [batch.ids for batch in epoch(data_module(module.train_set.split, module.config), number)]
@@ -151,7 +167,7 @@ def test_an_interrupted_epoch_goes_on(make_split: Callable[..., Split]):
     split, config = make_split([0.3] * 30), DataConfig(batch_s=1.5)
     whole = [batch.ids for batch in epoch(data_module(split, config), 0)]
     resumed = data_module(split, config)
-    resumed.load_state_dict({"rounds": 2})
+    resumed.load_state_dict({"batches": 2})
     assert [batch.ids for batch in resumed.train_dataloader()] == whole[2:]
     assert [batch.ids for batch in resumed.train_dataloader()] == whole  # the next epoch is whole again
 
@@ -162,7 +178,9 @@ def test_devices_share_an_epoch(make_split: Callable[..., Split], devices: int):
     whole = sorted(i for batch in epoch(module, 0) for i in batch.ids)
     shares = []
     for device in range(devices):
-        module.trainer = SimpleNamespace(current_epoch=0, global_rank=device, world_size=devices)  # type: ignore[assignment]
+        module.trainer = SimpleNamespace(
+            current_epoch=0, global_rank=device, world_size=devices, accumulate_grad_batches=1
+        )  # type: ignore[assignment]
         shares.append([batch.ids for batch in module.train_dataloader()])
     assert len({len(of_device) for of_device in shares}) == 1  # nobody waits for a batch that does not come
     assert sorted(i for of_device in shares for ids in of_device for i in ids) == whole  # each once

@@ -15,7 +15,16 @@ from clsr.errors import InputError
 from clsr.models.paraformer import TrainingOutput
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings
-from clsr.training.asr import asr_losses, ctc_units, make_encoders, read_splits, start_paraformer, total_loss, train_asr
+from clsr.training.asr import (
+    AsrModule,
+    asr_losses,
+    ctc_units,
+    make_encoders,
+    read_splits,
+    start_paraformer,
+    total_loss,
+    train_asr,
+)
 from clsr.vocabulary import Vocabulary
 
 
@@ -138,3 +147,26 @@ def test_meta_is_plain_json(tone_model: Path):
     assert set(json.loads((tone_model / "meta.json").read_text())) == {
         "kind", "text_encoder", "text_encoder_fingerprint", "ctc_units", "data_digest", "commit", "metrics",
     }  # fmt: skip
+
+
+def test_another_ctc_than_that_of_the_start(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path, tiny_bert: Path
+):
+    config = replace(
+        tiny_settings,
+        model=replace(tiny_settings.model, ctc=CtcConfig("characters")),
+        optimizer=replace(tiny_settings.optimizer, max_steps=2),
+        loss=LossConfig(ctc_weight=0.1),
+    )
+    train_asr(config, tone_corpus, tmp_path / "start")
+    train, text_encoder = read_split(tone_corpus / "train"), load_text_encoder(str(tiny_bert))
+    pieces = replace(config, model=replace(config.model, ctc=CtcConfig("pieces")))
+    with pytest.raises(InputError, match="model.ctc.units is pieces, but .*/start has characters"):
+        start_paraformer(pieces, train, text_encoder, tmp_path / "start")
+    without = replace(config, model=replace(config.model, ctc=CtcConfig("none")))
+    _, paraformer, units = start_paraformer(without, train, text_encoder, tmp_path / "start")
+    assert paraformer.ctc is None and units == []
+    unused = replace(config, loss=LossConfig())
+    vocabulary, paraformer, _ = start_paraformer(unused, train, text_encoder, tmp_path / "start")
+    AsrModule(paraformer, vocabulary, unused, train)
+    assert paraformer.ctc is not None and not paraformer.ctc.ctc_lo.weight.requires_grad

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from clsr.checkpoint import load_weights, read_meta
 from clsr.config import LossConfig, OptimizerConfig, SamplerConfig, TrainerConfig, TrainingConfig
@@ -149,25 +150,25 @@ def test_other_data_and_another_start_are_refused_in_the_folder_of_a_run(
     short: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
     train_asr(short, tone_corpus, tmp_path / "run")
-    with pytest.raises(InputError, match=f"^{tmp_path}/run: holds a run from another start: name another --output"):
+    with pytest.raises(InputError, match=f"^{tmp_path}/run: holds a run with other start: name another --output"):
         train_asr(short, tone_corpus, tmp_path / "run", start=tone_model)
     shutil.copytree(tone_corpus, tmp_path / "data")
     text = tmp_path / "data" / "train" / "passages" / "text"
     text.write_text(text.read_text().replace("red", "blue"))
-    with pytest.raises(InputError, match="holds a run on other data"):
+    with pytest.raises(InputError, match="holds a run with other data"):
         train_asr(short, tmp_path / "data", tmp_path / "run")
 
 
 def test_settings_may_change_before_anything_was_learnt(short: TrainingConfig, tmp_path: Path):
-    claim(tmp_path / "run", short, Origin("a", ""))
-    claim(tmp_path / "run", replace(short, seed=1), Origin("b", "c"))
+    claim(tmp_path / "run", short, Origin("a", "b", "c", ""))
+    claim(tmp_path / "run", replace(short, seed=1), Origin("d", "e", "f", "g"))
     assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_a_place_that_cannot_be_written(short: TrainingConfig, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="run: cannot be written .*: name another --output"):
-        claim(tmp_path / "file" / "run", short, Origin("", ""))
+        claim(tmp_path / "file" / "run", short, Origin("", "", "", ""))
 
 
 def states(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
@@ -266,6 +267,42 @@ def test_accumulated_gradients_are_a_mean_over_batches(
     for name, gradient in pairs[0].items():
         assert torch.allclose(gradient, (plain[0][name] + plain[1][name]) / 2, atol=1e-6), name
     assert measured_steps(tmp_path / "pairs") == [1, 3, 5, 7]  # steps are counted, not batches
+
+
+def test_every_accumulated_step_counts_all_its_batches_and_is_resumed(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """An epoch of three batches is dealt out as four, so that no step at its end has fewer."""
+    config = replace(short, trainer=TrainerConfig(2, accumulate=4), data=replace(short.data, batch_s=12.0))
+    train_asr(config, tone_corpus, tmp_path / "whole")
+    assert steps_taken == [step for step in range(8) for _ in range(4)]
+    steps_taken.clear()
+    interrupt(monkeypatch, 5, RuntimeError("power cut"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_asr(config, tone_corpus, tmp_path / "cut")
+    train_asr(config, tone_corpus, tmp_path / "cut")
+    assert measured_steps(tmp_path / "cut") == measured_steps(tmp_path / "whole")
+    cut, whole = (load_weights(tmp_path / name) for name in ("cut", "whole"))
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
+def test_more_devices_than_there_are(short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch):
+    def refuse(**_: object) -> None:
+        raise MisconfigurationException("You requested gpu: [0, 1]\n But your machine only has: [0]")
+
+    monkeypatch.setattr("pytorch_lightning.Trainer", refuse)
+    config = replace(short, trainer=replace(short.trainer, devices=2))
+    with pytest.raises(
+        InputError, match=r"trainer.devices 2: You requested gpu: \[0, 1\] But your machine only has: \[0\]"
+    ):
+        train_asr(config, tone_corpus, tmp_path)
+
+
+def test_a_folder_that_was_moved(short: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+    train_asr(short, tone_corpus, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    with pytest.raises(InputError, match="there: no measured state is left, as after moving the folder"):
+        train_asr(short, tone_corpus, tmp_path / "there")
 
 
 def test_bfloat16_learns_too(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):

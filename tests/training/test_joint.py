@@ -208,6 +208,18 @@ def test_a_cached_step_drops_the_same_twice(
     config.model.encoder.dropout = 0.0
 
 
+@pytest.mark.parametrize("chunk_s", [0.0, 3.0])
+def test_bfloat16_takes_part_in_all_of_it(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path, chunk_s: float
+):
+    config = with_loss(tiny_settings, LossConfig(0.465, 0.07, centre=True), AdaptorConfig(passage_map=True))
+    trainer = TrainerConfig(3, chunk_s=chunk_s, precision="bf16-mixed")
+    config = replace(config, optimizer=OptimizerConfig(5e-4, 2, 6), trainer=trainer)
+    train_joint(config, tone_corpus, tmp_path, start=tone_model)
+    assert read_meta(tmp_path).metrics["dev/recall@1"] >= 5 / 6
+    assert {weight.dtype for weight in load_weights(tmp_path).values()} == {torch.float32}
+
+
 def test_caching_on_several_devices_is_refused(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
     config = replace(tiny_settings, trainer=TrainerConfig(chunk_s=3.0, devices=2))
     with pytest.raises(InputError, match=r"trainer.chunk_s 3 with trainer.devices 2: .* on one device only"):

@@ -14,23 +14,36 @@ from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 def test_a_bank_holds_questions_and_passages_as_search_sees_them(tiny_bert: Path):
     text_encoder = load_text_encoder(str(tiny_bert))
     text_encoder.prompts = {"question": "the ", "passage": ""}
-    bank = PairBank([Pair("Where is it?", "Red, dog!"), Pair("sun", "Sun")], text_encoder)
+    bank = PairBank([Pair("Where is it?", "Red, dog!", 0), Pair("sun", "Sun", 1)], text_encoder)
     assert torch.equal(bank.questions, text_encoder.encode(["the Where is it?", "the sun"]))
     assert torch.equal(bank.passages, text_encoder.encode(["red dog", "sun"]))  # as transcripts are written
 
 
 def test_recall_asks_each_question_that_has_a_passage_once():
-    meter = RecallMeter()
+    meter, groups = RecallMeter(), torch.arange(4)
     # Question 0 is answered in two voices, one of them well; 2 finds a passage of 0, and 3 has none.
     meter.add(torch.tensor([[0.2, 0.0, 0.9], [0.8, 0.1, 0.0]]), torch.tensor([0, 0]))
-    meter.add(torch.tensor([[0.0, 0.5, 0.5], [9.0, 9.0, 9.0], [0.0, 0.9, 0.1]]), torch.tensor([2, -1, 1]))
-    assert meter.recall_at_1(torch.cat([torch.eye(3), torch.ones(1, 3)])) == pytest.approx(2 / 3)
+    meter.add(torch.tensor([[0.0, 0.5, 0.5], [0.1, 0.1, 0.1], [0.0, 0.9, 0.1]]), torch.tensor([2, -1, 1]))
+    assert meter.recall_at_1(torch.cat([torch.eye(3), torch.ones(1, 3)]), groups) == pytest.approx(2 / 3)
     meter.add(torch.tensor([[0.0, 0.9, 0.1]]), torch.tensor([1]))
-    assert meter.recall_at_1(torch.eye(3)) == 1.0  # nothing is left of what came before
+    assert meter.recall_at_1(torch.eye(3), groups[:3]) == 1.0  # nothing is left of what came before
+
+
+def test_a_passage_nobody_asks_for_can_be_mistaken_for_the_right_one():
+    meter = RecallMeter()
+    meter.add(torch.tensor([[0.5, 0.0], [0.9, 0.0], [0.0, 0.9]]), torch.tensor([0, -1, 1]))
+    assert meter.recall_at_1(torch.eye(2), torch.arange(2)) == 0.5
+
+
+def test_all_questions_of_a_passage_are_asked():
+    meter = RecallMeter()
+    meter.add(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 2]))  # row 1 is another question about row 0's
+    questions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert meter.recall_at_1(questions, torch.tensor([0, 0, 2])) == pytest.approx(2 / 3)
 
 
 def test_a_split_without_questions_is_named():
-    asked, plain = Split([], [Pair("a", "b")], {"p": 0}), Split([], [], {})
+    asked, plain = Split([], [Pair("a", "b", 0)], {"p": [0]}), Split([], [], {})
     require_pairs((asked, asked), Path("data"))
     with pytest.raises(InputError, match="data/dev: no questions: this stage needs a retrieval set"):
         require_pairs((asked, plain), Path("data"))

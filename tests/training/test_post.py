@@ -1,5 +1,6 @@
 """Post-training: the text encoder learns, the recogniser stays."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
 from clsr.losses import batch_nll
 from clsr.models.text_encoder import load_text_encoder
+from clsr.settings import read_settings, start_settings
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
 from clsr.training.post import PostModule, train_post
 
@@ -31,6 +33,7 @@ def post(tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path) -> 
 
 def test_the_loss_is_over_what_was_heard_and_its_questions(post: tuple[PostModule, SpeechBatch]):
     module, batch = post
+    module.eval()  # without dropout
     loss = module.training_step(batch, 0)
     encoder = module.text_encoder.requires_grad_(False)
     texts = [module.vocabulary.decode(row[:n].tolist()) for row, n in zip(batch.targets, batch.target_lengths)]
@@ -48,15 +51,37 @@ def test_gradients_stay_in_the_text_encoder(post: tuple[PostModule, SpeechBatch]
 
 def test_one_batch_is_learnt_by_heart(post: tuple[PostModule, SpeechBatch], descend):
     module, batch = post
+    module.eval()
     losses = descend(lambda step: module.training_step(batch, step), module.text_encoder.parameters(), 2e-3, 40)
     assert losses[-1] < 0.1
 
 
-def test_a_passage_nobody_asks_for_is_named(post: tuple[PostModule, SpeechBatch]):
+def test_it_trains_with_dropout(post: tuple[PostModule, SpeechBatch]):
     module, batch = post
-    batch.pair_rows[2] = -1
-    with pytest.raises(InputError, match=f"{batch.ids[2]}: no question"):
-        module.training_step(batch, 0)
+    assert module.text_encoder.transformer.training
+    assert module.training_step(batch, 0).item() != module.training_step(batch, 0).item()
+
+
+def test_a_passage_nobody_asks_for_is_named(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
+):
+    shutil.copytree(tone_corpus, tmp_path / "data")
+    for name in ("qrels", "questions/text"):
+        path = tmp_path / "data" / "train" / name
+        path.write_text("".join(line for line in path.open() if not line.startswith("q02")))
+    with pytest.raises(InputError, match="data/train: p02: no question for this passage"):
+        train_post(tiny_settings, tmp_path / "data", tmp_path / "out", start=tone_model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_later_stage_takes_the_text_encoder_that_was_trained(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
+):
+    config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 2, 2), trainer=TrainerConfig(1))
+    train_post(config, tone_corpus, tmp_path / "post", start=tone_model)
+    settings = read_settings(TrainingConfig, base=start_settings(tmp_path / "post"))
+    assert settings.text_encoder == str(tmp_path / "post" / "text_encoder")
+    assert load_text_encoder(settings.text_encoder).fingerprint == read_meta(tmp_path / "post").text_encoder_fingerprint
 
 
 def test_the_checkpoint_carries_both(

@@ -17,22 +17,25 @@ from clsr.training.text import PairDataModule, TextModule, train_text
 def test_the_loss_is_over_questions_and_passages_as_search_sees_them(tiny_settings: TrainingConfig):
     encoder = load_text_encoder(tiny_settings.text_encoder)
     encoder.prompts = {"question": "the ", "passage": ""}
-    module = TextModule(encoder, replace(tiny_settings, loss=LossConfig(temperature=0.3)))
-    loss = module.training_step([Pair("Where is it?", "Red, dog!"), Pair("sun", "The boat.")], 0)
+    module = TextModule(encoder, replace(tiny_settings, loss=LossConfig(temperature=0.3))).eval()
+    loss = module.training_step([Pair("Where is it?", "Red, dog!", 0), Pair("sun", "The boat.", 1)], 0)
     questions, passages = encoder.encode(["Where is it?", "sun"], "question"), encoder.encode(["red dog", "the boat"])
     assert loss.item() == pytest.approx(batch_nll(passages, questions, 0.3).item(), rel=1e-5)
 
 
 def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, descend):
     module = TextModule(load_text_encoder(tiny_settings.text_encoder), tiny_settings)
+    assert module.text_encoder.transformer.training  # with dropout, but not here
+    module.eval()
     words = ["red", "blue", "green", "old", "dog", "cat", "sun", "boat"]
-    batch = [Pair(f"where is the {word}", other) for word, other in zip(words, words[::-1])]  # not what they look like
+    rows = enumerate(zip(words, words[::-1]))  # not what they look like
+    batch = [Pair(f"where is the {word}", other, row) for row, (word, other) in rows]
     losses = descend(lambda step: module.training_step(batch, step), module.parameters(), 5e-3, 60)
     assert losses[0] > 2.0 and losses[-1] < 0.1
 
 
 def test_every_pair_comes_up_in_an_epoch():
-    pairs = [Pair(str(i), str(i)) for i in range(70)]
+    pairs = [Pair(str(i), str(i), i) for i in range(70)]
     data = PairDataModule(pairs, pairs[:5], 0)
     trained = [pair for batch in data.train_dataloader() for pair in batch]
     assert len(trained) == len(set(trained)) == 70
