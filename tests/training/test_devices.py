@@ -1,5 +1,6 @@
 """Two processes with uneven shares learn what one learns from all: same gradients, same measures, nobody waits."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -76,21 +77,30 @@ def trained_on(folder: Path, epoch: int) -> list[list[str]]:
     return ids
 
 
+def settings(tiny: TrainingConfig, loss: LossConfig) -> TrainingConfig:
+    """Three steps, each over all utterances, with a passage map to learn too."""
+    return replace(
+        tiny,
+        model=replace(tiny.model, adaptor=replace(tiny.model.adaptor, passage_map=True)),
+        loss=loss,
+        data=replace(tiny.data, batch_s=100.0, buckets=1),
+        optimizer=OptimizerConfig(5e-4, 2, 3, clip_norm=1e6),
+        trainer=TrainerConfig(validate_every=3),
+    )
+
+
+def in_two(config: TrainingConfig) -> TrainingConfig:
+    """The same in two processes, one of which gets about twice as much."""
+    return replace(config, data=replace(config.data, batch_s=20.0), trainer=replace(config.trainer, devices=2))
+
+
 @pytest.mark.parametrize(("negatives", "alone"), [("bank", "bank"), ("gathered", "batch")])
 def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path,
                                negatives, alone):  # fmt: skip
     loss = LossConfig(mae_weight=0.3, nll_weight=0.3, temperature=0.1, negatives=negatives)
-    config = replace(
-        tiny_settings,
-        model=replace(tiny_settings.model, adaptor=replace(tiny_settings.model.adaptor, passage_map=True)),
-        loss=loss,
-        data=replace(tiny_settings.data, batch_s=100.0, buckets=1),
-        optimizer=OptimizerConfig(5e-4, 2, 3, clip_norm=1e6),
-        trainer=TrainerConfig(validate_every=3),
-    )
+    config = settings(tiny_settings, loss)
     whole = train(replace(config, loss=replace(loss, negatives=alone)), tone_corpus, tone_model, tmp_path / "one")
-    halves = replace(config, data=replace(config.data, batch_s=20.0), trainer=replace(config.trainer, devices=2))
-    found = train(halves, tone_corpus, tone_model, tmp_path / "two")
+    found = train(in_two(config), tone_corpus, tone_model, tmp_path / "two")
     assert set(found) == set(whole) and "passage_map.weight" in found
     for name, gradient in whole.items():
         assert (found[name] - gradient).abs().max() <= 1e-5, name
@@ -105,6 +115,23 @@ def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path,
     measured = [read_meta(tmp_path / name / "out").metrics["dev/recall@1"] for name in ("one", "two")]
     assert measured[0] == pytest.approx(measured[1])
     assert (tmp_path / "two" / "out" / "meta.json").exists()
+
+
+def test_a_process_whose_passages_nobody_asks_for_waits_for_nobody(
+    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
+):
+    shutil.copytree(tone_corpus, tmp_path / "data")
+    asked = ("q14", "q00", "q17")  # of passages that all come to the first process in the first epoch
+    for name in ("qrels", "questions/text"):
+        path = tmp_path / "data" / "train" / name
+        path.write_text("".join(line for line in path.open() if line.startswith(asked)))
+    config = settings(tiny_settings, LossConfig(mae_weight=0.3, nll_weight=0.3, temperature=0.1))
+    whole = train(config, tmp_path / "data", tone_model, tmp_path / "one")
+    found = train(in_two(config), tmp_path / "data", tone_model, tmp_path / "two")
+    of_first, of_second = trained_on(tmp_path / "two", 0)
+    assert {"p14", "p00", "p17"} <= set(of_first) and of_second
+    for name, gradient in whole.items():
+        assert (found[name] - gradient).abs().max() <= 1e-5, name
 
 
 def test_a_single_process_keeps_what_it_has():
