@@ -418,7 +418,7 @@ def test_import_with_a_new_head_and_train(
     assert clsr("train-asr", *few, "--output", tmp_path / "asr", "--start", tmp_path / "new")[0] == 0
     assert clsr("train-joint", *few, "--output", tmp_path / "joint", "--start", tmp_path / "asr")[0] == 0
     config = read_settings(TrainingConfig, [tmp_path / "joint" / "config.yaml"])
-    assert (config.text_encoder, config.model.cif.ending) == (str(tiny_bert), "tail")
+    assert (config.text_encoder, config.model.cif.ending) == (str(tiny_bert), "scale")
     pieces = [(tmp_path / name / "vocabulary.txt").read_text() for name in ("new", "joint")]
     assert pieces[0] == pieces[1]
 

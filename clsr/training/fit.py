@@ -121,7 +121,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*(logs directory|Checkpoint directory).*")
         warnings.filterwarnings("ignore", module="lhotse.*")
         if last.exists():  # the CSV logger starts its file anew, without what was logged before the interruption
-            rows = read_rows(output / "logs" / "csv" / "metrics.csv", monitor)
+            steps = torch.load(last, map_location="cpu", weights_only=False)["global_step"]
+            rows = read_rows(output / "logs" / "csv" / "metrics.csv", steps)
             csv.experiment.metrics = rows
         try:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
@@ -153,14 +154,12 @@ def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
         raise InputError(f"{output}: cannot be written ({error.strerror}): name another --output") from error
 
 
-def read_rows(metrics: Path, monitor: str) -> list[dict[str, str]]:
-    """Read the rows of a ``metrics.csv`` up to its last measurement, which is as far as ``last.ckpt`` knows."""
+def read_rows(metrics: Path, steps: int) -> list[dict[str, str]]:
+    """Read the rows of a ``metrics.csv`` about its first steps: what came later is trained, and written, again."""
     if not metrics.exists():
         return []
     with metrics.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    measured = [number for number, row in enumerate(rows, start=1) if row.get(monitor)]
-    return rows[: measured[-1]] if measured else []
+        return [row for row in csv.DictReader(file) if int(row["step"]) < steps]
 
 
 def steps_between(max_steps: int, validate_every: int) -> int:

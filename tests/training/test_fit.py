@@ -69,9 +69,13 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at_step: int, error: BaseExceptio
     monkeypatch.setattr(AsrModule, "training_step", fail)
 
 
-def measured_steps(folder: Path) -> list[int]:
+def csv_rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "logs" / "csv" / "metrics.csv").open() as file:
-        return [int(row["step"]) for row in csv.DictReader(file) if row["dev/wer"]]
+        return list(csv.DictReader(file))
+
+
+def measured_steps(folder: Path) -> list[int]:
+    return [int(row["step"]) for row in csv_rows(folder) if row["dev/wer"]]
 
 
 def test_the_learning_rate_warms_up_and_decays_to_a_hundredth():
@@ -226,15 +230,16 @@ def test_gradients_are_clipped(short: TrainingConfig, tone_corpus: Path, tmp_pat
     assert after == pytest.approx([0.1] * 8, rel=1e-3)
 
 
-def test_rows_end_with_the_last_measurement(tmp_path: Path):
+def test_rows_end_with_the_state_that_training_goes_on_from(tmp_path: Path):
     path = tmp_path / "metrics.csv"
-    assert read_rows(path, "dev/wer") == []
+    assert read_rows(path, 50) == []
     path.write_text("dev/wer,step,train/ce\n,49,3.5\n0.5,49,\n,99,2.5\n")
-    assert read_rows(path, "dev/wer") == [
+    assert read_rows(path, 50) == [
         {"dev/wer": "", "step": "49", "train/ce": "3.5"},
         {"dev/wer": "0.5", "step": "49", "train/ce": ""},
     ]
-    assert read_rows(path, "dev/recall@1") == []
+    assert read_rows(path, 49) == []
+    assert len(read_rows(path, 100)) == 3
 
 
 def test_training_is_in_training_mode_after_measurements_too(short, tone_corpus: Path, tmp_path: Path, monkeypatch):
@@ -348,5 +353,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     assert kills > 0
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert read_meta(killed).metrics == read_meta(whole).metrics
-    logged = [read_rows(folder / "logs" / "csv" / "metrics.csv", "dev/wer") for folder in (killed, whole)]
-    assert [row["dev/wer"] for row in logged[0]] == [row["dev/wer"] for row in logged[1]]
+    once, again = (
+        [(row["step"], row["dev/wer"]) for row in csv_rows(folder) if row["dev/wer"]] for folder in (whole, killed)
+    )
+    # Killed between writing the state and writing the row, it lacks the row.
+    assert set(again) <= set(once) and len(again) == len(set(again)) >= len(once) - kills
