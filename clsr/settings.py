@@ -40,6 +40,7 @@ LEAST = {  # what a setting has to be at least
     "trainer.chunk_s": 0,
     "trainer.devices": 1,
 }
+MOST = {"model.adaptor.top_k": 8}  # a recognition keeps so many tokens of a position (recogniser.BEST)
 ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "data.batch_s")
 SHARES = (  # 0 to 1
     "model.encoder.dropout",
@@ -182,6 +183,8 @@ def _check_ranges(values: dict[str, Any], where: str) -> None:
     for name, value in values.items():
         if name in LEAST and value < LEAST[name]:
             wanted = f"{LEAST[name]} or more"
+        elif name in MOST and value > MOST[name]:
+            wanted = f"{MOST[name]} or less"
         elif name in ABOVE_0 and value <= 0:
             wanted = "above 0"
         elif name in SHARES and not 0 <= value <= 1:

@@ -8,9 +8,11 @@ import pytest
 
 from clsr.config import EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
+from clsr.models.recogniser import BEST
 from clsr.settings import (
     ABOVE_0,
     LEAST,
+    MOST,
     SHARES,
     describe_settings,
     read_settings,
@@ -156,6 +158,7 @@ def test_every_setting_is_described():
         ("model.cif.margin", "-1", "0 or more"),
         ("trainer.accumulate", "0", "1 or more"),
         ("model.adaptor.gamma", "0", "above 0"),
+        ("model.adaptor.top_k", "9", "8 or less"),
         ("loss.nll_weight", "1.5", "from 0 to 1"),
     ],
 )
@@ -173,4 +176,5 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, option: str, value: str
 
 def test_every_range_is_of_a_setting_that_is_there():
     known = set(setting_names(TrainingConfig))
-    assert known.issuperset((*LEAST, *ABOVE_0, *SHARES))
+    assert known.issuperset((*LEAST, *MOST, *ABOVE_0, *SHARES))
+    assert MOST["model.adaptor.top_k"] == BEST

@@ -78,20 +78,20 @@ def test_errors_are_those_of_words(vocabulary: Vocabulary, monkeypatch: pytest.M
     assert seen["errors"].tolist() == [[0.0, 2.0, 1.0]]  # "red dog red" has one word wrong and one too many
 
 
-def expected_errors(logits: Tensor, errors: Tensor) -> Tensor:
-    """The errors of every transcript of two tokens over three pieces, weighted by its probability."""
-    known = logits.log_softmax(1)
-    paths = torch.tensor(list(itertools.product(range(3), repeat=2)))
-    return ((known[0, paths[:, 0]] + known[1, paths[:, 1]]).exp() * errors).sum()
-
-
-def test_all_candidates_give_the_gradient_of_the_expected_errors():
+def all_transcripts() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits of two tokens over three pieces, log probabilities and errors of all 9 transcripts, and the gradient of
+    the expected errors: those of every transcript, weighted by its probability."""
     torch.manual_seed(0)
     logits, errors = torch.randn(2, 3, dtype=torch.double, requires_grad=True), torch.rand(9).double()
-    (expected,) = torch.autograd.grad(expected_errors(logits, errors), logits)
     known = logits.log_softmax(1)
     paths = torch.tensor(list(itertools.product(range(3), repeat=2)))
     of_paths = known[0, paths[:, 0]] + known[1, paths[:, 1]]
+    (expected,) = torch.autograd.grad((of_paths.exp() * errors).sum(), logits, retain_graph=True)
+    return logits, of_paths, errors, expected
+
+
+def test_all_candidates_give_the_gradient_of_the_expected_errors():
+    logits, of_paths, errors, expected = all_transcripts()
     (found,) = torch.autograd.grad(mwer_loss(of_paths[None], errors[None]), logits)
     assert torch.allclose(found, expected, atol=1e-12)
 
@@ -99,12 +99,7 @@ def test_all_candidates_give_the_gradient_of_the_expected_errors():
 @pytest.mark.parametrize("count", [2, 3])
 def test_sampled_candidates_are_unbiased_and_listed_ones_are_not(count: int):
     """Every way to draw 2 or 3 of 9 transcripts, weighted by its probability: no chance is involved."""
-    torch.manual_seed(0)
-    logits, errors = torch.randn(2, 3, dtype=torch.double, requires_grad=True), torch.rand(9).double()
-    (expected,) = torch.autograd.grad(expected_errors(logits, errors), logits)
-    known = logits.log_softmax(1)
-    paths = torch.tensor(list(itertools.product(range(3), repeat=2)))
-    of_paths = known[0, paths[:, 0]] + known[1, paths[:, 1]]
+    logits, of_paths, errors, expected = all_transcripts()
     draws = torch.tensor(list(itertools.product(range(9), repeat=count)))
     chances = of_paths.detach()[draws].sum(1).exp()
     assert chances.sum().item() == pytest.approx(1.0)
