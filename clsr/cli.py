@@ -22,7 +22,6 @@ STAGES = {
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
     "train-parabge": "train the rival without a recogniser",
 }
-ROWS = ("text", "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,17 +149,28 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the new output layer (0)")
 
 
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no KEY=VALUE")
+    return key, value
+
+
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
-    evaluate.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    models = "checkpoint folders, rivals' too, and released rivals: SCHEME:FOLDER"
+    evaluate.add_argument("--model", nargs="+", required=True, metavar="MODEL", help=models)
     evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
-    evaluate.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, for its row")
-    evaluate.add_argument("--rows", nargs="+", default=[], metavar="ROW", choices=ROWS, help="only these (all)")
+    evaluate.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these (all)")
     evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
-    encoder = "for the transcripts of a model imported with its own tokens (the offline one)"
+    evaluate.add_argument("--snr-db", type=float, metavar="DB", help="white noise over the passages at this ratio")
+    evaluate.add_argument("--question-snr-db", type=float, metavar="DB", help="and over spoken questions")
+    tag = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
+    evaluate.add_argument("--tag", nargs="+", type=_tag, default=[], metavar="KEY=VALUE", help=tag)
+    encoder = "for the transcripts of a model that brings no text encoder (the offline one)"
     evaluate.add_argument("--text-encoder", metavar="TEXT_ENCODER", help=encoder)
-    evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and of noise (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
     plot = _add(commands, "plot", "draw learning curves or recall bars", _plot)
@@ -272,7 +282,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from clsr.evaluation.measure import EvaluationConfig, evaluate
     from clsr.evaluation.report import write_report
 
-    config = EvaluationConfig(options.parabge, options.text_encoder, options.seed, options.centre, tuple(options.rows))
+    names = ("text_encoder", "seed", "centre", "snr_db", "question_snr_db")
+    given = {name: getattr(options, name) for name in names}
+    config = EvaluationConfig(rows=tuple(options.rows), tags=dict(options.tag), **given)
     report = evaluate(options.model, options.set_dir, config)
     write_report(report, options.output)
     print((options.output / "report.md").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ ORDER = """
     evaluation.wer evaluation.recall
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
-    baselines.protocol baselines.cascade baselines.parabge
+    baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.load
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots
     cli

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -129,6 +129,7 @@ class Report:
     hardware: str
     seed: int
     rows: list[Row]
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Difference(NamedTuple):
@@ -243,7 +244,7 @@ def read_report(path: Path) -> Report:
         rows = [_row(row, queries) for row in content["rows"]]
         model = ModelInfo(*(content["model"][key] for key in ("path", "fingerprint", "parameters")))
         keys = ("set", "questions", "passages", "command", "commit", "hardware", "seed")
-        return Report(model=model, rows=rows, **{key: content[key] for key in keys})
+        return Report(model=model, rows=rows, tags=dict(content.get("tags", {})), **{key: content[key] for key in keys})
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}: name a folder that clsr evaluate wrote") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

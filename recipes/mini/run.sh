@@ -51,7 +51,7 @@ fi
 
 for split in test test_unseen test_noise; do
   if begin 4 "$exp/measures/$split" "measure on $split"; then
-    run clsr evaluate --model "$exp/joint" --parabge "$exp/parabge" --set "$data/$split" --output "$exp/measures/$split"
+    run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/$split" --output "$exp/measures/$split"
     finish
   fi
 done
