@@ -23,6 +23,7 @@ STAGES = {
     "train-parabge": "train the rival without a recogniser",
 }
 ROWS = ("text", "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge")
+TABLES = ("2", "gains", "3", "4", "5", "6", "7", "noise")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,6 +164,11 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
+    tables = _add(commands, "tables", "make the paper's tables of the results below some folders", _tables)
+    tables.add_argument("experiments", nargs="+", type=Path, metavar="EXP", help="folders with reports, however deep")
+    tables.add_argument("--output", type=Path, metavar="DIR", help="write each as Markdown, CSV and LaTeX")
+    tables.add_argument("--only", nargs="+", default=[], metavar="NAME", choices=TABLES, help=f"of {', '.join(TABLES)}")
+    tables.add_argument("--into", type=Path, metavar="FILE", help="put them between the marker lines of this page")
     plot = _add(commands, "plot", "draw learning curves or recall bars", _plot)
     plot.add_argument("kind", choices=["learning", "recall"])
     plot.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="metrics.csv files, or folders of reports")
@@ -282,6 +288,18 @@ def _report(options: argparse.Namespace) -> None:
     from clsr.evaluation.report import compare
 
     print(compare(options.reports))
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from clsr.evaluation.tables import make_tables
+    from clsr.evaluation.typeset import insert_page, page, write_tables
+
+    tables = make_tables(options.experiments, options.only)
+    if options.into:
+        insert_page(options.into, page(tables))
+    if options.output:
+        write_tables(tables, options.output)
+    print(page(tables))
 
 
 def _plot(options: argparse.Namespace) -> None:

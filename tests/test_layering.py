@@ -27,6 +27,7 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.parabge
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots
+    evaluation.published evaluation.results evaluation.typeset evaluation.tables
     cli
 """.split()
 
