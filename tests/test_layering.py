@@ -26,7 +26,9 @@ ORDER = """
     training.asr training.pairs training.joint training.text training.post
     baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.load
     search.windows search.index search.retriever search.transcribe
-    evaluation.report evaluation.measure evaluation.bench evaluation.parity evaluation.plots
+    evaluation.report evaluation.measure evaluation.bench evaluation.parity
+    evaluation.published evaluation.results evaluation.typeset evaluation.tables
+    evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment
     cli
 """.split()
 

@@ -29,7 +29,8 @@ def copies(tmp_path: Path) -> Path:
     """Recipes and tools in a place where they may write, without what was written in them before."""
     outputs = shutil.ignore_patterns("corpus", "data", "exp", "__pycache__")
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes", ignore=outputs)
-    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=outputs)
+    for name in ("tools", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=outputs)
     return tmp_path / "recipes"
 
 
@@ -132,3 +133,19 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
     table = {row[0].removeprefix("| "): row for line in found.stdout.splitlines() if (row := line.split(" | "))[1:]}
     assert table["the true number"][2] == "0.0 [0.0, 0.0]"
     assert "100.0" not in table["the likeliest within 1"][1]
+
+
+@pytest.mark.slow
+def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
+    recipe = copies / "mini"
+    assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
+    for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 7)):
+        first = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
+        assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+        reports = sorted((recipe / "exp/smoke" / script.removesuffix(".sh")).rglob("report.json"))
+        tags = [tuple(sorted(json.loads(report.read_text())["tags"].items())) for report in reports]
+        assert len(reports) == len(set(tags)) == count  # no two say the same of themselves
+        before = state(copies)
+        again = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
+        assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+        assert state(copies) == before

@@ -48,6 +48,15 @@ class ParaBge(nn.Module):
         return nn.functional.normalize(self.projection(frames.sum(1) / frame_lengths[:, None]), dim=1)
 
     @torch.inference_mode()
+    def frame_vectors(self, waveform: np.ndarray) -> Tensor:
+        """Return each stacked frame of a 16 kHz waveform in the space of the text encoder, ``(T, E)``, 60 ms a row.
+
+        Their mean has the direction of the waveform's vector: the projection is linear.
+        """
+        features, lengths = pad([stack_frames(fbank(waveform))])
+        return self.projection(self.encoder(self.cmvn(features), lengths)[0])[0]
+
+    @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
         """Turn 16 kHz waveforms ``(N_i,)`` into unit vectors ``(B, E)``."""
         vectors = [self(*pad([stack_frames(fbank(waveform))])) for waveform in waveforms]

@@ -1,4 +1,4 @@
-"""Figures of a training run and of evaluations, as PNG files that need no display."""
+"""Figures of a training run and of evaluations."""
 
 import csv
 import os
@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
+from clsr.evaluation.drawing import finish_axes, image_format, new_figure, save_figure
 from clsr.evaluation.report import Report, read_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Curve = tuple[list[float], list[float]]
 """The steps at which a quantity was logged, and its values there."""
-
-_DOTS_PER_INCH = 150
 
 
 def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
@@ -27,11 +25,13 @@ def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
 
     Args:
         metrics_csvs: what Lightning's CSVLogger wrote, one file a run.
-        output: PNG file to write; its folder is made where needed.
+        output: PNG or SVG file to write; its folder is made where needed.
 
     Raises:
-        InputError: a file is missing or has no ``step`` column, or no file has anything to draw.
+        InputError: a file is missing or has no ``step`` column, no file has anything to draw, or the suffix is of no
+            figure.
     """
+    image_format(output)
     curves: dict[str, dict[str, Curve]] = {"word error rate (%)": {}, "loss": {}}
     for run, file in zip(_run_names(metrics_csvs), metrics_csvs):
         for name, (steps, values) in _read_metrics(file).items():
@@ -45,7 +45,7 @@ def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
         raise InputError(
             f"{metrics_csvs[0]}: no column with a word error rate or a loss: name a training's metrics.csv"
         )
-    figure = _figure(9, 3.5 * len(drawn))
+    figure = new_figure(9, 3.5 * len(drawn))
     panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (title, lines) in zip(panels, drawn.items()):
         for label, (steps, values) in lines.items():
@@ -53,9 +53,9 @@ def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
             panel.plot(steps, values, marker=marker, markersize=3, linewidth=1.2, label=label)
         panel.set_ylabel(title)
         panel.set_ylim(bottom=0)
-        _finish_axes(panel)
+        finish_axes(panel)
     panels[-1].set_xlabel("training step")
-    _save(figure, output)
+    save_figure(figure, output)
 
 
 def recall_bars(reports: Sequence[Path], output: Path) -> None:
@@ -63,21 +63,23 @@ def recall_bars(reports: Sequence[Path], output: Path) -> None:
 
     Args:
         reports: folders that `clsr.evaluation.report.write_report` wrote, or their report.json files.
-        output: PNG file to write; its folder is made where needed.
+        output: PNG or SVG file to write; its folder is made where needed.
 
     Raises:
-        InputError: a report cannot be read, or has no row with Q-C recall.
+        InputError: a report cannot be read, or has no row with Q-C recall, or the suffix is of no figure.
     """
+    image_format(output)
     contents = [read_report(path) for path in reports]
     for path, report in zip(reports, contents):
         if all(row.q2c is None for row in report.rows):
             raise InputError(f"{path}: no row was measured on questions, so there is no recall to draw: leave it out")
-    figure = _figure(9, 3.5 * len(contents))
+    most = max(sum(row.q2c is not None for row in report.rows) for report in contents)
+    figure = new_figure(max(9, 1.4 * most), 3.5 * len(contents))  # names of rows are to stand side by side
     panels = figure.subplots(len(contents), 1, squeeze=False)[:, 0]
     for panel, name, report in zip(panels, _run_names(reports), contents):
         _draw_recall(panel, report)
         panel.set_title(f"{name}: {report.set}" if name else report.set, loc="left", fontsize=10)
-    _save(figure, output)
+    save_figure(figure, output)
 
 
 def _draw_recall(axes: "Axes", report: Report) -> None:
@@ -105,7 +107,7 @@ def _draw_recall(axes: "Axes", report: Report) -> None:
     axes.set_ylim(0, 112)  # room for the figures above bars of 100 %
     axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("Q-C recall (%)")
-    _finish_axes(axes)
+    finish_axes(axes)
 
 
 def _read_metrics(file: Path) -> dict[str, Curve]:
@@ -139,33 +141,3 @@ def _run_names(paths: Sequence[Path]) -> list[str]:
     while all(parts) and len({own[-1] for own in parts}) == 1:
         parts = [own[:-1] for own in parts]
     return [os.path.join(*own) if own else "." for own in parts]
-
-
-def _figure(width_inches: float, height_inches: float) -> "Figure":
-    """An empty figure drawn by Agg, apart from pyplot and its global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _finish_axes(axes: "Axes") -> None:
-    """A light grid behind, no box, and a legend beside the panel where there is something to name."""
-    axes.grid(axis="y", linewidth=0.4, alpha=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
-
-
-def _save(figure: "Figure", output: Path) -> None:
-    """Write the figure under a temporary name, then rename it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(output.name + ".tmp")
-    try:
-        figure.savefig(unfinished, dpi=_DOTS_PER_INCH, format="png")
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)

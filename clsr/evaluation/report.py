@@ -15,7 +15,7 @@ from clsr.evaluation.wer import WordErrors, pool, word_errors
 
 Direction = Literal["q2c", "c2q"]
 DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
-CONTRASTS = (("clsr-soft", "cascade"), ("clsr-soft", "cascade-8best"), ("clsr-soft", "parabge"))
+CONTRASTS = tuple(("clsr-soft", rival) for rival in ("cascade", "cascade-8best", "parabge", "whisper-bge"))
 
 _COLUMNS: tuple[tuple[str, Direction, str], ...] = (
     ("Q-C R@1", "q2c", "recall@1"),
@@ -118,7 +118,10 @@ class ModelInfo:
 
 @dataclass
 class Report:
-    """One evaluation: what was measured on what, how to repeat it, and a row for each system."""
+    """One evaluation: what was measured on what, how to repeat it, and a row for each system.
+
+    Tags say what sets it apart from other evaluations: dataset, split, seed of the training, noise and the like.
+    """
 
     set: str
     questions: int
@@ -243,8 +246,9 @@ def read_report(path: Path) -> Report:
         queries = _read_rankings(file.with_name("rankings.jsonl"))
         rows = [_row(row, queries) for row in content["rows"]]
         model = ModelInfo(*(content["model"][key] for key in ("path", "fingerprint", "parameters")))
+        tags = {str(key): str(value) for key, value in content.get("tags", {}).items()}
         keys = ("set", "questions", "passages", "command", "commit", "hardware", "seed")
-        return Report(model=model, rows=rows, tags=dict(content.get("tags", {})), **{key: content[key] for key in keys})
+        return Report(model=model, rows=rows, tags=tags, **{key: content[key] for key in keys})
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}: name a folder that clsr evaluate wrote") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

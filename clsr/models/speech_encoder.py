@@ -81,17 +81,28 @@ class SpeechEncoder(Recogniser):
             return vectors
         return self.passage_map(vectors.to(self.passage_map.weight.device)).cpu()
 
+    @torch.inference_mode()
+    def token_vectors(self, reading: Reading, codes: Codes = "soft") -> Tensor:
+        """Return the text encoder's vector of each token of a reading, where passages belong: unit rows ``(U, E)``."""
+        rows, lengths = self._code_rows([reading], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
+        return self.as_passages(self.text_encoder.token_vectors(rows, lengths)[0].float().cpu())
+
     def _embed(self, readings: Sequence[Reading], k: int) -> Tensor:
-        """Turn readings into unit vectors ``(R, E)``, a token into a mixture of the rows of its ``k`` best."""
-        table, adaptor = self.code_table, self.paraformer.config.adaptor
-        vectors = torch.empty(len(readings), table.shape[1])
+        """Turn readings into unit vectors ``(R, E)``."""
+        vectors = torch.empty(len(readings), self.code_table.shape[1])
         for batch in batches([len(r.tokens) + 1 for r in readings]):
-            tokens, lengths = pad([torch.from_numpy(readings[i].tokens[:, :k].astype(np.int64)) for i in batch])
-            scores, _ = pad([torch.from_numpy(readings[i].scores[:, :k]) for i in batch])
-            scores = scores.exp() if adaptor.input == "probabilities" else scores
-            rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
-            vectors[batch] = self.text_encoder(rows, lengths.to(table.device)).float().cpu()
+            rows, lengths = self._code_rows([readings[i] for i in batch], k)
+            vectors[batch] = self.text_encoder(rows, lengths).float().cpu()
         return vectors
+
+    def _code_rows(self, readings: Sequence[Reading], k: int) -> tuple[Tensor, Tensor]:
+        """Return codes ``(R, U, E)`` and lengths ``(R,)``: each token a mixture of the rows of its ``k`` best."""
+        table, adaptor = self.code_table, self.paraformer.config.adaptor
+        tokens, lengths = pad([torch.from_numpy(r.tokens[:, :k].astype(np.int64)) for r in readings])
+        scores, _ = pad([torch.from_numpy(r.scores[:, :k]) for r in readings])
+        scores = scores.exp() if adaptor.input == "probabilities" else scores
+        rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
+        return rows, lengths.to(table.device)
 
 
 def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:

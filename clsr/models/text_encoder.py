@@ -84,6 +84,24 @@ class TextEncoder(nn.Module):
         tokens, mask = self._contextual(embeddings, token_lengths)
         return nn.functional.normalize(self._pool(tokens, mask), dim=1)
 
+    def token_vectors(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
+        """Return each token's vector in its context, before pooling.
+
+        They are what pooling takes, without those of the opening and closing tokens. With pooling by the mean, the
+        inner product of two texts' vectors is that of all pairs of tokens, the longer vectors counting more.
+
+        Args:
+            embeddings: rows in the space of ``table``, ``(B, U, E)``, anything on padding.
+            token_lengths: ``(B,)``.
+
+        Returns:
+            Unit rows ``(B, U, E)``, zero on padding; U is cut to the longest input that the encoder can take.
+        """
+        tokens, _ = self._contextual(embeddings, token_lengths)
+        size = min(embeddings.shape[1], self.max_tokens)
+        inner = tokens[:, len(self.opening) : len(self.opening) + size]
+        return nn.functional.normalize(inner, dim=2) * length_mask(token_lengths, size)[:, :, None]
+
     def _contextual(self, embeddings: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return token vectors ``(B, U + 2, E)``, opening and closing included, and their mask."""
         embeddings = embeddings[:, : self.max_tokens]

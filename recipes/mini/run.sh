@@ -22,7 +22,9 @@ if begin 0 "$corpus" "write the corpus"; then
 fi
 
 if begin 1 "$data" "speak it: three voices, one never trained on, noise, and a long recording"; then
-  for split in train dev test; do run clsr data synthesize "$corpus/$split.jsonl" "$data/$split" --voices "${voices[@]}"; done
+  for split in train dev test; do
+    run clsr data synthesize "$corpus/$split.jsonl" "$data/$split" --voices "${voices[@]}"
+  done
   run clsr data synthesize "$corpus/test.jsonl" "$data/test_unseen" --voices "$unseen_voice"
   run clsr data synthesize "$corpus/test.jsonl" "$data/test_noise" --voices "${voices[@]}" --noise-snr-db 10
   run clsr data synthesize "$corpus/long.jsonl" "$data/long.wav" --voices "${voices[@]}" --recording

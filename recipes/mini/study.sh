@@ -28,6 +28,7 @@ declare -A change=(
   [batch]="--loss.negatives batch"
   [centre]="--loss.centre true"
   [map]="--model.adaptor.passage_map true"
+  [map-hard]="--model.adaptor.passage_map true --model.adaptor.codes hard"
   [paper]="../../conf/paper.yaml"
 )
 # What more training of the recogniser alone gives, by cross entropy and by expected word errors.
@@ -37,7 +38,7 @@ declare -A more=(
   [asr-mwer-sample]="--loss.mwer_weight 1 --loss.mwer_draw sample"
 )
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
-  map paper asr-ce asr-mwer-mask asr-mwer-sample)
+  map map-hard paper asr-ce asr-mwer-mask asr-mwer-sample)
 
 if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
   run local/prepare_data.py "$data/study/corpus" "${size[@]}"

@@ -48,6 +48,13 @@ def test_waveforms_are_encoded_one_by_one_in_order():
     assert torch.equal(model.encode(waveforms), expected)
 
 
+def test_the_mean_of_the_frames_has_the_direction_of_the_vector():
+    model, waveform = tiny(), np.random.default_rng(0).standard_normal(9000, dtype=np.float32)
+    frames = model.frame_vectors(waveform)
+    assert frames.shape == (len(stack_frames(fbank(waveform))), 6)
+    assert torch.allclose(torch.nn.functional.normalize(frames.mean(0), dim=0), model.encode([waveform])[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("negatives", ["bank", "batch"])
 def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, tone_corpus: Path, negatives, descend):
     splits, text_encoder = read_splits(tone_corpus), load_text_encoder(tiny_settings.text_encoder)

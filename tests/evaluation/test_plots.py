@@ -23,8 +23,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         drawn.append(make(*size))
         return drawn[-1]
 
-    make = plots._figure
-    monkeypatch.setattr(plots, "_figure", keep)
+    make = plots.new_figure
+    monkeypatch.setattr(plots, "new_figure", keep)
     return drawn
 
 

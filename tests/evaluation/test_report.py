@@ -84,9 +84,7 @@ def test_rank_below_the_depth_is_none() -> None:
 def test_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
     write_report(report(row("cascade", 20), row("clsr-soft", 30)), tmp_path / "new" / "out")
     content = json.loads((tmp_path / "new" / "out" / "report.json").read_text())
-    assert list(content) == (
-        ["set", "questions", "passages", "model", "command", "commit", "hardware", "seed", "rows", "differences"]
-    )
+    assert list(content) == ("set questions passages model command commit hardware seed tags rows differences".split())
     assert content["model"] == {"path": "exp/joint", "fingerprint": "0123456789abcdef", "parameters": 1_600_000}
     cascade, soft = content["rows"]
     assert list(cascade) == ["name", "wer", "q2c", "c2q", "seconds", "audio_seconds"]
@@ -122,6 +120,7 @@ def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:
 
 def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path) -> None:
     written = report(row("text", 38), row("clsr", 20), Row("parabge", None, row("", 2).q2c))
+    written.tags = {"dataset": "mini", "seed": "1"}
     write_report(written, tmp_path)
     for path in (tmp_path, tmp_path / "report.json"):
         read = read_report(path)
@@ -130,6 +129,15 @@ def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path)
         assert (read.rows[0].q2c, read.rows[1].c2q) == (written.rows[0].q2c, written.rows[1].c2q)
         assert read.rows[2] == written.rows[2]
         assert (read.model, read.commit, read.seed) == (written.model, "abc1234", 0)
+        assert read.tags == {"dataset": "mini", "seed": "1"}
+
+
+def test_a_report_from_before_there_were_tags_has_none(tmp_path: Path) -> None:
+    write_report(report(row("clsr", 20)), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    del content["tags"]
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    assert read_report(tmp_path).tags == {}
 
 
 def test_page_shows_percent_counts_and_marked_differences(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_words_are_heard_where_they_are_said(encoder: SpeechEncoder, waveforms: 
     assert words[-1].end_s == pytest.approx(1.8, abs=0.06)  # a stacked frame
 
 
+def test_token_vectors_are_what_the_vector_is_pooled_from(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    reading = encoder.recognise(unsure(encoder, waveforms)[2:3])[0][0]
+    ids = torch.tensor([[encoder.vocabulary.text_ids[i] for i in reading.best]])
+    hard = encoder.token_vectors(reading, "hard")
+    rows = encoder.text_encoder.table[ids]
+    assert torch.allclose(hard, encoder.text_encoder.token_vectors(rows, torch.tensor([ids.shape[1]]))[0], atol=1e-6)
+    soft = encoder.token_vectors(reading)
+    assert soft.shape == hard.shape and (soft - hard).abs().max() > 1e-4
+    assert soft.norm(dim=1).numpy() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("heard", [list, unsure], ids=["sure", "unsure"])
 def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, waveforms: list[np.ndarray], heard):
     given = waveforms if heard is list else unsure(encoder, waveforms)

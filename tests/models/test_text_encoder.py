@@ -12,6 +12,7 @@ import torch
 
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.padding import pad
 
 TEXTS = ["the red dog", "sun", "", "Where is the old boat's cat?", "blue " * 20]
 
@@ -104,6 +105,31 @@ def test_padding_and_batches_change_nothing(tiny: TextEncoder):
     ids = tiny.token_ids(TEXTS[0])
     rows[0, : len(ids)] = tiny.table[ids]
     assert torch.allclose(tiny(rows, torch.tensor([len(ids)]))[0], together[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny", "minilm"])
+def test_token_vectors_are_those_of_sentence_transformers(request: pytest.FixtureRequest, name: str):
+    from sentence_transformers import SentenceTransformer
+
+    encoder: TextEncoder = request.getfixturevalue(name)
+    model = SentenceTransformer(str(encoder.folder), device="cpu", local_files_only=True)
+    texts = [text for text in TEXTS if text]
+    ids = [torch.tensor(encoder.token_ids(text)) for text in texts]
+    rows, lengths = pad(ids)
+    vectors = encoder.token_vectors(encoder.table[rows], lengths)
+    for row, length, text in zip(vectors, lengths.tolist(), texts):
+        (whole,) = model.encode([text], output_value="token_embeddings")
+        inner = torch.nn.functional.normalize(whole[1 : length + 1], dim=1)  # without [CLS] and [SEP]
+        assert torch.allclose(row[:length], inner, atol=1e-5)
+        assert len(whole) >= length + 2 and not row[length:].any()
+
+
+def test_token_vectors_end_with_what_the_encoder_can_take(tiny: TextEncoder):
+    rows = tiny.table[torch.tensor([tiny.token_ids("red " * 50)])]
+    vectors = tiny.token_vectors(rows, torch.tensor([50]))
+    assert vectors.shape == (1, 38, 32)
+    assert torch.allclose(vectors, tiny.token_vectors(rows[:, :38], torch.tensor([38])))
+    assert tiny.token_vectors(rows[:, :0], torch.tensor([0])).shape == (1, 0, 32)
 
 
 def test_no_texts_are_no_vectors(tiny: TextEncoder):

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Claims: is joint training as published better than the recogniser alone, VQ than none, the sampler a help? On real text, at
+# three word error rates. Results: ../../docs/reproduction.md.
+# Usage: ./claims.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
+#                    [--smoke true]
+# Run ./run.sh to its stage 2 first. Paths are relative to this folder.
+
+set -euo pipefail
+cd "$(dirname "$0")"
+stage=1 stop_stage=2 seeds="0 1 2" only="" smoke=false
+data=data exp=exp                  # as in run.sh; what is new is written to DIR/claims
+. ../../tools/parse_options.sh     # an unknown option stops here
+. ../../tools/recipe.sh            # log, begin, run, finish
+small=()
+if $smoke; then data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml); fi
+
+published="../../conf/paper.yaml conf/published.yaml"
+declare -A settings=(
+  [recogniser]="--loss.nll_weight 0 --loss.mae_weight 0.6 --model.adaptor.passage_map false"
+  [published]="$published"
+  [no-vq]="$published --model.adaptor.codes soft"
+  [no-sampler]="$published --model.sampler.ratio 0"
+  [no-map]="--model.adaptor.passage_map false"
+)
+
+for seed in $seeds; do
+  for name in ${only:-recogniser published no-vq no-sampler no-map}; do
+    to=$exp/claims/$name/seed$seed
+    if begin 1 "$to/model" "$name, seed $seed"; then
+      # shellcheck disable=SC2086 # several options
+      run clsr train-joint conf/joint.yaml "${small[@]}" ${settings[$name]} --data "$data/pairs" --output "$to/model" \
+        --start "$exp/asr" --seed "$seed"
+      finish
+    fi
+    for split in test unseen noise; do
+      if begin 2 "$to/$split" "measure $name on $split, seed $seed"; then
+        how=(--set "$data/pairs/${split/noise/test}")
+        if [[ $split == noise ]]; then how+=(--snr-db 10); fi
+        run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/$split" --rows text cascade clsr clsr-soft \
+          --tag dataset=squad_closed training="$name" split="$split" seed="$seed"
+        finish
+      fi
+    done
+  done
+done
