@@ -88,7 +88,7 @@ def table_2(conditions: Sequence[Condition]) -> Table:
     columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
     whole = _clean(conditions)
     blocks = [_system_block(c, systems, published.TABLE_2, types=True) for c in whole if _measured(c, systems)]
-    notes = [NUMBERS, "BGE stands for the text encoder of the run; on true transcripts it is the bound of all others."]
+    notes = [NUMBERS, "BGE stands for the text encoder of the run; its own row reads true transcripts."]
     if any("speechdpr" in published.TABLE_2.get(c.dataset, {}) for c in whole):
         notes.append("19.94* is a recall@20.")
     return Table("2", "Main results", columns, blocks, [*notes, *_remarks(whole, systems, published.TABLE_2)])
@@ -245,12 +245,11 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
                Column("95 % paired-bootstrap interval of each seed", numbers=False), Column("Above 0"))  # fmt: skip
     blocks = []
     for condition in conditions:
-        if condition.gains and "step" not in condition.tags:
+        if condition.gains and not condition.ablated and "step" not in condition.tags:
             lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
-            setting = [f"{tag}={condition.tags[tag]}" for tag in ABLATION if tag in condition.tags]
-            label = " ".join([condition.label, *_noise_label(condition), *setting])
+            label = " ".join([condition.label, *_noise_label(condition)])
             blocks.append([[label if at == 0 else "", *line] for at, line in enumerate(lines)])
-    notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose interval is."]
+    notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose whole interval is."]
     return Table("gains", "What soft codes gain", columns, blocks, notes)
 
 

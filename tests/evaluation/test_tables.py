@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clsr.cli import TABLES
+from clsr.cli import TABLES, main
 from clsr.errors import InputError
 from clsr.evaluation.tables import SYSTEMS, TABLE_NAMES, make_tables
 from clsr.evaluation.typeset import Table
@@ -167,3 +167,33 @@ def test_nothing_to_make_tables_of_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_knows_all_tables() -> None:
     assert TABLES == TABLE_NAMES
+
+
+def test_the_command_prints_writes_and_inserts(
+    tmp_path: Path, write_result: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path / "exp", MINI, {"parabge": 0.25, "clsr": 0.5})
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results: begin -->\n<!-- results: end -->\n")
+    arguments = ["tables", str(tmp_path / "exp"), "--only", "5", "4", "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--into", str(readme)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "### Table 4. A traditional end-to-end contrastive model and CLSR"
+    assert printed.strip() in readme.read_text()
+    names = [f"table-{number}.{suffix}" for number in "45" for suffix in ("csv", "md", "tex")]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    readme.write_text("no markers")
+    assert main([*arguments[:2], "--into", str(readme), "--output", str(tmp_path / "never")]) == 2
+    assert capsys.readouterr().err.startswith(f"clsr: {readme}: needs the lines")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("kind", ["learning", "recall", "wer-recall", "noise", "alignment"])
+def test_figures_of_an_unknown_suffix_are_refused_before_anything_is_read(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "absent", "--set", "absent", "--question", "q"] if kind == "alignment" else ["absent"]
+    assert main(["plot", kind, *given, "--output", str(tmp_path / "figure.jpeg")]) == 2
+    assert capsys.readouterr().err == (
+        f"clsr: {tmp_path / 'figure.jpeg'}: figures are written as .png or .svg: name such a file\n"
+    )
