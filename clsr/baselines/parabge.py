@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from clsr.baselines.protocol import Side
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split
@@ -142,3 +143,33 @@ def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:
     model = ParaBge(load_config(folder).model, text_encoder.width)
     restore(model, load_weights(folder), folder)
     return model.eval(), text_encoder
+
+
+class ParaBgeRival:
+    """ParaBGE behind `Rival`: what it hears are vectors already.
+
+    Args:
+        model: the speech encoder.
+        text_encoder: the frozen text encoder, for typed questions.
+    """
+
+    rows: tuple[str, ...] = ("parabge",)
+
+    def __init__(self, model: ParaBge, text_encoder: TextEncoder):
+        self.model = model
+        self.text_encoder = text_encoder
+
+    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors ``(E,)``."""
+        return list(self.model.encode(waveforms))
+
+    def transcribe(self, heard: Sequence[Tensor]) -> None:
+        """Write no transcript."""
+
+    def encode(self, heard: Sequence[Tensor], row: str, side: Side) -> Tensor:
+        """Return the vectors ``(B, E)``, of questions as of passages."""
+        return torch.stack(list(heard))
+
+    def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
+        """Return the text encoder's vectors ``(B, E)``."""
+        return self.text_encoder.encode(texts, side)

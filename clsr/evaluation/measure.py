@@ -1,49 +1,47 @@
-"""Word error rate and recall of a model and its rivals, measured together in one pass over a set."""
+"""Word error rate and recall of models and their rivals, measured together in one pass over a set."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from clsr.audio import read_waveform
-from clsr.baselines.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
-from clsr.baselines.parabge import ParaBge, load_parabge
-from clsr.checkpoint import current_commit, fingerprint, load_recogniser
-from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.audio import add_noise, read_waveform
+from clsr.baselines.load import load_rival
+from clsr.baselines.protocol import Rival
+from clsr.checkpoint import current_commit, fingerprint, load_weights
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
 from clsr.evaluation.recall import invert, rank
-from clsr.evaluation.report import ModelInfo, Recognition, Report, Row, measure_recognition, measure_retrieval
-from clsr.models import recogniser
+from clsr.evaluation.report import (
+    ModelInfo,
+    Recognition,
+    Report,
+    Retrieval,
+    Row,
+    measure_recognition,
+    measure_retrieval,
+)
 from clsr.models.adaptor import centred
-from clsr.models.recogniser import Recogniser
-from clsr.models.speech_encoder import SpeechEncoder
-from clsr.models.text_encoder import load_text_encoder
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
-
-System = SpeechEncoder | Cascade
-
-
-class Side(NamedTuple):
-    """What one system makes of one side, passages or questions."""
-
-    vectors: np.ndarray  # (N, E)
-    seconds: float
+BOUND = "text"  # the row that reads the true transcripts
+ROWS = (
+    BOUND, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
+    "whisper-bge-noisy", "funasr-bge",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,71 +49,100 @@ class EvaluationConfig:
     """What to measure.
 
     Attributes:
-        rival: checkpoint of ParaBGE, for its row.
-        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
-        seed: of the bootstrap.
+        text_encoder: reference of the text encoder that transcripts go to, where a model brings none (the offline one).
+        seed: of the bootstrap and of noise.
         centre: take from the questions their mean vector, and from the passages theirs, in every row.
         rows: names of the rows wanted; empty for all.
+        snr_db: white noise is added to the passages at this ratio; None leaves them as they are.
+        question_snr_db: the same for spoken questions.
+        tags: what the report says of itself beside: dataset, seed of the training, ...
     """
 
-    rival: Path | None = None
     text_encoder: str | None = None
     seed: int = 0
     centre: bool = False
     rows: tuple[str, ...] = ()
+    snr_db: float | None = None
+    question_snr_db: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def wants(self, row: str) -> bool:
         """Is this row wanted?"""
         return not self.rows or row in self.rows
 
 
-def evaluate(model: Path, data: Path, config: EvaluationConfig = EvaluationConfig()) -> Report:
-    """Measure a model on a retrieval set, or its transcripts on a plain Kaldi data directory.
+class _Heard(NamedTuple):
+    """What one system made of utterances."""
 
-    Each recording is recognised once; every row but ``text`` and ``parabge`` starts from that recognition.
+    items: list[Any]  # of `Rival.hear`
+    seconds: float
+
+
+def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig = EvaluationConfig()) -> Report:
+    """Measure models on a retrieval set, or their transcripts on a plain Kaldi data directory.
+
+    Each model hears each recording once; its rows start from that.
 
     Args:
-        model: checkpoint of a CLSR model, a recogniser, or a release with tokens of its own: the latter gives the rows
-            of the text and of cascades alone.
+        models: checkpoints and released rivals, as `clsr.baselines.load.load_rival` takes them; the report is named
+            after the first, and the row of the true text is made by its text encoder.
         data: retrieval set or data directory.
         config: what to measure.
 
     Raises:
-        InputError: a checkpoint or the set is at fault, or a text encoder is named for a model that has its own.
+        InputError: a model or the set is at fault, two models give the same row, or a row is wanted that none gives.
     """
-    encoder = load_recogniser(model)
+    rivals = [load_rival(str(model), config.text_encoder) for model in models]
+    _check_rows(models, rivals, config)
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
-    system = _system(encoder, model, config.text_encoder) if whole else None
     passages = whole.passages if whole else read_data_dir(data)
-    heard, seconds = _recognise(encoder, passages)
-    wer = _measure_wer(encoder, passages, heard, data)
-    if whole and system:
-        spoken = _recognise(encoder, whole.question_speech)[0] if whole.question_speech else None
-        rows = _measure_rows(system, whole, heard, spoken, seconds, wer, config)
-    else:
-        name = "clsr" if isinstance(encoder, SpeechEncoder) else "cascade"
-        rows = [Row(name, wer, None, None, seconds, _audio_seconds(passages))]
-    parameters = sum(parameter.numel() for parameter in encoder.paraformer.parameters())
+    rows: list[Row] = []
+    for rival in rivals:
+        heard = _hear(rival, passages, config.seed, config.snr_db)
+        wer = _measure_wer(rival, passages, heard, data)
+        if whole:
+            rows += _measure_rows(rival, whole, heard, wer, config, bound=rival is rivals[0])
+        elif wer:
+            rows.append(Row(_named_by(rival), wer, None, None, heard.seconds, _audio_seconds(passages)))
+    snr = {"snr_db": config.snr_db, "question_snr_db": config.question_snr_db}
     return Report(
         set=str(data),
         questions=len(whole.questions) if whole else 0,
         passages=len(passages),
-        model=ModelInfo(str(model), fingerprint(model), parameters),
+        model=_model_info(str(models[0])),
         command=shlex.join(["clsr", *sys.argv[1:]]),
         commit=current_commit(),
         hardware=hardware(),
         seed=config.seed,
         rows=rows,
+        tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | dict(config.tags),
     )
 
 
-def _system(encoder: Recogniser, model: Path, text_encoder: str | None) -> System:
-    """Return what recognises and encodes: a model with its text encoder, or a release and the one named."""
-    if not isinstance(encoder, SpeechEncoder):
-        return Cascade(encoder.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
-    if text_encoder is not None:
-        raise InputError(f"{model}: has a text encoder of its own: leave out --text-encoder")
-    return encoder
+def _check_rows(models: Sequence[str | Path], rivals: Sequence[Rival], config: EvaluationConfig) -> None:
+    """Refuse rows that would stand twice in a report, and rows that would not stand there at all."""
+    owner: dict[str, str | Path] = {}
+    for model, rival in zip(models, rivals, strict=True):
+        for row in rival.rows:
+            if row in owner and row != BOUND:
+                raise InputError(f"{model}: gives row {row}, as {owner[row]} does: evaluate one of them by itself")
+            owner.setdefault(row, model)
+    for row in config.rows:
+        if row not in owner:
+            raise InputError(f"row {row}: none of the models gives it: they give {', '.join(owner)}")
+
+
+def _named_by(rival: Rival) -> str:
+    """The row that stands for the transcripts of a system, where nothing is retrieved."""
+    return "clsr" if "clsr" in rival.rows else next(row for row in rival.rows if row != BOUND)
+
+
+def _model_info(reference: str) -> ModelInfo:
+    """Say which model it is; what lies elsewhere than in a checkpoint has no fingerprint of ours."""
+    if not (Path(reference) / "meta.json").exists():
+        return ModelInfo(reference, "", 0)
+    parameters = sum(weight.numel() for weight in load_weights(reference).values())
+    return ModelInfo(reference, fingerprint(reference), parameters)
 
 
 def hardware() -> str:
@@ -133,105 +160,86 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _recognise(encoder: Recogniser, utterances: Sequence[Utterance]) -> tuple[list[recogniser.Recognition], float]:
-    """Recognise utterances in their order; reading is not timed, features and networks are."""
-    heard: list[recogniser.Recognition] = []
+def _hear(rival: Rival, utterances: Sequence[Utterance], seed: int, snr_db: float | None) -> _Heard:
+    """Let a system hear utterances in their order; reading is not timed, features and networks are."""
+    items: list[Any] = []
     seconds = 0.0
-    for waveforms in _waveforms(utterances, "recognise"):
+    for waveforms in _waveforms(utterances, rival.rows[-1], seed, snr_db):
         start = time.perf_counter()
-        heard += encoder.recognise(waveforms)
+        items += rival.hear(waveforms)
         seconds += time.perf_counter() - start
-    return heard, seconds
+    return _Heard(items, seconds)
 
 
-def _waveforms(utterances: Sequence[Utterance], title: str) -> Iterator[list[np.ndarray]]:
+def _waveforms(
+    utterances: Sequence[Utterance], title: str, seed: int, snr_db: float | None
+) -> Iterator[list[np.ndarray]]:
     for start in tqdm(range(0, len(utterances), READ_AT_ONCE), title, disable=None):
         chunk = utterances[start : start + READ_AT_ONCE]
-        yield [read_waveform(u.recording, u.start_s, u.end_s) for u in chunk]
+        waveforms = [read_waveform(u.recording, u.start_s, u.end_s) for u in chunk]
+        if snr_db is not None:
+            waveforms = [_noisy(waveform, u.id, seed, snr_db) for u, waveform in zip(chunk, waveforms, strict=True)]
+        yield waveforms
 
 
-def _measure_wer(
-    encoder: Recogniser, passages: Sequence[Utterance], heard: Sequence[recogniser.Recognition], data: Path
-) -> Recognition:
+def _noisy(waveform: np.ndarray, utterance: str, seed: int, snr_db: float) -> np.ndarray:
+    """Add white noise that seed and id alone decide, so that a ratio of 0 dB has that of 10 dB, only louder."""
+    if not np.any(waveform):
+        return waveform  # silence has no ratio to noise
+    digest = hashlib.sha256(f"{seed} {utterance} noise".encode()).digest()
+    noise = np.random.default_rng(list(digest)).standard_normal(len(waveform), dtype=np.float32)
+    return add_noise(waveform, noise, snr_db)
+
+
+def _measure_wer(rival: Rival, passages: Sequence[Utterance], heard: _Heard, data: Path) -> Recognition | None:
+    texts = rival.transcribe(heard.items)
+    if texts is None:
+        return None
     references = {u.id: normalise(u.text) for u in passages if u.text is not None}
     if not references:
         raise InputError(f"{data}: no transcripts (text), so nothing to measure: use clsr transcribe")
-    texts = (normalise(text) for text in transcripts(encoder, heard))  # releases write as they please
-    hypotheses = dict(zip((u.id for u in passages), texts, strict=True))
+    hypotheses = {u.id: normalise(text) for u, text in zip(passages, texts, strict=True)}  # some write as they please
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 
 
-def _measure_rows(encoder: System, whole: RetrievalSet, heard: list[recogniser.Recognition],
-                  spoken: list[recogniser.Recognition] | None, seconds: float, wer: Recognition,
-                  config: EvaluationConfig) -> list[Row]:  # fmt: skip
-    typed = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
+def _measure_rows(rival: Rival, whole: RetrievalSet, heard: _Heard, wer: Recognition | None,
+                  config: EvaluationConfig, bound: bool) -> Iterator[Row]:  # fmt: skip
+    """Yield the wanted rows of one system; that of the true text where ``bound`` says so."""
+    rows = [row for row in rival.rows if config.wants(row) and (bound or row != BOUND)]
+    typed = rival.encode_text(list(whole.questions.values()), "question").numpy()
+    spoken = None
+    if whole.question_speech and set(rows) - {BOUND}:
+        spoken = _hear(rival, whole.question_speech, config.seed, config.question_snr_db).items
     audio_s = _audio_seconds(whole.passages)
-    rows = []
-
-    def add(name: str, questions: np.ndarray, passages: Side, errors: Recognition | None) -> None:
-        if config.centre:
-            questions, passages = _centred(questions), passages._replace(vectors=_centred(passages.vectors))
-        q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
-        back = invert(whole.relevance)
-        asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
-        found = rank(questions, passages.vectors, q_ids, p_ids)
-        turned = rank(passages.vectors[asked], questions, [p_ids[row] for row in asked], q_ids)
-        q2c, c2q = measure_retrieval(found, whole.relevance, config.seed), measure_retrieval(turned, back, config.seed)
-        rows.append(Row(name, errors, q2c, c2q, passages.seconds, audio_s))
-
-    texts = [normalise(passage.text or "") for passage in whole.passages]
-    if config.wants("text"):
-        add("text", typed, _timed(lambda: _as_passages(encoder, lambda: encoder.text_encoder.encode(texts)), 0.0), None)
-    for name, embed in _own_systems(encoder).items():
-        if not config.wants(name):
-            continue
-        questions = embed(spoken).numpy() if spoken else typed
-        add(name, questions, _timed(partial(_as_passages, encoder, partial(embed, heard)), seconds), wer)
-    if config.rival is not None and config.wants("parabge"):
-        model, text_encoder = load_parabge(config.rival)
-        questions = text_encoder.encode(list(whole.questions.values()), "question").numpy()
-        if whole.question_speech:
-            questions = _encode_parabge(model, whole.question_speech).vectors
-        add("parabge", questions, _encode_parabge(model, whole.passages), None)
-    return rows
+    for row in rows:
+        start = time.perf_counter()
+        if row == BOUND:
+            texts = [normalise(passage.text or "") for passage in whole.passages]
+            passages, before = rival.encode_text(texts, "passage").numpy(), 0.0
+        else:
+            passages, before = rival.encode(heard.items, row, "passage").numpy(), heard.seconds
+        seconds = before + time.perf_counter() - start
+        questions = typed if spoken is None or row == BOUND else rival.encode(spoken, row, "question").numpy()
+        q2c, c2q = _measure_directions(questions, passages, whole, config)
+        yield Row(row, None if row == BOUND else wer, q2c, c2q, seconds, audio_s)
 
 
-def _as_passages(encoder: System, make: Callable[[], Tensor]) -> Tensor:
-    vectors = make()
-    return encoder.as_passages(vectors) if isinstance(encoder, SpeechEncoder) else vectors
+def _measure_directions(
+    questions: np.ndarray, passages: np.ndarray, whole: RetrievalSet, config: EvaluationConfig
+) -> tuple[Retrieval, Retrieval]:
+    """Rank passages for questions and questions for passages, ``(Q, E)`` and ``(P, E)``, in the order of the set."""
+    if config.centre:
+        questions, passages = _centred(questions), _centred(passages)
+    q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
+    back = invert(whole.relevance)
+    asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
+    found = rank(questions, passages, q_ids, p_ids)
+    turned = rank(passages[asked], questions, [p_ids[row] for row in asked], q_ids)
+    return measure_retrieval(found, whole.relevance, config.seed), measure_retrieval(turned, back, config.seed)
 
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
     return centred(torch.from_numpy(vectors), torch.from_numpy(vectors).mean(0)).numpy()
-
-
-def _own_systems(encoder: System) -> dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]]:
-    """Return what can be made of a recognition, by row name."""
-    cascades: dict[str, Callable[[Sequence[recogniser.Recognition]], Tensor]] = {
-        "cascade": lambda heard: encode_transcripts(encoder, heard),
-        "cascade-8best": lambda heard: encode_n_best(encoder, heard, 8),
-    }
-    if isinstance(encoder, Cascade):
-        return cascades
-    return cascades | {
-        "clsr": lambda heard: encoder.embed(heard, "hard"),
-        "clsr-soft": lambda heard: encoder.embed(heard, "soft"),
-    }
-
-
-def _timed(make: Callable[[], Tensor], before: float) -> Side:
-    start = time.perf_counter()
-    vectors = make().numpy()
-    return Side(vectors, before + time.perf_counter() - start)
-
-
-def _encode_parabge(model: ParaBge, utterances: Sequence[Utterance]) -> Side:
-    vectors, seconds = [], 0.0
-    for waveforms in _waveforms(utterances, "parabge"):
-        start = time.perf_counter()
-        vectors.append(model.encode(waveforms).numpy())
-        seconds += time.perf_counter() - start
-    return Side(np.concatenate(vectors), seconds)
 
 
 def _audio_seconds(utterances: Sequence[Utterance]) -> float:

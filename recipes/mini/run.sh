@@ -22,9 +22,7 @@ if begin 0 "$corpus" "write the corpus"; then
 fi
 
 if begin 1 "$data" "speak it: three voices, one never trained on, noise, and a long recording"; then
-  for split in train dev test; do
-    run clsr data synthesize "$corpus/$split.jsonl" "$data/$split" --voices "${voices[@]}"
-  done
+  for split in train dev test; do run clsr data synthesize "$corpus/$split.jsonl" "$data/$split" --voices "${voices[@]}"; done
   run clsr data synthesize "$corpus/test.jsonl" "$data/test_unseen" --voices "$unseen_voice"
   run clsr data synthesize "$corpus/test.jsonl" "$data/test_noise" --voices "${voices[@]}" --noise-snr-db 10
   run clsr data synthesize "$corpus/long.jsonl" "$data/long.wav" --voices "${voices[@]}" --recording
@@ -51,7 +49,8 @@ fi
 
 for split in test test_unseen test_noise; do
   if begin 4 "$exp/measures/$split" "measure on $split"; then
-    run clsr evaluate --model "$exp/joint" --parabge "$exp/parabge" --set "$data/$split" --output "$exp/measures/$split"
+    run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/$split" --output "$exp/measures/$split" \
+      --tag dataset=mini split="$split" seed="$seed"
     finish
   fi
 done

@@ -57,7 +57,7 @@ for seed in $seeds; do
       if [[ -v more[$name] ]]; then
         how=(train-asr conf/asr.yaml conf/more.yaml "${small[@]}" ${more[$name]})
       else
-        how=(train-joint conf/joint.yaml "${small[@]}" ${change[$name]})
+        how=(train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_map false ${change[$name]})
       fi
       run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
       finish

