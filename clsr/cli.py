@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
+from clsr.evaluation.commands import add_plots, add_tables
 from clsr.settings import setting_names
 
 STAGES = {
@@ -22,7 +23,6 @@ STAGES = {
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
     "train-parabge": "train the rival without a recogniser",
 }
-TABLES = ("2", "gains", "3", "4", "5", "6", "7", "noise")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,36 +174,11 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and of noise (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
-    tables = _add(commands, "tables", "make the paper's tables of the results below some folders", _tables)
-    tables.add_argument("experiments", nargs="+", type=Path, metavar="EXP", help="folders with reports, however deep")
-    tables.add_argument("--output", type=Path, metavar="DIR", help="write each as Markdown, CSV and LaTeX")
-    tables.add_argument("--only", nargs="+", default=[], metavar="NAME", choices=TABLES, help=f"of {', '.join(TABLES)}")
-    tables.add_argument("--into", type=Path, metavar="FILE", help="put them between the marker lines of this page")
-    _add_plots(commands.add_parser("plot", help="draw learning curves, recall, trends, or an alignment"))
+    add_tables(commands, _add)
+    add_plots(commands, _add)
     bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
     bench.add_argument("--model", type=Path, metavar="DIR", help="checkpoint (the mini model, random weights)")
     bench.add_argument("--json", action="store_true", help="one object instead of a table")
-
-
-def _add_plots(plot: argparse.ArgumentParser) -> None:
-    kinds = plot.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=_Parser)
-    titles = {
-        "learning": "word error rate and losses of trainings, from their metrics.csv",
-        "recall": "recall of every row, a panel a report",
-        "wer-recall": "recall against the word error rate (Figure 6), a point a report",
-        "noise": "recall against the signal-to-noise ratio, a line a row",
-        "alignment": "token by token, a question and its passage (Figure 7)",
-    }
-    for kind, title in titles.items():
-        command = _add(kinds, kind, title, _plot)
-        command.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG or SVG")
-        if kind == "alignment":
-            command.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
-            command.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, beside it")
-            command.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
-            command.add_argument("--question", required=True, metavar="ID", help="its id in the set")
-        else:
-            command.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="files, or folders of reports")
 
 
 def _add_search(commands: argparse._SubParsersAction) -> None:
@@ -318,34 +293,6 @@ def _report(options: argparse.Namespace) -> None:
     from clsr.evaluation.report import compare
 
     print(compare(options.reports))
-
-
-def _tables(options: argparse.Namespace) -> None:
-    from clsr.evaluation.tables import make_tables
-    from clsr.evaluation.typeset import insert_page, page, write_tables
-
-    tables = make_tables(options.experiments, options.only)
-    if options.into:
-        insert_page(options.into, page(tables))
-    if options.output:
-        write_tables(tables, options.output)
-    print(page(tables))
-
-
-def _plot(options: argparse.Namespace) -> None:
-    from clsr.evaluation.plots import learning_curve, recall_bars
-    from clsr.evaluation.trends import noise_curves, wer_recall
-
-    if options.kind == "alignment":
-        from clsr.evaluation.alignment import draw_alignment
-
-        draw_alignment(options.model, options.parabge, options.set_dir, options.question, options.output)
-    elif options.kind == "wer-recall":
-        print("\n".join(wer_recall(options.inputs, options.output)))
-    else:
-        draw = {"learning": learning_curve, "recall": recall_bars, "noise": noise_curves}[options.kind]
-        draw(options.inputs, options.output)
-    print(options.output)
 
 
 def _bench(options: argparse.Namespace) -> None:

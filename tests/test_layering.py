@@ -28,7 +28,7 @@ ORDER = """
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
-    evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment
+    evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
     cli
 """.split()
 

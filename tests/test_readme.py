@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from clsr.cli import STAGES, _parser
+from clsr.cli import STAGES, _parser, main
 from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 
@@ -117,6 +117,20 @@ def test_links_lead_somewhere(readme: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme.read_text())
     dead = [link for link in links if "://" not in link and not (readme.parent / link).exists()]
     assert not dead, f"{readme}: no such file: {', '.join(dead)}"
+
+
+def test_results_are_what_the_command_makes_of_the_committed_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (ROOT / "recipes" / "mini" / "results").is_dir():
+        pytest.skip("recipes/mini/results is not there: no reports to make the results of")
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"`clsr (tables recipes/mini/results [^`]*)--into README.md`", readme)
+    assert found, "README.md does not say by which command its results are put there"
+    (tmp_path / "README.md").write_text(readme)
+    monkeypatch.chdir(ROOT)
+    assert main([*shlex.split(found[1]), "--into", str(tmp_path / "README.md")]) == 0
+    assert (tmp_path / "README.md").read_text() == readme
 
 
 def test_lines_are_split_as_a_shell_splits_them() -> None:

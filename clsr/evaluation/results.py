@@ -15,6 +15,7 @@ from clsr.evaluation.report import CONTRASTS, Report, Row, read_report
 ABLATION = ("pretrain_asr", "pretrain_text", "vq", "sampler", "post")
 NOISES = ("snr_db", "question_snr_db")
 CLEAN = math.inf
+WHOLE = "whole recording"
 
 BySeed = dict[str, Row]
 """One system's row of each seed, seeds in order."""
@@ -241,6 +242,7 @@ class LongFormRow(NamedTuple):
         returned_s: mean duration of the speech handed on, in seconds.
         time_iou: overlap of the times found with those of the answer, over their union.
         seconds: for all questions together.
+        answerer: name of the model that answered; None where none was asked.
     """
 
     exact_match: Interval | None
@@ -249,6 +251,7 @@ class LongFormRow(NamedTuple):
     returned_s: float | None
     time_iou: Interval | None
     seconds: float | None
+    answerer: str | None
 
 
 def collect_longform(experiments: Sequence[Path]) -> dict[tuple[tuple[str, str], ...], dict[str, list[LongFormRow]]]:
@@ -277,13 +280,19 @@ def _read_longform(file: Path) -> tuple[dict[str, str], dict[str, LongFormRow]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["kind"] != "longform":
             raise ValueError(f"kind {content['kind']}")
-        rows = {row["name"]: _longform_row(row) for row in content["rows"]}
+        rows = {_longform_name(row): _longform_row(row) for row in content["rows"]}
         return {str(key): str(value) for key, value in content["tags"].items()}, rows
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not a whole report on long recordings ({error!r}): measure again") from error
 
 
+def _longform_name(row: Mapping[str, Any]) -> str:
+    """The name, and where windows were looked for, if it says so: in the question's recording or in all."""
+    return f"{row['name']}, {row['scope']}" if "scope" in row and row["name"] != WHOLE else row["name"]
+
+
 def _longform_row(row: Mapping[str, Any]) -> LongFormRow:
-    shares = {key: row[key] and Interval(**row[key]) for key in ("exact_match", "f1", "time_iou")}
-    spans = {k: Interval(**share) for k, share in (row["span_in_top_k"] or {}).items()}
-    return LongFormRow(span_in_top_k=spans, returned_s=row["returned_s"], seconds=row["seconds"], **shares)
+    shares: dict[str, Any] = {key: row[key] and Interval(**row[key]) for key in ("exact_match", "f1", "time_iou")}
+    spans = {k: Interval(**share) for k, share in (row["span_in_top_k"] or {}).items() if share}
+    rest: dict[str, Any] = {key: row[key] for key in ("returned_s", "seconds", "answerer")}
+    return LongFormRow(span_in_top_k=spans, **shares, **rest)

@@ -55,16 +55,17 @@ def write_result() -> WriteResult:
 
 @pytest.fixture
 def write_longform() -> WriteResult:
-    """Write a report on long recordings: whole ones without an answerer, and windows with one."""
+    """Write a report on long recordings: windows with an answerer, whole recordings with the one given."""
 
-    def write(folder: Path, tags: Mapping[str, str], commit: str = "abc1234") -> Path:
+    def write(folder: Path, tags: Mapping[str, str], answerer: str | None = None, commit: str = "abc1234") -> Path:
         def share(value: float) -> dict[str, float]:
             return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
-        whole = {"name": "whole recording", "exact_match": None, "f1": None, "span_in_top_k": {"1": share(0.75)},
-                 "returned_s": 1800.0, "time_iou": None, "seconds": 100.0, "answerer": None}  # fmt: skip
-        top = {"name": "clsr-soft top 1", "exact_match": share(0.25), "f1": share(0.5), "returned_s": 40.0,
-               "span_in_top_k": {"1": share(0.5), "3": share(0.75)}, "time_iou": share(0.125), "seconds": 12.5,
+        whole = {"name": "whole recording", "exact_match": answerer and share(0.125), "f1": answerer and share(0.25),
+                 "span_in_top_k": {"1": share(0.75)}, "returned_s": 1800.0, "time_iou": None, "seconds": 100.0,
+                 "answerer": answerer}  # fmt: skip
+        top = {"name": "clsr-soft top 1", "scope": "all", "exact_match": share(0.25), "f1": share(0.5),
+               "span_in_top_k": {"1": share(0.5)}, "returned_s": 40.0, "time_iou": share(0.125), "seconds": 12.5,
                "answerer": "reader"}  # fmt: skip
         content = {"kind": "longform", "tags": dict(tags), "command": "clsr", "commit": commit, "hardware": "2 cores",
                    "rows": [whole, top]}  # fmt: skip

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from clsr.cli import TABLES
+from clsr.cli import main
 from clsr.errors import InputError
+from clsr.evaluation.commands import TABLES
 from clsr.evaluation.tables import SYSTEMS, TABLE_NAMES, make_tables
 from clsr.evaluation.typeset import Table
 
@@ -107,18 +108,25 @@ def test_table_4_and_7_compare_with_their_own_rivals(tmp_path: Path, write_resul
     assert cells(make(tmp_path, "7"), "Whisper+BGE* (whisper-bge-noisy)")[3] == "50.0 [45.0, 55.0]"
 
 
-def test_table_5_leaves_answers_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
-    write_longform(tmp_path, {"dataset": "slue_sqa5"})
+def test_table_5_leaves_answers_and_their_time_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
+    write_longform(tmp_path, {"dataset": "slue_sqa5"}, answerer=None)
     (block,) = make(tmp_path, "5").blocks
     whole, top = block[:2]
-    assert whole[:8] == ["SLUE-SQA-5", "✗", "whole recording", "not run", "not run", "100.0", "1.00X", "1800.0"]
-    assert whole[8:] == ["75.0 [70.0, 80.0]", "–", "–"]
-    assert top[:6] == ["", "✓", "clsr-soft top 1", "25.0 [20.0, 30.0]", "50.0 [45.0, 55.0]", "12.5"]
-    assert top[6:] == ["8.00X", "40.0", "50.0 [45.0, 55.0]", "75.0 [70.0, 80.0]", "12.5 [7.5, 17.5]"]
+    assert whole[:7] == ["SLUE-SQA-5", "✗", "whole recording", "not run", "not run", "not run", "–"]
+    assert whole[7:] == ["1800.0", "75.0 [70.0, 80.0]", "–"]
+    assert top[3:7] == ["25.0 [20.0, 30.0]", "50.0 [45.0, 55.0]", "12.5", "–"]  # nothing to be faster than
     assert [row[1:7] for row in block[2:]] == [
         ["✗", "paper: whole recording", "18.00", "23.55", "7935.00", "1.00X"],
         ["✓", "paper: top 1 window of 40 s", "27.60", "35.10", "783.00", "10.13X"],
     ]
+
+
+def test_table_5_has_speeds_beside_the_whole_recording(tmp_path: Path, write_longform: Write) -> None:
+    write_longform(tmp_path, {"dataset": "mini"}, answerer="reader")
+    ((whole, top),) = make(tmp_path, "5").blocks
+    assert whole[3:7] == ["12.5 [7.5, 17.5]", "25.0 [20.0, 30.0]", "100.0", "1.00X"]
+    assert top[:3] == ["", "✓", "clsr-soft top 1, all"]
+    assert top[5:] == ["12.5", "8.00X", "40.0", "50.0 [45.0, 55.0]", "12.5 [7.5, 17.5]"]
 
 
 def test_table_6_has_speeds_beside_whisper(tmp_path: Path, write_result: Write) -> None:
@@ -167,3 +175,33 @@ def test_nothing_to_make_tables_of_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_knows_all_tables() -> None:
     assert TABLES == TABLE_NAMES
+
+
+def test_the_command_prints_writes_and_inserts(
+    tmp_path: Path, write_result: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path / "exp", MINI, {"parabge": 0.25, "clsr": 0.5})
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results: begin -->\n<!-- results: end -->\n")
+    arguments = ["tables", str(tmp_path / "exp"), "--only", "5", "4", "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--into", str(readme)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "### Table 4. A traditional end-to-end contrastive model and CLSR"
+    assert printed.strip() in readme.read_text()
+    names = [f"table-{number}.{suffix}" for number in "45" for suffix in ("csv", "md", "tex")]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    readme.write_text("no markers")
+    assert main([*arguments[:2], "--into", str(readme), "--output", str(tmp_path / "never")]) == 2
+    assert capsys.readouterr().err.startswith(f"clsr: {readme}: needs the lines")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("kind", ["learning", "recall", "wer-recall", "noise", "alignment"])
+def test_figures_of_an_unknown_suffix_are_refused_before_anything_is_read(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "absent", "--set", "absent", "--question", "q"] if kind == "alignment" else ["absent"]
+    assert main(["plot", kind, *given, "--output", str(tmp_path / "figure.jpeg")]) == 2
+    assert capsys.readouterr().err == (
+        f"clsr: {tmp_path / 'figure.jpeg'}: figures are written as .png or .svg: name such a file\n"
+    )
