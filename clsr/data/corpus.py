@@ -1,4 +1,4 @@
-"""A corpus as its publisher hands it out: what is missing, where to get it, and whether files are the published ones."""
+"""A corpus as its publisher hands it out: what is missing and where it is, and whether files are the published ones."""
 
 import hashlib
 import logging
