@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
+from clsr.errors import InputError
+
 
 def held_out(groups: Iterable[str], share: float) -> set[str]:
     """Return the groups to hold out, so that no group is on both sides.
@@ -15,13 +17,15 @@ def held_out(groups: Iterable[str], share: float) -> set[str]:
         share: of the rows, above 0 and below 1.
 
     Raises:
-        ValueError: the rows are of fewer than two groups.
+        InputError: the rows are of fewer than two groups.
     """
     counts: dict[str, int] = {}
     for group in groups:
         counts[group] = counts.get(group, 0) + 1
     if len(counts) < 2:
-        raise ValueError(f"{len(counts)} group cannot be divided")
+        raise InputError(
+            f"{', '.join(counts) or 'nothing'}: all rows are of one group; dev needs another to be held out"
+        )
     rows, chosen, held = sum(counts.values()), set[str](), 0
     for group in sorted(counts, key=lambda name: hashlib.sha1(name.encode()).digest()):
         if chosen and (held >= share * rows or len(chosen) == len(counts) - 1):

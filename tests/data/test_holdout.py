@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from clsr.data.holdout import held_out
+from clsr.errors import InputError
 
 
 def test_groups_with_the_smallest_digest_until_the_share_is_reached() -> None:
@@ -24,5 +25,7 @@ def test_digests_worked_out_elsewhere() -> None:
 
 
 def test_one_group_cannot_be_divided() -> None:
-    with pytest.raises(ValueError, match="1 group cannot be divided"):
+    with pytest.raises(InputError, match="A: all rows are of one group"):
         held_out(["A", "A"], 0.5)
+    with pytest.raises(InputError, match="nothing: all rows"):
+        held_out([], 0.5)
