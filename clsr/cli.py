@@ -120,6 +120,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     speak.add_argument("output", type=Path, metavar="DIR")
     speak.add_argument("--voices", nargs="+", metavar="VOICE", help="espeak-ng voices, such as en-us+f2")
     speak.add_argument("--voices-per-text", type=int, metavar="N", help="speak each context by so many voices (1)")
+    speed = "words a minute, drawn from this range: 135 175 (200 260 for Mandarin)"
+    speak.add_argument("--rate-wpm", type=int, nargs=2, metavar=("LOW", "HIGH"), help=speed)
     speak.add_argument("--noise-snr-db", type=float, metavar="DB", help="add white noise at this ratio")
     speak.add_argument("--seed", type=int, help="of voices, rates and noise (0)")
     speak.add_argument("--jobs", type=int, help="processes; 0 takes all cores (0)")
@@ -236,7 +238,7 @@ def _make(options: argparse.Namespace) -> int:
 def _synthesize(options: argparse.Namespace) -> None:
     from clsr.data.synthesis import SynthesisConfig, synthesize, synthesize_recording
 
-    names = ("voices", "voices_per_text", "noise_snr_db", "seed", "jobs", "speak_questions", "passages_only")
+    names = "voices voices_per_text rate_wpm noise_snr_db seed jobs speak_questions passages_only".split()
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     speak = synthesize_recording if options.recording else synthesize
     speak(options.jsonl, options.output, SynthesisConfig(**given))

@@ -19,9 +19,14 @@ SPECIAL_PIECES = ("[PAD]", "[UNK]")
 RELEASE_MARKS = ("<blank>", "<s>", "</s>")  # the first tokens of a FunASR release; they stand for no speech
 RELEASE_UNWRITTEN = {*RELEASE_MARKS, "<unk>", "<OOV>"}
 
-_NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
+# Han characters and the zero of their numbers: what BERT tokenizers set apart, the zero excepted.
+HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ebef\U0002f800-\U0002fa1f\U00030000-\U000323af"
+
+_NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_SENTENCE_COMMA = re.compile("(?<![０-９])，|，(?![０-９])")  # full-width, but not within a full-width number
 _INNER_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
-_UNSPACED = re.compile("[\u4e00-\u9fff0-9]")  # Han characters and digits, which FunASR writes without spaces
+_HAN = re.compile(f"[{HAN}]")
+_UNSPACED = re.compile(f"[{HAN}0-9]")  # Han characters and digits, which FunASR writes without spaces
 _WORD_START = "▁"  # of sentencepiece
 
 
@@ -29,12 +34,16 @@ def normalise(text: str) -> str:
     """Write text the way the recogniser is scored: lower case, no accents, no punctuation, single spaces.
 
     Inner apostrophes stay (``rachel's``), thousands separators go (``1,100`` becomes ``1100``). What the
-    uncased WordPiece vocabularies cannot tell apart is not told apart here either.
+    uncased WordPiece vocabularies cannot tell apart is not told apart here either. Full-width letters and digits
+    become half-width (NFKC); a full-width comma is a mark of punctuation between half-width digits. Traditional
+    Chinese characters stay traditional, simplified ones simplified.
 
     >>> normalise("Rachel’s café cost $1,100 -- twice!")
     "rachel's cafe cost 1100 twice"
+    >>> normalise("１９９０年，共有1,100人。")
+    '1990年 共有1100人'
     """
-    text = unicodedata.normalize("NFKD", text.lower())
+    text = unicodedata.normalize("NFKD", _SENTENCE_COMMA.sub(" ", text.lower()))
     text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) != "Mn"))
     text = _INNER_APOSTROPHE.sub("\0", _NUMBER_COMMA.sub("", text))
     kept = (c if c == "\0" or unicodedata.category(c)[0] in "LN" else " " for c in text)
@@ -146,8 +155,8 @@ class Vocabulary:
         return self.join(word.text for word in self.words(indices, [(0.0, 0.0)] * len(indices)))
 
     def join(self, texts: Iterable[str]) -> str:
-        """Join words, or transcripts of successive pieces, into one text."""
-        return " ".join(texts)
+        """Join words, or transcripts of successive pieces: a space, but none beside a Han character."""
+        return _join(texts, _HAN)
 
     def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
         """Join pieces into words, each from the start of its first piece to the end of its last.
@@ -234,11 +243,7 @@ class ReleaseVocabulary:
 
     def join(self, texts: Iterable[str]) -> str:
         """Join words, or transcripts of successive pieces: a space, but none beside a Han character or digit."""
-        joined = ""
-        for text in texts:
-            beside = joined[-1:] + text[:1]
-            joined += text if not joined or (_UNSPACED.search(beside) and not self._marked) else f" {text}"
-        return joined
+        return " ".join(texts) if self._marked else _join(texts, _UNSPACED)
 
     def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
         """Join tokens into words, each from the start of its first token to the end of its last."""
@@ -256,3 +261,11 @@ class ReleaseVocabulary:
                 words.append(Word(text, start_s, end_s))
             glue = piece.endswith("@@")
         return [word for word in words if word.text]
+
+
+def _join(texts: Iterable[str], unspaced: re.Pattern[str]) -> str:
+    """Join texts with a space between two of them, unless a character on either side of it is unspaced."""
+    joined = ""
+    for text in texts:
+        joined += text if not joined or unspaced.search(joined[-1:] + text[:1]) else f" {text}"
+    return joined

@@ -48,16 +48,6 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], check=False, capture_output=True, text=True)
 
 
-def test_repeated_ids_questions_and_contexts_are_dropped(script: ModuleType) -> None:
-    pair = script.Pair
-    first, other = pair("1", "T", "Why?", "So."), pair("2", "T", "How?", "Thus.")
-    repeats = [pair("1", "T", "Who?", "He."), pair("3", "T", "why? ", "Hm."), pair("4", "T", "Whence?", "SO.")]
-    assert script.drop_repeats([first, *repeats, other]) == [first, other]
-    assert script.drop_repeats([*repeats, other], before=[first]) == [other]
-    # what a dropped pair says is free for the next
-    assert script.drop_repeats([first, repeats[1], pair("5", "T", "When?", "Hm.")])[-1].id == "5"
-
-
 def test_splits_share_no_title(script: ModuleType, corpus: Path) -> None:
     splits = script.make_splits(corpus)
     titles = {split: {pair.title for pair in pairs} for split, pairs in splits.items()}

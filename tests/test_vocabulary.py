@@ -32,6 +32,14 @@ def tokenizer() -> Tokenizer:
         ("Zürich ŁÓDŹ ﬁne", "zurich łodz fine"),  # the bar of ł is no accent
         ("İstanbul", "istanbul"),
         ("語音，檢索。", "語音 檢索"),
+        ("１９９０年（ＵＳＢ）", "1990年 usb"),  # full-width letters, digits and brackets
+        ("共有1,100人", "共有1100人"),
+        ("１，２３４元", "1234元"),
+        ("在1990，200人", "在1990 200人"),  # a full-width comma is one of the sentence
+        ("臺灣与台湾", "臺灣与台湾"),  # traditional stays traditional, simplified simplified
+        ("《山海經》、「水」——火…", "山海經 水 火"),
+        ("二〇〇八年", "二〇〇八年"),
+        ("\uf9d0", "類"),  # a compatibility character is the one it stands for
         ("¿?…—", ""),
         ("", ""),
     ],
@@ -102,6 +110,40 @@ def test_a_real_vocabulary_is_read_back_whole(minilm: TextEncoder, tmp_path: Pat
     again = Vocabulary.load(path, minilm.tokenizer)
     assert (again.pieces, again.text_ids) == (vocabulary.pieces, vocabulary.text_ids)
     assert len(again) == 30_522 - 994 - 3  # without [unused...], [CLS], [SEP], [MASK]
+
+
+@pytest.fixture
+def chinese_tokenizer() -> Tokenizer:
+    pieces = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", *"他用手機在年打電話", "19", "##90", "90", "usb", "##s"]
+    return Tokenizer.from_str(BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)}).to_str())
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "decoded"),
+    [
+        ("他打電話。", "他 打 電 話", "他打電話"),
+        ("在１９９０年", "在 19 ##90 年", "在1990年"),
+        ("19 90年", "19 90 年", "19 90年"),  # two numbers stay two
+        ("他用ＵＳＢ，usbs 19", "他 用 usb usb ##s 19", "他用usb usbs 19"),
+    ],
+)
+def test_chinese_characters_are_pieces(chinese_tokenizer: Tokenizer, text: str, pieces: str, decoded: str):
+    vocabulary = Vocabulary.whole(chinese_tokenizer)
+    indices = vocabulary.encode(text)
+    assert [vocabulary.pieces[i] for i in indices] == pieces.split()
+    assert vocabulary.decode(indices) == decoded
+    assert vocabulary.encode(decoded) == indices  # what is written is heard the same
+
+
+def test_chinese_characters_outside_the_vocabulary_are_unknown_one_by_one(chinese_tokenizer: Tokenizer):
+    vocabulary = Vocabulary.of_texts(["他打電話"], chinese_tokenizer)
+    assert sorted(vocabulary.pieces[2:]) == sorted("他打電話")
+    assert vocabulary.encode("他用電腦") == [
+        vocabulary.pieces.index("他"),
+        UNKNOWN,
+        vocabulary.pieces.index("電"),
+        UNKNOWN,
+    ]
 
 
 def test_another_text_encoder_is_noticed(tokenizer: Tokenizer, minilm: TextEncoder, tmp_path: Path):

@@ -4,11 +4,24 @@ A retrieval set is a folder: ``passages/`` (a Kaldi data directory), ``questions
 questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``.
 """
 
-from collections.abc import Collection, Mapping
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsr.data.kaldi import Report, Utterance, check_data_dir, read_data_dir, read_table, read_text, refuse, write_lines
+from clsr.data.kaldi import (
+    Report,
+    Utterance,
+    check_data_dir,
+    read_data_dir,
+    read_table,
+    read_text,
+    refuse,
+    write_data_dir,
+    write_lines,
+    write_table,
+)
 from clsr.errors import InputError
 
 
@@ -91,6 +104,33 @@ def write_relevance(path: str | Path, relevance: Mapping[str, Mapping[str, int]]
             for passage, value in sorted(of_question.items())
         ),
     )
+
+
+def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
+    """Write retrieval sets, each into its ``path``: all of them appear, or none; what was there is replaced.
+
+    Raises:
+        InputError: an id is there twice, a text has no words, or the disk is full.
+    """
+    unfinished = [whole.path.with_name(f".{whole.path.name}.{os.getpid()}.unfinished") for whole in sets]
+    try:
+        for folder, whole in zip(unfinished, sets, strict=True):
+            write_data_dir(folder / "passages", whole.passages)
+            if whole.question_speech is None:
+                (folder / "questions").mkdir()
+                write_table(folder / "questions" / "text", whole.questions.items())
+            else:
+                write_data_dir(folder / "questions", whole.question_speech)
+            write_relevance(folder / "qrels", whole.relevance)
+        for folder, whole in zip(unfinished, sets, strict=True):
+            shutil.rmtree(whole.path, ignore_errors=True)
+            os.replace(folder, whole.path)
+    except OSError as error:
+        place = sets[0].path.parent
+        raise InputError(f"{place}: cannot be written ({error.strerror}); free space or name another folder") from error
+    finally:
+        for folder in unfinished:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_other(path: Path) -> None:

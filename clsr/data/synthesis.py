@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 from _ctypes import dlclose
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,11 @@ from clsr.audio import SAMPLE_RATE, add_noise, duration_s, write_waveform
 from clsr.data.kaldi import Utterance, write_data_dir, write_lines, write_table
 from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
+
+# Full-width letters, digits and the marks within numbers: espeak-ng is silent about them or spells their names.
+_FULL_WIDTH = "０１２３４５６７８９％．" + "".join(chr(ord(a) + i) for a in "Ａａ" for i in range(26))
+_HALF_WIDTH = {ord(c): ord(c) - 0xFEE0 for c in _FULL_WIDTH}
+_FULL_WIDTH_THOUSANDS = re.compile("(?<=[０-９])，(?=[０-９]{3}(?![０-９]))")
 
 _SYNCHRONOUS, _BY_CHARACTER, _UTF8, _RATE, _PITCH = 2, 1, 1, 1, 3  # of speak_lib.h
 
@@ -95,7 +101,8 @@ class Synthesizer:
         """The text spoken, ``(N,)`` float32 at 16 kHz; the same arguments always give the same samples.
 
         Args:
-            text: what to say, in the language of the voice.
+            text: what to say, in the language of the voice. Full-width letters and numbers are said as half-width
+                ones, which espeak-ng knows; a full-width comma stays one of the sentence, but within a number.
             voice: an espeak-ng voice, with a variant if wanted: ``en-us``, ``en-us+f2``, ``en-gb-x-rp+m3``, ``cmn``.
             rate_wpm: speed in words a minute, 80 to 450.
             pitch: 0 to 99, 50 is the voice's own.
@@ -123,7 +130,7 @@ class Synthesizer:
             self._set_voice(library, voice)
             library.espeak_SetParameter(_RATE, rate_wpm, 0)
             library.espeak_SetParameter(_PITCH, pitch, 0)
-            spoken = text.encode() + b"\0"
+            spoken = _FULL_WIDTH_THOUSANDS.sub(",", text).translate(_HALF_WIDTH).encode() + b"\0"
             library.espeak_Synth(spoken, len(spoken), 0, _BY_CHARACTER, 0, _UTF8, None, None)
             library.espeak_Synchronize()
             library.espeak_Terminate()

@@ -1,20 +1,25 @@
-"""Word errors, counted by jiwer and pooled: a rate is never the mean of rates."""
+"""Word errors, or character errors of Chinese, counted by jiwer and pooled: a rate is never the mean of rates."""
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jiwer
 
-_HAN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff])")
+from clsr.vocabulary import HAN
+
+Unit = Literal["word", "character"]
+RATE_NAMES: dict[Unit, str] = {"word": "WER", "character": "CER"}
+
+_HAN = re.compile(f"([{HAN}])")
 
 
 class WordErrors(NamedTuple):
-    """Word errors of one utterance or of many together.
+    """Errors of one utterance or of many together.
 
     Attributes:
         errors: substitutions, deletions and insertions, at least 0.
-        words: words of the reference, at least 0.
+        words: words (and Han characters) of the reference, at least 0.
     """
 
     errors: int
@@ -22,7 +27,7 @@ class WordErrors(NamedTuple):
 
     @property
     def value(self) -> float:
-        """Word error rate, ``errors / words``: at least 0, above 1 where insertions abound.
+        """Error rate, ``errors / words``: at least 0, above 1 where insertions abound.
 
         Raises:
             ValueError: there are no reference words, so there is no rate.
@@ -32,23 +37,47 @@ class WordErrors(NamedTuple):
         return self.errors / self.words
 
 
-def word_errors(reference: str, hypothesis: str) -> WordErrors:
-    """Count the fewest word substitutions, deletions and insertions that turn reference into hypothesis.
+def error_unit(texts: Iterable[str]) -> Unit:
+    """What errors of these texts are counted in: characters if most of what is counted are Han characters.
 
-    Words are what white space separates, and each Han character is one: a rate of Chinese is its character error
-    rate. Case and punctuation count: both texts should have passed the same
-    normalisation. Against an empty reference every word of the hypothesis is an insertion.
+    ``RATE_NAMES`` has the name of the rate. A Chinese set with foreign names in it has a character error rate, and an
+    English one that quotes a few characters a word error rate.
+
+    >>> error_unit(["設定 wi-fi 密碼", "ok"]), error_unit(["the sign 山 means mountain"]), error_unit([])
+    ('character', 'word', 'word')
+    """
+    counted = [part for text in texts for part in split_units(text)]
+    return "character" if 2 * sum(bool(_HAN.fullmatch(part)) for part in counted) > len(counted) else "word"
+
+
+def split_units(text: str, unit: Unit = "character") -> list[str]:
+    """What is counted: words between white space and, unless ``unit`` is "word", each Han character as one.
+
+    A run of Latin letters or digits beside Han characters is a word, as usual for texts of both kinds.
+
+    >>> split_units("打開wi-fi 2008年"), split_units("打開wi-fi 2008年", "word")
+    (['打', '開', 'wi-fi', '2008', '年'], ['打開wi-fi', '2008年'])
+    """
+    return (text if unit == "word" else _HAN.sub(r" \1 ", text)).split()
+
+
+def word_errors(reference: str, hypothesis: str, unit: Unit = "character") -> WordErrors:
+    """Count the fewest substitutions, deletions and insertions that turn reference into hypothesis.
+
+    What is counted is said by ``split_units``: text without Han characters is counted in words either way, so that a
+    rate of Chinese is its character error rate and one of English its word error rate. Case and punctuation count:
+    both texts should have passed the same normalisation. Against an empty reference all of the hypothesis is inserted.
 
     >>> word_errors("the cat sat", "a cat sat down")
     WordErrors(errors=2, words=3)
     >>> word_errors("設定 wi-fi", "设定wi-fi")
     WordErrors(errors=1, words=3)
     """
-    reference_words, hypothesis_words = (_HAN.sub(r" \1 ", text).split() for text in (reference, hypothesis))
-    if not reference_words:  # jiwer's rate would be 1, whatever was inserted
-        return WordErrors(len(hypothesis_words), 0)
-    counts = jiwer.process_words(" ".join(reference_words), " ".join(hypothesis_words))
-    return WordErrors(counts.substitutions + counts.deletions + counts.insertions, len(reference_words))
+    said, heard = split_units(reference, unit), split_units(hypothesis, unit)
+    if not said:  # jiwer's rate would be 1, whatever was inserted
+        return WordErrors(len(heard), 0)
+    counts = jiwer.process_words(" ".join(said), " ".join(heard))
+    return WordErrors(counts.substitutions + counts.deletions + counts.insertions, len(said))
 
 
 def pool(utterances: Iterable[WordErrors]) -> WordErrors:

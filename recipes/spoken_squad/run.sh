@@ -1,77 +1,77 @@
 #!/usr/bin/env bash
-# Spoken SQuAD: questions and sentences -> speech of four voices -> recogniser -> retriever -> measures.
+# Spoken SQuAD: sentences spoken by four voices, or the publisher's speech -> recogniser -> retriever -> measures.
 # Results: README.md.
-# Usage: ./run.sh --corpus DIR [--extra-text TSV] [--human DIR] [--stage N] [--stop-stage N] [--seed N]
-#                 [--data DIR] [--exp DIR] [--smoke true]
-# The corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl. Extra text (table: utt_id, reference) is spoken
-# for the recogniser too; human speech (a Kaldi data directory) is only measured. Paths are relative to this folder.
+# Usage: ./run.sh --corpus DIR [--pairs sentences|one-to-one|all] [--extra-text TSV] [--human DIR] [--stage N]
+#                 [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# sentences: the corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (table: utt_id, reference) is
+# spoken for the recogniser too. one-to-one, all: it is the publisher's. Human speech (a Kaldi data directory) is only
+# measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=5 seed=0 smoke=false
-corpus=corpus extra_text='' human=''  # README.md says from where
+corpus=corpus pairs=sentences extra_text='' human=''  # README.md says from where
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1)
-more=() small=()
+more=() small=() long=()
 if $smoke; then
   corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke small=(conf/smoke.yaml)
 fi
+if [[ $pairs != sentences ]]; then data+=/$pairs exp+=/$pairs long=(conf/published.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
 texts=("$data/text/train.jsonl")
 if [[ $extra_text ]]; then more=(--extra-text "$extra_text") texts+=("$data/text/extra.jsonl"); fi
 if [[ $human ]]; then more+=(--exclude "$human"); fi
 
-if begin 0 "$data/text" "split by title"; then
+if [[ $pairs != sentences ]] && begin 0 "$data/pairs" "find the recording that answers each question"; then
+  run local/prepare_published.py "$corpus" "$data/pairs" --pairs "$pairs"
+  for split in train dev test; do run clsr data validate "$data/pairs/$split"; done
+  finish
+elif [[ $pairs == sentences ]] && begin 0 "$data/text" "split by title"; then
   run local/prepare_data.py "$corpus" "$data/text" "${more[@]}"
   finish
 fi
-
-if begin 1 "$data/pairs" "speak the passages"; then
+if [[ $pairs == sentences ]] && begin 1 "$data/pairs" "speak the passages"; then
   for split in train dev test; do
     run clsr data synthesize "$data/text/$split.jsonl" "$data/pairs/$split" --voices "${voices[@]}"
     run clsr data validate "$data/pairs/$split"
   done
   finish
 fi
-
-if begin 1 "$data/asr" "speak more for the recogniser: every text by two voices, the extra text too"; then
+if [[ $pairs == sentences ]] && begin 1 "$data/asr" "speak all text by two voices for the recogniser"; then
   cat "${texts[@]}" > "$data/asr/train.jsonl"
   run clsr data synthesize "$data/asr/train.jsonl" "$data/asr/train" --voices "${voices[@]}" \
     --voices-per-text 2 --passages-only
   run clsr data synthesize "$data/text/dev.jsonl" "$data/asr/dev" --voices "${voices[@]}" --passages-only
   finish
 fi
-
+if [[ $pairs == sentences ]]; then asr=$data/asr; else asr=$data/pairs; fi
 if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr" --seed "$seed"
+  run clsr train-asr conf/asr.yaml "${long[@]}" "${small[@]}" --data "$asr" --output "$exp/asr" --seed "$seed"
   finish
 fi
-
 if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
   run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
     --start "$exp/asr" --seed "$seed"
   finish
 fi
-
 if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
   run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$exp/parabge" \
     --start "$exp/asr" --seed "$seed"
   finish
 fi
-
 if begin 4 "$exp/measures/test" "measure on articles never trained on"; then
   run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test"
   finish
 fi
-
 if [[ $human ]] && begin 4 "$exp/measures/human" "measure on people's speech"; then
   run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human"
   finish
 fi
-
 if begin 5 "$exp/report" "report"; then
+  run clsr report "$exp/measures/test"
   run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
   run clsr plot recall "$exp/measures/test" --output "$exp/report/recall.png"
   run cp "$exp"/measures/test/report.{json,md} "$exp"

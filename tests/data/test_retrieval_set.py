@@ -1,11 +1,19 @@
 """Tests of clsr/data/retrieval_set.py on a set of tones (tests/conftest.py)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clsr.data.kaldi import Utterance, write_data_dir
-from clsr.data.retrieval_set import check_retrieval_set, is_retrieval_set, read_retrieval_set, write_relevance
+from clsr.data.retrieval_set import (
+    RetrievalSet,
+    check_retrieval_set,
+    is_retrieval_set,
+    read_retrieval_set,
+    write_relevance,
+    write_retrieval_sets,
+)
 from clsr.errors import InputError
 
 
@@ -88,3 +96,35 @@ def test_other_folders_are_no_retrieval_sets(tone_set: Path) -> None:
         for function in (read_retrieval_set, check_retrieval_set):
             with pytest.raises(InputError, match="is no retrieval set"):
                 function(path)
+
+
+def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path) -> None:
+    """With text questions and with spoken ones; audio stays where it is, and what was there before is replaced."""
+    read = read_retrieval_set(tone_set)
+    audio = read.passages[0].recording
+    spoken = [Utterance(id_, audio, 0.0, 0.5, text, "ann") for id_, text in read.questions.items()]
+    text = replace(read, path=tmp_path / "sets" / "text")
+    speech = replace(read, path=tmp_path / "sets" / "speech", question_speech=spoken)
+    (tmp_path / "sets" / "text" / "passages").mkdir(parents=True)
+    (tmp_path / "sets" / "text" / "passages" / "stale").touch()
+    write_retrieval_sets([text, speech])
+    assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == ["speech", "text"]
+    assert not (tmp_path / "sets" / "text" / "passages" / "stale").exists()
+    for whole in (text, speech):
+        again = read_retrieval_set(whole.path)
+        assert (again.questions, again.relevance) == (read.questions, read.relevance)
+        assert [passage.text for passage in again.passages] == [passage.text for passage in read.passages]
+        assert {passage.recording.resolve() for passage in again.passages} == {
+            passage.recording.resolve() for passage in read.passages
+        }
+        assert (again.question_speech is None) == (whole.question_speech is None)
+        assert check_retrieval_set(whole.path) == []
+
+
+def test_a_fault_in_one_set_leaves_all_as_they_were(tone_set: Path, tmp_path: Path) -> None:
+    read = read_retrieval_set(tone_set)
+    good = replace(read, path=tmp_path / "sets" / "good")
+    bad = RetrievalSet(tmp_path / "sets" / "bad", [read.passages[0]] * 2, {"q-a": "Who?"}, None, {"q-a": {"p-a": 1}})
+    with pytest.raises(InputError, match="p-a: is there twice"):
+        write_retrieval_sets([good, bad])
+    assert list((tmp_path / "sets").iterdir()) == []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsr.data.kaldi import read_text, write_lines
+from clsr.data.one_to_one import one_to_one
 from clsr.errors import InputError
 
 DEV_TITLES = 4  # of 44; those with the smallest SHA-1 of their name
@@ -61,26 +62,14 @@ def split_by_title(pairs: Iterable[Pair], titles: Collection[str]) -> tuple[list
     return others, these
 
 
-def drop_repeats(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> list[Pair]:
-    """The pairs whose id, question and context nobody before them has, whatever the case and spacing."""
-    seen = {key for pair in before for key in _keys(pair)}
-    kept = []
-    for pair in pairs:
-        keys = _keys(pair)
-        if seen.isdisjoint(keys):
-            kept.append(pair)
-            seen.update(keys)
-    return kept
-
-
 def make_splits(corpus: Path) -> dict[str, list[Pair]]:
     """Train, dev and test, with no title, id, question or context in two of them."""
-    test = drop_repeats(read_pairs(corpus / "squad_sent.dev.jsonl"))
+    test = one_to_one(read_pairs(corpus / "squad_sent.dev.jsonl"))
     pairs, _ = split_by_title(read_pairs(corpus / "squad_sent.train.jsonl"), {pair.title for pair in test})
     titles = sorted({pair.title for pair in pairs}, key=lambda title: hashlib.sha1(title.encode()).digest())
     train, dev = split_by_title(pairs, titles[:DEV_TITLES])
-    dev = drop_repeats(dev, before=test)
-    return {"train": drop_repeats(train, before=[*test, *dev]), "dev": dev, "test": test}
+    dev = one_to_one(dev, before=test)
+    return {"train": one_to_one(train, before=[*test, *dev]), "dev": dev, "test": test}
 
 
 def read_extra_text(tables: Iterable[Path], excluded: Collection[str]) -> list[dict[str, str]]:
@@ -122,10 +111,6 @@ def prepare(args: argparse.Namespace) -> None:
         write_rows(args.output / f"{split}.jsonl", rows, args.limit)
     if extra:
         write_rows(args.output / "extra.jsonl", extra, args.limit)
-
-
-def _keys(pair: Pair) -> list[tuple[str, str]]:
-    return [(name, " ".join(getattr(pair, name).lower().split())) for name in ("id", "question", "context")]
 
 
 def positive(text: str) -> int:
