@@ -11,7 +11,7 @@ import numpy as np
 
 from clsr.errors import InputError
 from clsr.evaluation.recall import METRICS, Interval, Rankings, Relevance, bootstrap, paired_difference, per_query
-from clsr.evaluation.wer import WordErrors, pool, word_errors
+from clsr.evaluation.wer import Unit, WordErrors, error_unit, pool, word_errors
 
 Direction = Literal["q2c", "c2q"]
 DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
@@ -27,7 +27,7 @@ _COLUMNS: tuple[tuple[str, Direction, str], ...] = (
     ("C-Q R@10", "c2q", "recall@10"),
 )
 _TITLES = [title for title, _, _ in _COLUMNS]
-_WER_TITLE = "WER (errors/words)"
+_RATE_TITLES: dict[Unit, str] = {"word": "WER (errors/words)", "character": "CER (errors/characters)"}
 _ABSENT = "–"
 _IN_PERCENT = "In percent, with 95 % bootstrap intervals over queries."
 _IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the interval leaves out 0."
@@ -44,10 +44,11 @@ class Transcript(NamedTuple):
 
 
 class Recognition(NamedTuple):
-    """Pooled word errors, and the transcripts they were counted on (none when read back from a report)."""
+    """Pooled word errors, the transcripts they were counted on (none when read back from a report), what they count."""
 
     total: WordErrors
     transcripts: list[Transcript]
+    unit: Unit = "word"
 
 
 class QueryResult(NamedTuple):
@@ -169,7 +170,7 @@ def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, 
     total = pool(WordErrors(transcript.errors, transcript.words) for transcript in transcripts)
     if total.words == 0:
         raise InputError("text: no word in any reference, so there is no word error rate: fill in the transcripts")
-    return Recognition(total, transcripts)
+    return Recognition(total, transcripts, error_unit(references.values()))
 
 
 def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -> Retrieval:
@@ -277,7 +278,7 @@ def compare(paths: Sequence[Path]) -> str:
         for row in report.rows:
             runs_of.setdefault(row.name, {})[run] = row
     body = [[name, str(run), *_row_cells(row)] for name, runs in runs_of.items() for run, row in runs.items()]
-    lines += ["", _table(["Row", "Run", _WER_TITLE, *_TITLES], body)]
+    lines += ["", _table(["Row", "Run", _rate_title(reports), *_TITLES], body)]
     rivals = [(run, row, runs[1]) for runs in runs_of.values() for run, row in runs.items() if 1 in runs and run > 1]
     if rivals:
         seed = reports[0].seed
@@ -314,12 +315,18 @@ def _report_markdown(report: Report, against: Sequence[Difference]) -> str:
     titles = _TITLES if retrieved else []
     body = [[row.name, *_row_cells(row)[: 1 + len(titles)]] for row in report.rows]
     lines += [_IN_PERCENT if retrieved else "In percent. The set has no questions, so nothing was retrieved.", ""]
-    lines.append(_table(["Row", _WER_TITLE, *titles], body))
+    lines.append(_table(["Row", _rate_title([report]), *titles], body))
     if against:
         pairs = dict.fromkeys((difference.a, difference.b) for difference in against)
         body = [[f"{a} − {b}", *_difference_cells([d for d in against if (d.a, d.b) == (a, b)])] for a, b in pairs]
         lines += ["", "## Differences", "", _IN_POINTS, "", _table(["Rows", *_TITLES], body)]
     return "\n".join(lines) + "\n"
+
+
+def _rate_title(reports: Sequence[Report]) -> str:
+    """What the column of error rates counts; characters, where any row does."""
+    units = {row.wer.unit for report in reports for row in report.rows if row.wer}
+    return _RATE_TITLES["character" if "character" in units else "word"]
 
 
 def _row_cells(row: Row) -> list[str]:
@@ -363,7 +370,7 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
     content["rows"] = [
         {
             "name": row.name,
-            "wer": row.wer and {"value": row.wer.total.value, **row.wer.total._asdict()},
+            "wer": row.wer and _rate_object(row.wer),
             "q2c": row.q2c and {metric: interval._asdict() for metric, interval in row.q2c.intervals.items()},
             "c2q": row.c2q and {metric: interval._asdict() for metric, interval in row.c2q.intervals.items()},
             "seconds": row.seconds,
@@ -375,6 +382,12 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
         {"a": d.a, "b": d.b, "direction": d.direction, "metric": d.metric, **d.interval._asdict()} for d in against
     ]
     return content
+
+
+def _rate_object(wer: Recognition) -> dict[str, Any]:
+    """An error rate; its unit is said where it is not words."""
+    unit = {} if wer.unit == "word" else {"unit": wer.unit}
+    return {"value": wer.total.value, **wer.total._asdict(), **unit}
 
 
 def _transcript_objects(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
@@ -417,5 +430,5 @@ def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[Quer
         )
         for direction in DIRECTIONS
     )
-    recognition = wer and Recognition(WordErrors(wer["errors"], wer["words"]), [])
+    recognition = wer and Recognition(WordErrors(wer["errors"], wer["words"]), [], wer.get("unit", "word"))
     return Row(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])

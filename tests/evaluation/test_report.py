@@ -17,6 +17,7 @@ from clsr.evaluation.report import (
     read_report,
     write_report,
 )
+from clsr.evaluation.wer import WordErrors
 
 REFERENCES = {"p0": "the cat sat", "p1": "dogs bark"}
 HYPOTHESES = {"p0": "the bat sat", "p1": "dogs bark", "p9": "not in the set"}
@@ -259,3 +260,16 @@ def test_compare_claims_nothing_of_other_questions_or_without_rankings(tmp_path:
     contrast = page.split("## Differences from run 1")[1]
     assert "*" not in contrast.split("leaves out 0.")[1]
     assert contrast.count("–") == 14
+
+
+def test_errors_of_chinese_are_counted_in_characters_and_said_to_be(tmp_path: Path):
+    recognition = measure_recognition({"a": "設定 wi-fi 密碼"}, {"a": "设定wi-fi密碼"})
+    assert recognition.total == WordErrors(1, 5) and recognition.unit == "character"
+    info = ModelInfo("m", "f", 1)
+    rows = [Row("clsr", recognition, None, None, 1.0, 2.0)]
+    write_report(Report("s", 0, 1, info, "clsr", "c", "h", 0, rows), tmp_path)
+    assert "CER (errors/characters)" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["rows"][0]["wer"]["unit"] == "character"
+    (row,) = read_report(tmp_path).rows
+    assert row.wer is not None and row.wer.unit == "character"
+    assert measure_recognition({"a": "the cat"}, {"a": "the hat"}).unit == "word"
