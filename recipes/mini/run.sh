@@ -11,9 +11,7 @@ corpus=corpus data=data exp=exp    # all that this run writes
 . ../../tools/recipe.sh            # log, begin, run, finish
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
 questions=3 size=() small=()
-if $smoke; then
-  corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml)
-fi
+if $smoke; then corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
 
 if begin 0 "$corpus" "write the corpus"; then
