@@ -103,12 +103,20 @@ def write_encoder(folder: Path, pieces: list[str], width: int, layers: int, seed
         write_lines(folder / name, [json.dumps(content, indent=2) + "\n"])
 
 
+def width(text: str) -> int:
+    """The number that an option gives, some heads of 32."""
+    value = int(text)
+    if value < 32 or value % 32:
+        raise ValueError(text)
+    return value
+
+
 def main() -> None:
     """Read the command line and make the text encoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("texts", type=Path, nargs="+", help="JSONL of question and context")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--width", type=int, default=256, help="a multiple of 32 (256)")
+    parser.add_argument("--width", type=width, default=256, help="a multiple of 32 (256)")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

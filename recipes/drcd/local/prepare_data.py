@@ -26,7 +26,8 @@ from clsr.vocabulary import normalise
 DEV_SHARE = 0.1  # of the pairs to train on, in whole titles
 LEAST = 40  # characters of a passage
 MOST = 140  # characters of a piece of the rest of a paragraph
-PUBLISHER = "https://raw.githubusercontent.com/DRCKnowledgeTeam/DRCD/master"
+COMMIT = "b944790de5af02c5fbb7cd9cb1473d27d169eebf"  # no digest is published, but this names what is fetched
+PUBLISHER = f"https://raw.githubusercontent.com/DRCKnowledgeTeam/DRCD/{COMMIT}"
 
 log = logging.getLogger("clsr")
 
