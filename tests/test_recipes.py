@@ -119,7 +119,7 @@ def test_recipes_are_short(recipe: Path) -> None:
 
 @pytest.mark.slow
 def test_the_study_ends_in_a_table(copies: Path) -> None:
-    recipe, names = copies / "mini", ["base", "map", "asr-mwer-sample"]
+    recipe, names = copies / "mini", ["base", "map", "published", "asr-mwer-sample"]
     assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
     result = run(recipe, "--smoke", "true", "--only", " ".join(names), script="study.sh")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
