@@ -149,3 +149,24 @@ def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path
         again = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
         assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
         assert state(copies) == before
+
+
+def test_results_are_kept_without_copies_models_and_smoke_runs(tmp_path: Path) -> None:
+    exp, kept = tmp_path / "exp", tmp_path / "results"
+    for name in (
+        "report.json",
+        "seed1/measures/test/report.json",
+        "smoke/measures/test/report.json",
+        "long/longform.json",
+    ):
+        (exp / name).parent.mkdir(parents=True, exist_ok=True)
+        (exp / name).write_text(name)
+        (exp / name).with_name("transcripts.jsonl").write_text("")
+        if "measures" in name:
+            (exp / name).with_name("rankings.jsonl").write_text("")
+    keep = ROOT / "tools" / "keep_results.sh"
+    assert subprocess.run([keep, exp, kept], capture_output=True, check=True, text=True).stdout.count("\n") == 2
+    found = {str(path.relative_to(kept)): path.read_text() for path in kept.rglob("*") if path.is_file()}
+    assert found == {name: name for name in ("seed1/measures/test/report.json", "long/longform.json")}
+    nowhere = subprocess.run([keep, tmp_path / "none", kept], capture_output=True, check=False, text=True)
+    assert nowhere.returncode == 2 and "expected the folder of the experiments" in nowhere.stderr
