@@ -37,7 +37,7 @@ for seed in $seeds; do
         how=(--set "$data/pairs/${split/noise/test}")
         if [[ $split == noise ]]; then how+=(--snr-db 10); fi
         run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/measures/$split" --rows text cascade clsr clsr-soft \
-          --tag dataset=squad_closed training="$name" split="$split" seed="$seed"
+          --tag dataset=squad_closed training="$name" split="${split/noise/test}" seed="$seed"
         finish
       fi
     done

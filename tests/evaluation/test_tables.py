@@ -77,7 +77,7 @@ def test_the_papers_own_rows_follow_ours_on_its_datasets(tmp_path: Path, write_r
 
 
 def test_noise_ablation_and_young_checkpoints_stay_out_of_the_main_tables(tmp_path: Path, write_result: Write) -> None:
-    for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"})):
+    for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"}, {"training": "no-vq"})):
         write_result(tmp_path / str(number), MINI | tag, {"clsr": number / 4, "parabge": 0.1})
     for name in ("2", "4", "6", "7"):
         assert len(make(tmp_path, name).blocks) == 1
