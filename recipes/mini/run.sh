@@ -62,7 +62,7 @@ if begin 5 "$exp/index" "index a long recording of statements never trained on";
 fi
 
 if begin 5 "$exp/search" "search it"; then
-  head -n "$questions" "$corpus/long.jsonl" | sed 's/.*"question": "\(.*\)", "context": "\(.*\)".*/\1\t\2/' |
+  head -n "$questions" "$corpus/long.jsonl" | sed 's/.*"question": "\(.*\)", "context": "\([^"]*\)".*/\1\t\2/' |
     while IFS=$'\t' read -r question statement; do
       run clsr search --index "$exp/index" --top-k 3 "$question"
       log "  what was said: $statement" | tee -a "$exp/search/log.txt"
