@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from clsr.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
@@ -49,6 +52,8 @@ def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, n
     rivals = {"parabge"} if "train-parabge" in (copies / name / "run.sh").read_text() else set()
     assert {"text", "cascade", "cascade-8best", "clsr", "clsr-soft", *rivals} <= set(rows)
     assert rows["clsr"]["wer"]["words"] > 0
+    assert rows["clsr"]["wer"].get("unit", "word") == ("character" if name == "drcd" else "word")
+    assert {"dataset", "split"} <= set(report["tags"])
     before = state(copies)
     second = run(copies / name, "--smoke", "true")
     assert second.returncode == 0, second.stderr
@@ -115,6 +120,22 @@ def test_recipes_say_what_they_take(recipe: Path) -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_recipes_are_short(recipe: Path) -> None:
     assert len((recipe / "run.sh").read_text().splitlines()) < 80
+
+
+@pytest.mark.parametrize(
+    "script", sorted(ROOT.glob("recipes/*/*.sh")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_what_is_measured_has_tags_for_the_tables_and_options_that_there_are(
+    script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        _parser().parse_args(["evaluate", "--help"])
+    known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    measures = [line for line in script.read_text().replace("\\\n", "").splitlines() if "run clsr evaluate " in line]
+    assert measures or script.stem != "run"
+    for command in measures:
+        assert set(re.findall(r"(?<= )--[a-z][a-z-]*", command)) <= known
+        assert script.stem == "study" or re.search(r"--tag .*(dataset=.* split=|tags)", command), command
 
 
 @pytest.mark.slow

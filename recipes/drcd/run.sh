@@ -55,11 +55,13 @@ if begin 4 "$exp/joint" "train recogniser and retrieval together"; then
   finish
 fi
 if begin 5 "$exp/measures/test" "measure on articles never trained on"; then
-  run clsr evaluate --model "$exp/joint" --set "$data/pairs/test" --output "$exp/measures/test"
+  run clsr evaluate --model "$exp/joint" --set "$data/pairs/test" --output "$exp/measures/test" \
+    --tag dataset=drcd split=test seed="$seed"
   finish
 fi
 if [[ $human ]] && begin 5 "$exp/measures/human" "measure on people's speech"; then
-  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human"
+  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
+    --tag dataset=drcd split=human seed="$seed"
   finish
 fi
 if begin 6 "$exp/report" "report"; then

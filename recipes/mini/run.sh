@@ -9,10 +9,9 @@ stage=0 stop_stage=6 seed=0 smoke=false
 corpus=corpus data=data exp=exp    # all that this run writes
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
-voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7 questions=3 size=() small=()
-if $smoke; then
-  corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml)
-fi
+voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
+questions=3 size=() small=()
+if $smoke; then corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
 
 if begin 0 "$corpus" "write the corpus"; then

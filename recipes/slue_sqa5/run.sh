@@ -45,7 +45,8 @@ if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
 fi
 
 if begin 4 "$exp/measures/test" "measure with spoken questions"; then
-  run clsr evaluate --model "$exp/joint" --parabge "$exp/parabge" --set "$data/sets/test" --output "$exp/measures/test"
+  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/sets/test" --output "$exp/measures/test" \
+    --tag dataset=slue_sqa5 split=test seed="$seed"
   finish
 fi
 

@@ -14,12 +14,11 @@ corpus=corpus pairs=sentences extra_text='' human=''  # README.md says from wher
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
-voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1)
-more=() small=() long=()
-if $smoke; then
-  corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke small=(conf/smoke.yaml)
-fi
+voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) more=() small=() long=()
+declare -A names=([sentences]=squad_sentences [one-to-one]=spoken_squad_filtered [all]=spoken_squad)  # of clsr tables
+if $smoke; then corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
 if [[ $pairs != sentences ]]; then data+=/$pairs exp+=/$pairs long=(conf/published.yaml); fi
+if [[ $pairs == sentences ]]; then asr=$data/asr; else asr=$data/pairs; fi
 if ((seed)); then exp+=/seed$seed; fi
 texts=("$data/text/train.jsonl")
 if [[ $extra_text ]]; then more=(--extra-text "$extra_text") texts+=("$data/text/extra.jsonl"); fi
@@ -47,7 +46,6 @@ if [[ $pairs == sentences ]] && begin 1 "$data/asr" "speak all text by two voice
   run clsr data synthesize "$data/text/dev.jsonl" "$data/asr/dev" --voices "${voices[@]}" --passages-only
   finish
 fi
-if [[ $pairs == sentences ]]; then asr=$data/asr; else asr=$data/pairs; fi
 if begin 2 "$exp/asr" "train the recogniser"; then
   run clsr train-asr conf/asr.yaml "${long[@]}" "${small[@]}" --data "$asr" --output "$exp/asr" --seed "$seed"
   finish
@@ -63,11 +61,13 @@ if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
   finish
 fi
 if begin 4 "$exp/measures/test" "measure on articles never trained on"; then
-  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test"
+  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test" \
+    --tag dataset="${names[$pairs]}" split=test seed="$seed"
   finish
 fi
 if [[ $human ]] && begin 4 "$exp/measures/human" "measure on people's speech"; then
-  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human"
+  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
+    --tag dataset="${names[$pairs]}" split=human seed="$seed"
   finish
 fi
 if begin 5 "$exp/report" "report"; then

@@ -2,8 +2,8 @@
 # Closed SQuAD: real questions and sentences within a vocabulary that trains on two cores. Results: README.md.
 # Usage: ./run.sh --corpus DIR [--extra-text "TSV ..."] [--stage N] [--stop-stage N] [--seed N]
 #                 [--data DIR] [--exp DIR] [--smoke true]
-# The corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (tables with a column reference) is spoken for
-# the recogniser too. The seed is that of joint training; the recogniser is trained once. Paths: relative to here.
+# The corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (tables with a column reference) is spoken
+# for the recogniser too. The seed is that of joint training; the recogniser is trained once. Paths: relative to here.
 
 set -euo pipefail
 cd "$(dirname "$0")"

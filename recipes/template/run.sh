@@ -34,7 +34,8 @@ if begin 1 "$data/sets" "make retrieval sets of the table"; then
 fi
 
 if [[ $start ]] && begin 2 "$exp/before" "measure the model to start from"; then
-  run clsr evaluate --model "$start" --set "$data/sets/test" --output "$exp/before"
+  run clsr evaluate --model "$start" --set "$data/sets/test" --output "$exp/before" \
+    --tag dataset=template split=test training=before
   finish
 fi
 
@@ -51,7 +52,8 @@ if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
 fi
 
 if begin 4 "$exp/after" "measure what came of it"; then
-  run clsr evaluate --model "$exp/joint" --set "$data/sets/test" --output "$exp/after"
+  run clsr evaluate --model "$exp/joint" --set "$data/sets/test" --output "$exp/after" \
+    --tag dataset=template split=test training=after seed="$seed"
   finish
 fi
 
