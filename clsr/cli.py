@@ -116,7 +116,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     )
     make.add_argument("--seed", type=int, help="of the split (0)")
     speak = _add(kinds, "synthesize", "speak a JSONL of questions and contexts: a retrieval set", _synthesize)
-    speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"}')
+    speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"[, "answer"]}')
     speak.add_argument("output", type=Path, metavar="DIR")
     speak.add_argument("--voices", nargs="+", metavar="VOICE", help="espeak-ng voices, such as en-us+f2")
     speak.add_argument("--voices-per-text", type=int, metavar="N", help="speak each context by so many voices (1)")

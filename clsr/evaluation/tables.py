@@ -166,8 +166,7 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
         "Cost time (s)",
         "SpeedUP",
         "Returned (s)",
-        "Span in top 1",
-        "Span in top 3",
+        "Span returned",
         "Time IoU",
     )
     kinds = (Column("w/ CLSR", numbers=False), Column("Context", numbers=False))

@@ -110,7 +110,9 @@ def test_table_4_and_7_compare_with_their_own_rivals(tmp_path: Path, write_resul
 
 def test_table_5_leaves_answers_and_their_time_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
     write_longform(tmp_path, {"dataset": "slue_sqa5"}, answerer=None)
-    (block,) = make(tmp_path, "5").blocks
+    table = make(tmp_path, "5")
+    (block,) = table.blocks
+    assert {len(row) for row in block} == {len(table.columns)}
     whole, top = block[:2]
     assert whole[:7] == ["SLUE-SQA-5", "✗", "whole recording", "not run", "not run", "not run", "–"]
     assert whole[7:] == ["1800.0", "75.0 [70.0, 80.0]", "–"]
