@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clsr.baselines.commands import RIVALS, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_plots, add_tables
@@ -21,7 +22,7 @@ STAGES = {
     "train-text": "fine-tune a text encoder on questions and the texts that answer them",
     "train-joint": "train recogniser and retrieval together",
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
-    "train-parabge": "train the rival without a recogniser",
+    **RIVALS,
 }
 
 
@@ -275,7 +276,7 @@ def _stage(command: str) -> Callable:
     elif command == "train-post":
         from clsr.training.post import train_post as run
     else:
-        from clsr.baselines.parabge import train_parabge as run
+        run = rival_stage(command)
     return run
 
 
