@@ -25,6 +25,7 @@ from clsr.settings import read_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one
+WITHOUT_VOCABULARY = ("text", "parabge", "speechdpr", "clap", "whisper")  # kinds that write none of our tokens
 RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
 
 
@@ -33,7 +34,7 @@ class Meta:
     """What is known of how a checkpoint came to be.
 
     Args:
-        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge"), or "release".
+        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge", ...), or "release".
         text_encoder: reference of the text encoder; empty for a release.
         text_encoder_fingerprint: its fingerprint.
         ctc_units: what the auxiliary CTC predicts, by index, blank first; empty without CTC.
@@ -208,9 +209,10 @@ def load_recogniser(folder: Path | str, device: str = "cpu") -> Recogniser:
 
 
 def fingerprint(folder: Path | str) -> str:
-    """Return 16 hexadecimal digits that stand for the weights and the vocabulary of a checkpoint."""
+    """Return 16 hexadecimal digits that stand for the weights of a checkpoint, and its vocabulary if it has one."""
     digest = hashlib.sha256()
-    for name in ("model.safetensors", "vocabulary.txt", "meta.json"):
+    vocabulary = [] if read_meta(folder).kind in WITHOUT_VOCABULARY else ["vocabulary.txt"]
+    for name in ("model.safetensors", *vocabulary, "meta.json"):
         path = Path(folder) / name
         if not path.exists():
             raise InputError(f"{path}: missing: name a folder that a training stage finished")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clsr.baselines.commands import RIVALS, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_plots, add_tables
@@ -21,7 +22,7 @@ STAGES = {
     "train-text": "fine-tune a text encoder on questions and the texts that answer them",
     "train-joint": "train recogniser and retrieval together",
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
-    "train-parabge": "train the rival without a recogniser",
+    **RIVALS,
 }
 
 
@@ -116,7 +117,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     )
     make.add_argument("--seed", type=int, help="of the split (0)")
     speak = _add(kinds, "synthesize", "speak a JSONL of questions and contexts: a retrieval set", _synthesize)
-    speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"}')
+    speak.add_argument("jsonl", type=Path, help='rows of {"id", "question", "context"[, "answer"]}')
     speak.add_argument("output", type=Path, metavar="DIR")
     speak.add_argument("--voices", nargs="+", metavar="VOICE", help="espeak-ng voices, such as en-us+f2")
     speak.add_argument("--voices-per-text", type=int, metavar="N", help="speak each context by so many voices (1)")
@@ -275,7 +276,7 @@ def _stage(command: str) -> Callable:
     elif command == "train-post":
         from clsr.training.post import train_post as run
     else:
-        from clsr.baselines.parabge import train_parabge as run
+        run = rival_stage(command)
     return run
 
 

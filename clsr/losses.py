@@ -111,7 +111,7 @@ def batch_nll(speech: Tensor, questions: Tensor, temperature: float, groups: Ten
     """
     own = torch.arange(len(speech), device=speech.device)
     shared = _shared(own if groups is None else groups, own if groups is None else groups, own)
-    similarity = _cosines(speech, questions).masked_fill(shared, -torch.inf)
+    similarity = cosines(speech, questions).masked_fill(shared, -torch.inf)
     return (contrastive_loss(similarity, own, temperature) + contrastive_loss(similarity.T, own, temperature)) / 2
 
 
@@ -132,16 +132,32 @@ def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, t
     """
     groups = torch.arange(len(questions), device=own.device) if groups is None else groups
     in_bank = _shared(groups[own], groups, own)
-    to_question = contrastive_loss(_cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
+    to_question = contrastive_loss(cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
     asked = questions[own]
     positions = torch.arange(len(own), device=own.device)
-    spoken = _cosines(asked, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
-    texts = _cosines(asked, passages).masked_fill(in_bank, -torch.inf)
+    spoken = cosines(asked, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
+    texts = cosines(asked, passages).masked_fill(in_bank, -torch.inf)
     texts = texts.index_fill(1, own, -torch.inf)  # what is in the batch is speech there, not text
     return (to_question + contrastive_loss(torch.cat([spoken, texts], 1), positions, temperature)) / 2
 
 
-def _cosines(a: Tensor, b: Tensor) -> Tensor:
+def score_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return how far a student's choice among passages is from its teacher's, a mean over questions, in nats.
+
+    Both choose by the softmax of their cosines divided by the temperature; with ``t`` and ``s`` these distributions of
+    a question, it is the Kullback-Leibler divergence ``sum_p t[p] log(t[p] / s[p])`` (SpeechDPR, Lin et al. 2024). No
+    passage is named as the right one, and the teacher takes no gradient.
+
+    Args:
+        student: cosines of questions with passages, ``(Q, P)``.
+        teacher: the same of another system, ``(Q, P)``.
+        temperature: divisor of the cosines, above 0.
+    """
+    wanted = (teacher.detach() / temperature).log_softmax(1)
+    return F.kl_div((student / temperature).log_softmax(1), wanted, reduction="batchmean", log_target=True)
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Return inner products ``(A, B)`` in float32: bfloat16 would tell cosines apart by hundredths only."""
     with torch.autocast(a.device.type, enabled=False):
         return a.float() @ b.float().T

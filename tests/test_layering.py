@@ -25,12 +25,12 @@ ORDER = """
     evaluation.wer evaluation.recall
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
-    baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.load
+    baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.speechdpr baselines.load
     search.windows search.index search.retriever search.transcribe
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
-    cli
+    baselines.commands cli
 """.split()
 
 

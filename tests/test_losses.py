@@ -15,6 +15,7 @@ from clsr.losses import (
     mwer_loss,
     quantity_loss,
     sampled_mwer_loss,
+    score_distillation,
     token_cross_entropy,
 )
 
@@ -178,3 +179,21 @@ def test_cosines_are_not_rounded_in_mixed_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = batch_nll(speech, questions, 0.05)
     assert mixed.item() == pytest.approx(batch_nll(speech, questions, 0.05).item(), rel=1e-5)
+
+
+def test_distillation_by_hand():
+    # Teacher 1/2, 1/4, 1/4 against student 1/3 each; of the second question both say the same.
+    teacher = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.3, 0.5]]).log() * 0.1
+    student = torch.stack([torch.zeros(3), teacher[1] + 0.3])  # a constant changes no softmax
+    by_hand = 0.5 * math.log(0.5 * 3) + 2 * 0.25 * math.log(0.25 * 3)
+    assert score_distillation(student, teacher, 0.1).item() == pytest.approx(by_hand / 2, rel=1e-5)
+
+
+def test_distillation_draws_the_student_to_the_teacher_alone():
+    # d KL / d student = (softmax(student / t) - softmax(teacher / t)) / t, a mean over questions
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
+    score_distillation(student, teacher, 0.5).backward()
+    expected = ((student / 0.5).softmax(1) - (teacher / 0.5).softmax(1)) / 0.5 / 2
+    assert student.grad is not None and torch.allclose(student.grad, expected, atol=1e-6)
+    assert teacher.grad is None

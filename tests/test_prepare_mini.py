@@ -1,5 +1,6 @@
 """Tests of recipes/mini/local/prepare_data.py: the corpus is what the recipe says it is."""
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -35,7 +36,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def test_sizes_and_fields(corpus: dict[str, list[dict[str, str]]]) -> None:
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 10000, "dev": 200, "test": 600, "long": 40}
-    assert all(list(row) == ["id", "question", "context"] for rows in corpus.values() for row in rows)
+    assert all(list(row) == ["id", "question", "context", "answer"] for rows in corpus.values() for row in rows)
 
 
 def test_no_two_statements_have_the_same_words_and_no_two_questions_are_alike(
@@ -71,15 +72,27 @@ def test_question_speaks_of_its_own_statement(script: ModuleType) -> None:
     )]  # fmt: skip
     questions = {script.ask(script.random.Random(seed), deed, parts) for seed in range(40)}
     assert questions == {
-        "who sold a red hat to his aunt for ten dollars?",
-        "what did the old baker sell to his aunt for ten dollars?",
-        "to whom did the old baker sell a red hat for ten dollars?",
-        "for how much did the old baker sell a red hat to his aunt?",
+        ("who sold a red hat to his aunt for ten dollars?", "the old baker"),
+        ("what did the old baker sell to his aunt for ten dollars?", "a red hat"),
+        ("to whom did the old baker sell a red hat for ten dollars?", "his aunt"),
+        ("for how much did the old baker sell a red hat to his aunt?", "ten dollars"),
     }
     assert {script.state(script.random.Random(seed), deed, parts) for seed in range(40)} == {
         "the old baker sold a red hat to his aunt for ten dollars",
         "a red hat was sold by the old baker to his aunt for ten dollars",
     }
+
+
+def test_answers_are_phrases_of_their_statements(corpus: dict[str, list[dict[str, str]]]) -> None:
+    rows = [row for split in corpus.values() for row in split]
+    assert all(f" {row['answer']} " in f" {row['context']} " for row in rows)
+    assert max(len(row["answer"].split()) for row in rows) <= 5
+
+
+def test_texts_are_those_that_the_published_results_were_measured_on(corpus: dict[str, list[dict[str, str]]]) -> None:
+    rows = [[row[key] for key in ("id", "question", "context")] for split in sorted(corpus) for row in corpus[split]]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    assert digest == "831c0bba6af908ec5801b11d1c28ded80fa624b8e22347195aba4c412428d69c"
 
 
 def test_seed_decides_and_later_splits_do_not_change_earlier_ones(tmp_path: Path) -> None:

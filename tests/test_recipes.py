@@ -140,7 +140,7 @@ def test_what_is_measured_has_tags_for_the_tables_and_options_that_there_are(
 
 @pytest.mark.slow
 def test_the_study_ends_in_a_table(copies: Path) -> None:
-    recipe, names = copies / "mini", ["base", "map", "asr-mwer-sample"]
+    recipe, names = copies / "mini", ["base", "map", "published", "asr-mwer-sample"]
     assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
     result = run(recipe, "--smoke", "true", "--only", " ".join(names), script="study.sh")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
@@ -160,7 +160,7 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
 def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
-    for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 7)):
+    for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 6)):
         first = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
         assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
         reports = sorted((recipe / "exp/smoke" / script.removesuffix(".sh")).rglob("report.json"))
@@ -170,3 +170,24 @@ def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path
         again = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
         assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
         assert state(copies) == before
+
+
+def test_results_are_kept_without_copies_models_and_smoke_runs(tmp_path: Path) -> None:
+    exp, kept = tmp_path / "exp", tmp_path / "results"
+    for name in (
+        "report.json",
+        "seed1/measures/test/report.json",
+        "smoke/measures/test/report.json",
+        "long/longform.json",
+    ):
+        (exp / name).parent.mkdir(parents=True, exist_ok=True)
+        (exp / name).write_text(name)
+        (exp / name).with_name("transcripts.jsonl").write_text("")
+        if "measures" in name:
+            (exp / name).with_name("rankings.jsonl").write_text("")
+    keep = ROOT / "tools" / "keep_results.sh"
+    assert subprocess.run([keep, exp, kept], capture_output=True, check=True, text=True).stdout.count("\n") == 2
+    found = {str(path.relative_to(kept)): path.read_text() for path in kept.rglob("*") if path.is_file()}
+    assert found == {name: name for name in ("seed1/measures/test/report.json", "long/longform.json")}
+    nowhere = subprocess.run([keep, tmp_path / "none", kept], capture_output=True, check=False, text=True)
+    assert nowhere.returncode == 2 and "expected the folder of the experiments" in nowhere.stderr

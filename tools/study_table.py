@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Print a Markdown table of a study: a line for each change, figures over seeds as mean, lowest and highest.
 
-Usage: tools/study_table.py STUDY [NAME ...], with STUDY/NAME/seed*/measures/SET/report.json and model/logs.
-Gains are of clsr-soft over the cascade of the same model, with the 95 % interval of a bootstrap over questions and
-seeds. Gradients at CIF are means over the steps of training, of the weighted losses.
+A study holds NAME/seed*/measures/SET/report.json and model/logs. Gains are of clsr-soft over the cascade of the same
+model, with the 95 % interval of a bootstrap over questions and seeds. The last column has the gradients at CIF, of the
+weighted losses, means over the steps of training; or, with --against, the last two have what the cascade and
+clsr-soft find first more often than those of that change, from the same seeds.
 """
 
+import argparse
 import csv
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from clsr.evaluation.report import Report, Retrieval, read_report
 
 DRAWS = 10_000
 LOSSES = ("ce", "mae", "nll")
-HEADER = "| change | seeds | WER | cascade R@1 | clsr-soft R@1 | gain | gradient at CIF: CE / MAE / NLL |"
+ROWS = ("cascade", "clsr-soft")
 
 
 def over_seeds(values: list[float]) -> str:
@@ -32,13 +34,20 @@ def retrieval(report: Report, name: str) -> Retrieval:
     return found
 
 
-def gain(reports: list[Report]) -> str:
-    """Return what soft codes gain over the cascade, with an interval over questions and seeds."""
-    soft, plain = (
-        np.stack([retrieval(report, name).values("recall@1") for report in reports])
-        for name in ("clsr-soft", "cascade")
+def difference(reports: Sequence[Report], name: str, others: Sequence[Report], other: str) -> str:
+    """Return how much more often a row finds first what another does, with an interval over questions and seeds.
+
+    Args:
+        reports: one of each seed.
+        name: a row of these.
+        others: as many, of the same seeds and questions.
+        other: a row of these.
+    """
+    mine, theirs = (
+        np.stack([retrieval(report, row).values("recall@1") for report in side])
+        for side, row in ((reports, name), (others, other))
     )
-    gains, chance = soft - plain, np.random.default_rng(0)
+    gains, chance = mine - theirs, np.random.default_rng(0)
     seeds, questions = gains.shape
     means = [
         gains[chance.integers(seeds, size=seeds)][:, chance.integers(questions, size=questions)].mean()
@@ -60,25 +69,42 @@ def gradients(folders: list[Path]) -> str:
     return " / ".join(cells)
 
 
-def line(name: str, folders: list[Path], split: str) -> str:
-    """Return the table line of a change on a set."""
-    reports = [read_report(folder / "measures" / split) for folder in folders]
+def line(name: str, runs: dict[str, Path], split: str, against: dict[str, Path] | None) -> str:
+    """Return the table line of a change on a set, from its folder of each seed and those to compare it with."""
+    reports = [read_report(folder / "measures" / split) for folder in runs.values()]
     errors = [row.wer.total.value for report in reports for row in report.rows if row.name == "cascade" and row.wer]
     cells = [over_seeds(errors)]
-    for row in ("cascade", "clsr-soft"):
+    for row in ROWS:
         cells.append(over_seeds([retrieval(report, row).intervals["recall@1"].value for report in reports]))
-    return f"| {name} | {len(folders)} | {' | '.join(cells)} | {gain(reports)} | {gradients(folders)} |"
+    cells.append(difference(reports, "clsr-soft", reports, "cascade"))
+    if against is None:
+        cells.append(gradients(list(runs.values())))
+    elif both := [seed for seed in runs if seed in against]:
+        mine, theirs = ([read_report(side[seed] / "measures" / split) for seed in both] for side in (runs, against))
+        cells += [difference(mine, row, theirs, row) for row in ROWS]
+    else:
+        cells += ["–"] * len(ROWS)
+    return f"| {name} | {len(runs)} | {' | '.join(cells)} |"
 
 
-def main(study: Path, names: list[str]) -> None:
+def main() -> None:
     """Print a table for each set."""
-    for split in sorted({path.parent.name for path in study.glob("*/seed*/measures/*/report.json")}):
-        print(f"\n{split}\n\n{HEADER}\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-        for name in names or sorted(path.name for path in study.iterdir()):
-            done = sorted(path.parents[2] for path in study.glob(f"{name}/seed*/measures/{split}/report.json"))
-            if done:
-                print(line(name, done, split))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="changes, in this order (all)")
+    parser.add_argument("--against", metavar="NAME", help="the change that others are compared with")
+    options = parser.parse_args()
+    last = [f"{row} − {options.against}" for row in ROWS] if options.against else ["gradient at CIF: CE / MAE / NLL"]
+    header = ["change", "seeds", "WER", *(f"{row} R@1" for row in ROWS), "gain", *last]
+    for split in sorted({path.parent.name for path in options.study.glob("*/seed*/measures/*/report.json")}):
+        runs: dict[str, dict[str, Path]] = {}
+        for path in sorted(options.study.glob(f"*/seed*/measures/{split}/report.json")):
+            runs.setdefault(path.parents[3].name, {})[path.parents[2].name] = path.parents[2]
+        print(f"\n{split}\n\n| {' | '.join(header)} |\n| --- |{' ---: |' * (len(header) - 1)}")
+        for name in options.names or runs:
+            if name in runs:
+                print(line(name, runs[name], split, runs.get(options.against, {}) if options.against else None))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()

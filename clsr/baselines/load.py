@@ -9,6 +9,8 @@ from clsr.baselines.own import load_own
 from clsr.baselines.parabge import KIND as PARABGE
 from clsr.baselines.parabge import ParaBgeRival, load_parabge
 from clsr.baselines.protocol import Rival
+from clsr.baselines.speechdpr import KIND as SPEECHDPR
+from clsr.baselines.speechdpr import load_speechdpr
 from clsr.checkpoint import read_meta
 
 
@@ -19,6 +21,9 @@ def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
         InputError: nothing loadable is there.
     """
     folder = Path(reference)
-    if read_meta(folder).kind == PARABGE:
+    kind = read_meta(folder).kind
+    if kind == PARABGE:
         return ParaBgeRival(*load_parabge(folder))
+    if kind == SPEECHDPR:
+        return load_speechdpr(folder)
     return load_own(folder, text_encoder)

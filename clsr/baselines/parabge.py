@@ -26,6 +26,7 @@ from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import PairBank, RecallMeter, require_pairs
 
 KIND = "parabge"
+NO_TARGETS = Encoders(lambda text: [0], lambda text: [])  # of what learns no transcripts
 
 
 class ParaBge(nn.Module):
@@ -119,15 +120,9 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
     splits = read_splits(data)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
-    no_targets = Encoders(lambda text: [0], lambda text: [])
-    batches = SpeechDataModule(*splits, no_targets, config.data, config.seed)
+    batches = SpeechDataModule(*splits, NO_TARGETS, config.data, config.seed)
     model = ParaBge(config.model, text_encoder.width)
-    if start is None:
-        fit_cmvn(model.cmvn, batches)
-    else:
-        weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
-        fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
-        restore(model, weights | fresh, start)
+    begin(model, batches, start)
     origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(
         ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1", origin
@@ -135,6 +130,16 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
     weights = {name.removeprefix("model."): value for name, value in state.items()}
     meta = Meta(KIND, config.text_encoder, text_encoder.fingerprint, [], origin.data, current_commit(), metrics)
     save_checkpoint(output, weights, config, None, meta)
+
+
+def begin(model: ParaBge, batches: SpeechDataModule, start: Path | None) -> None:
+    """Take normalisation and encoder from a recogniser, or the statistics of the batches and fresh weights."""
+    if start is None:
+        fit_cmvn(model.cmvn, batches)
+        return
+    weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
+    fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
+    restore(model, weights | fresh, start)
 
 
 def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:

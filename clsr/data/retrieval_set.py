@@ -1,13 +1,14 @@
 """Passages, questions and qrels <-> files; every check on retrieval data is here.
 
 A retrieval set is a folder: ``passages/`` (a Kaldi data directory), ``questions/`` (one too, or ``text`` alone when the
-questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``.
+questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``. Where answers are known,
+``questions/answers`` has them, in words: a Kaldi file of some or all of the questions.
 """
 
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsr.data.kaldi import (
@@ -35,6 +36,7 @@ class RetrievalSet:
         questions: text by id, sorted by id.
         question_speech: the questions spoken, sorted by id; ``None`` when they are text alone.
         relevance: question id -> passage id -> relevance, 0 for judged and not relevant.
+        answers: the answer in words, by the ids of the questions that have a known one.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class RetrievalSet:
     questions: dict[str, str]
     question_speech: list[Utterance] | None
     relevance: dict[str, dict[str, int]]
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 def is_retrieval_set(path: str | Path) -> bool:
@@ -64,14 +67,14 @@ def read_retrieval_set(path: str | Path) -> RetrievalSet:
     questions = read_text(path / "questions" / "text")
     speech = read_data_dir(path / "questions") if (path / "questions" / "wav.scp").is_file() else None
     relevance = _read_relevance(path / "qrels", questions, {passage.id for passage in passages}, refuse)
-    return RetrievalSet(path, passages, questions, speech, relevance)
+    return RetrievalSet(path, passages, questions, speech, relevance, _read_answers(path, questions, refuse))
 
 
 def check_retrieval_set(path: str | Path) -> list[str]:
     """All faults of a retrieval set as ``path:line: id: what, what to do``; empty if it is sound.
 
-    Adds to the checks of both data directories: malformed lines of ``qrels``, ids there that no file knows, and
-    questions that no passage answers. A passage without a question is no fault.
+    Adds to the checks of both data directories: malformed lines of ``qrels``, ids there that no file knows, questions
+    that no passage answers, and answers to no question. A passage without a question is no fault.
 
     Raises:
         InputError: the folder is no retrieval set at all.
@@ -87,6 +90,7 @@ def check_retrieval_set(path: str | Path) -> list[str]:
     questions = read_table(text, _ignore if spoken and text.is_file() else faults.append)
     table = path / "passages" / ("segments" if (path / "passages" / "segments").is_file() else "wav.scp")
     _read_relevance(path / "qrels", questions, read_table(table, _ignore), faults.append)
+    _read_answers(path, questions, faults.append)
     return faults
 
 
@@ -106,6 +110,18 @@ def write_relevance(path: str | Path, relevance: Mapping[str, Mapping[str, int]]
     )
 
 
+def write_answers(path: Path, answers: Mapping[str, str]) -> None:
+    """Write the answers that are known, sorted by question id; with none there is no file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if answers:
+        write_table(path, answers.items())
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
     """Write retrieval sets, each into its ``path``: all of them appear, or none; what was there is replaced.
 
@@ -121,6 +137,7 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
                 write_table(folder / "questions" / "text", whole.questions.items())
             else:
                 write_data_dir(folder / "questions", whole.question_speech)
+            write_answers(folder / "questions" / "answers", whole.answers)
             write_relevance(folder / "qrels", whole.relevance)
         for folder, whole in zip(unfinished, sets, strict=True):
             shutil.rmtree(whole.path, ignore_errors=True)
@@ -136,6 +153,15 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
 def _refuse_other(path: Path) -> None:
     if not is_retrieval_set(path):
         raise InputError(f"{path}: is no retrieval set; one has passages/, questions/ and qrels")
+
+
+def _read_answers(path: Path, questions: Collection[str], report: Report) -> dict[str, str]:
+    """Answers of the questions that have one; an answer to no question is reported."""
+    file = path / "questions" / "answers"
+    entries = read_table(file, report) if file.is_file() else {}
+    for id_ in sorted(entries.keys() - set(questions)):
+        report(f"{file}:{entries[id_].line}: {id_}: is not in questions/text; add it or remove the line")
+    return {id_: entry.value for id_, entry in entries.items() if id_ in questions}
 
 
 def _ignore(fault: str) -> None:

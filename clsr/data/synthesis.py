@@ -22,7 +22,7 @@ import soxr
 
 from clsr.audio import SAMPLE_RATE, add_noise, duration_s, write_waveform
 from clsr.data.kaldi import Utterance, write_data_dir, write_lines, write_table
-from clsr.data.retrieval_set import write_relevance
+from clsr.data.retrieval_set import write_answers, write_relevance
 from clsr.errors import InputError
 
 # Full-width letters, digits and the marks within numbers: espeak-ng is silent about them or spells their names.
@@ -61,12 +61,13 @@ class SynthesisConfig:
 
 
 class Row(NamedTuple):
-    """A line of the JSONL file; ``words`` is the context as transcripts write it."""
+    """A line of the JSONL file; ``words`` is the context as transcripts write it, ``answer`` empty where unknown."""
 
     id: str
     question: str
     context: str
     words: str
+    answer: str = ""
 
 
 class _Task(NamedTuple):
@@ -221,7 +222,7 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
 
     Raises:
         InputError: with file and line: no JSON object, a missing or empty field, an id there twice or unfit for a file
-            name, a context without words. Questions may be missing when ``config.passages_only``.
+            name, a context without words. Questions may be missing when ``config.passages_only``, answers always.
     """
     from clsr.vocabulary import normalise
 
@@ -231,7 +232,7 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
     rows: dict[str, Row] = {}
     for number, line in enumerate(jsonl.read_bytes().splitlines(), start=1):
         place = f"{jsonl}:{number}"
-        id_, question, context = _fields(line, place, config.passages_only)
+        id_, question, context, answer = _fields(line, place, config.passages_only)
         words = normalise(context)
         if id_ in rows:
             raise InputError(f"{place}: {id_}: is there twice; make ids unique")
@@ -239,13 +240,13 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
             raise InputError(f"{place}: {id_!r} names a file and is one word without '/' and leading '.'; rename it")
         if not words:
             raise InputError(f"{place}: {id_}: context has no words; remove the row")
-        rows[id_] = Row(id_, " ".join(question.split()), context, words)
+        rows[id_] = Row(id_, " ".join(question.split()), context, words, " ".join(answer.split()))
     if not rows:
         raise InputError(f"{jsonl}: is empty; write one JSON object a line with id, question and context")
     return list(rows.values())
 
 
-def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str]:
+def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str, str]:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -255,7 +256,10 @@ def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str
     for key in ("id", "context") if passages_only else ("id", "question", "context"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise InputError(f"{place}: {row.get('id')}: {key} is missing or empty; give it as text")
-    return row["id"], str(row.get("question") or ""), row["context"]
+    answer = row.get("answer") or ""
+    if not isinstance(answer, str):
+        raise InputError(f"{place}: {row['id']}: answer is no text; give one as text, or none")
+    return row["id"], str(row.get("question") or ""), row["context"], answer
 
 
 def _claim(output: Path, jsonl: str | Path, config: SynthesisConfig) -> None:
@@ -324,3 +328,4 @@ def _write_questions(rows: Sequence[Row], folder: Path, config: SynthesisConfig)
         _speak(tasks, folder, config)
     else:
         write_table(folder / "text", ((row.id, row.question) for row in rows))
+    write_answers(folder / "answers", {row.id: row.answer for row in rows if row.answer})

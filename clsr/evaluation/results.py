@@ -64,6 +64,11 @@ class Condition:
         return any(tag in self.tags for tag in ABLATION)
 
     @property
+    def aside(self) -> bool:
+        """Whether it is a checkpoint of mid-training (tag ``step``) or a training of a study (tag ``training``)."""
+        return "step" in self.tags or "training" in self.tags
+
+    @property
     def seeds(self) -> list[str]:
         """Seeds of any of its rows, in order."""
         return sorted({seed for of_row in self.rows.values() for seed in of_row}, key=_natural)
@@ -224,7 +229,7 @@ def noise_families(conditions: Sequence[Condition]) -> list[NoiseFamily]:
     for key, other in (("snr_db", "question_snr_db"), ("question_snr_db", "snr_db")):
         found: dict[tuple, dict[float, Condition]] = {}
         for c in sorted(conditions, key=lambda c: key in c.tags):  # a tagged clean one over one without the tag
-            if not c.ablated and "step" not in c.tags and signal_to_noise(c.tags, other) == CLEAN:
+            if not c.ablated and not c.aside and signal_to_noise(c.tags, other) == CLEAN:
                 rest = tuple(item for item in c.tags.items() if item[0] != key)
                 found.setdefault(rest, {})[signal_to_noise(c.tags, key)] = c
         families += [NoiseFamily(max(ratios.items())[1].label, key, dict(sorted(ratios.items())))

@@ -166,8 +166,7 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
         "Cost time (s)",
         "SpeedUP",
         "Returned (s)",
-        "Span in top 1",
-        "Span in top 3",
+        "Span returned",
         "Time IoU",
     )
     kinds = (Column("w/ CLSR", numbers=False), Column("Context", numbers=False))
@@ -243,7 +242,7 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
                Column("95 % paired-bootstrap interval of each seed", numbers=False), Column("Above 0"))  # fmt: skip
     blocks = []
     for condition in conditions:
-        if condition.gains and not condition.ablated and "step" not in condition.tags:
+        if condition.gains and not condition.ablated and not condition.aside:
             lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
             label = " ".join([condition.label, *_noise_label(condition)])
             blocks.append([[label if at == 0 else "", *line] for at, line in enumerate(lines)])
@@ -329,8 +328,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _clean(conditions: Sequence[Condition]) -> list[Condition]:
-    """Those that the paper's tables are of: without noise, outside the ablation, of a training's end."""
-    return [c for c in conditions if c.clean and not c.ablated and "step" not in c.tags]
+    """Those that the paper's tables are of: without noise, outside ablation and studies, of a training's end."""
+    return [c for c in conditions if c.clean and not c.ablated and not c.aside]
 
 
 def _measured(condition: Condition, systems: Sequence[str]) -> bool:

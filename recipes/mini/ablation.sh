@@ -28,12 +28,12 @@ for seed in $seeds; do
 
   # row: pre-trained ASR, pre-trained text encoder, VQ, sampler, and the row that post-training starts from
   while read -r row asr text vq sampler from; do
-    how=(train-joint conf/joint.yaml ../../conf/paper.yaml conf/ablation.yaml)
+    how=(train-joint conf/joint.yaml ../../conf/paper.yaml conf/published.yaml)
     if [[ $asr == yes ]]; then start=(--start "$recogniser"); else how+=(conf/scratch.yaml) start=(); fi
     how+=("${small[@]}")
     if [[ $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
     if [[ $vq == no ]]; then how+=(--model.adaptor.codes soft); fi
-    if [[ $sampler == yes ]]; then how+=(--model.sampler.ratio 0.75); fi
+    if [[ $sampler == no ]]; then how+=(--model.sampler.ratio 0); fi
     if [[ $from != - ]]; then how=(train-post conf/post.yaml "${small[@]}" "${few[@]}") start=(--start "$at/row$from/model"); fi
     if [[ $from != - && $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
     post=yes

@@ -14,6 +14,7 @@ size=(--seed 7 --statements 1) small=()
 if $smoke; then data+=/smoke exp+=/smoke seeds=0 size=(--seed 7 --smoke) small=(conf/smoke.yaml); fi
 
 # Cross entropy : contrastive loss is 1 : 0.5 in conf/joint.yaml; the quantity loss stays at about nine tenths.
+published="../../conf/paper.yaml conf/published.yaml"
 declare -A change=(
   [base]=""
   [no-nll]="--loss.nll_weight 0 --loss.mae_weight 0.9"
@@ -27,9 +28,12 @@ declare -A change=(
   [gamma-1]="--model.adaptor.gamma 1"
   [batch]="--loss.negatives batch"
   [centre]="--loss.centre true"
-  [map]="--model.adaptor.passage_map true"
-  [map-hard]="--model.adaptor.passage_map true --model.adaptor.codes hard"
+  [map]=""
+  [map-hard]="--model.adaptor.codes hard"
   [paper]="../../conf/paper.yaml"
+  [published]="$published"
+  [published-no-vq]="$published --model.adaptor.codes soft"
+  [published-no-sampler]="$published --model.sampler.ratio 0"
 )
 # What more training of the recogniser alone gives, by cross entropy and by expected word errors.
 declare -A more=(
@@ -38,7 +42,7 @@ declare -A more=(
   [asr-mwer-sample]="--loss.mwer_weight 1 --loss.mwer_draw sample"
 )
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
-  map map-hard paper asr-ce asr-mwer-mask asr-mwer-sample)
+  map map-hard paper published published-no-vq published-no-sampler asr-ce asr-mwer-mask asr-mwer-sample)
 
 if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
   run local/prepare_data.py "$data/study/corpus" "${size[@]}"
@@ -58,7 +62,8 @@ for seed in $seeds; do
       if [[ -v more[$name] ]]; then
         how=(train-asr conf/asr.yaml conf/more.yaml "${small[@]}" ${more[$name]})
       else
-        how=(train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_map false ${change[$name]})
+        how=(train-joint conf/joint.yaml "${small[@]}" ${change[$name]})
+        if [[ $name != map* ]]; then how+=(--model.adaptor.passage_map false); fi
       fi
       run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
       finish

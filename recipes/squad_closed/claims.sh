@@ -7,7 +7,7 @@
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=1 stop_stage=2 seeds="0 1 2" only="" smoke=false
+stage=1 stop_stage=3 seeds="0 1 2" only="" smoke=false
 data=data exp=exp                  # as in run.sh; what is new is written to DIR/claims
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
@@ -33,13 +33,18 @@ for seed in $seeds; do
       finish
     fi
     for split in test unseen noise; do
-      if begin 2 "$to/$split" "measure $name on $split, seed $seed"; then
+      if begin 2 "$to/measures/$split" "measure $name on $split, seed $seed"; then
         how=(--set "$data/pairs/${split/noise/test}")
         if [[ $split == noise ]]; then how+=(--snr-db 10); fi
-        run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/$split" --rows text cascade clsr clsr-soft \
-          --tag dataset=squad_closed training="$name" split="$split" seed="$seed"
+        run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/measures/$split" --rows text cascade clsr clsr-soft \
+          --tag dataset=squad_closed training="$name" split="${split/noise/test}" seed="$seed"
         finish
       fi
     done
   done
 done
+
+if begin 3 "$exp/claims/table" "table"; then
+  run ../../tools/study_table.py "$exp/claims" recogniser published no-vq no-sampler no-map --against recogniser
+  finish
+fi

@@ -65,7 +65,7 @@ for split in test unseen noise; do
     how=(--set "$data/pairs/${split/noise/test}")
     if [[ $split == noise ]]; then how+=(--snr-db 10); fi
     run clsr evaluate --model "$exp/joint" "$exp/parabge" "${how[@]}" --output "$exp/measures/$split" \
-      --tag dataset=squad_closed split="$split" seed="$seed"
+      --tag dataset=squad_closed split="${split/noise/test}" seed="$seed"
     if [[ $split == test ]]; then run cp "$exp"/measures/test/report.{json,md} "$exp"; fi
     finish
   fi

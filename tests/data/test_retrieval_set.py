@@ -31,7 +31,9 @@ def test_sound_set_is_read_whole(tone_set: Path) -> None:
 
 
 def test_spoken_questions(tone_set: Path) -> None:
+    (tone_set / "questions" / "answers").write_text("q-a a low one\n")
     read = read_retrieval_set(tone_set)
+    assert read.answers == {"q-a": "a low one"}
     audio = read.passages[0].recording
     spoken = [Utterance(id_, audio, 0.0, 0.5, text, "ann") for id_, text in read.questions.items()]
     write_data_dir(tone_set / "questions", spoken)
@@ -73,6 +75,14 @@ def test_fault_in_qrels(tone_set: Path, line: str, place: str, what: str) -> Non
     assert str(refused.value) == faults[0]
 
 
+def test_answers_are_of_questions_that_there_are(tone_set: Path) -> None:
+    (tone_set / "questions" / "answers").write_text("q-a a low one\nq-z nothing\n")
+    place = f"{tone_set}/questions/answers:2: q-z: "
+    assert check_retrieval_set(tone_set) == [f"{place}is not in questions/text; add it or remove the line"]
+    with pytest.raises(InputError, match=place):
+        read_retrieval_set(tone_set)
+
+
 def test_faults_of_all_parts_are_reported_once(tone_set: Path) -> None:
     (tone_set / "passages" / "a.wav").unlink()
     (tone_set / "questions" / "text").write_text("q-a Where?\nq-b\nq-c Where?\n")
@@ -100,7 +110,9 @@ def test_other_folders_are_no_retrieval_sets(tone_set: Path) -> None:
 
 def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path) -> None:
     """With text questions and with spoken ones; audio stays where it is, and what was there before is replaced."""
+    (tone_set / "questions" / "answers").write_text("q-a a low one\n")
     read = read_retrieval_set(tone_set)
+    assert read.answers == {"q-a": "a low one"}
     audio = read.passages[0].recording
     spoken = [Utterance(id_, audio, 0.0, 0.5, text, "ann") for id_, text in read.questions.items()]
     text = replace(read, path=tmp_path / "sets" / "text")
@@ -113,6 +125,7 @@ def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path)
     for whole in (text, speech):
         again = read_retrieval_set(whole.path)
         assert (again.questions, again.relevance) == (read.questions, read.relevance)
+        assert again.answers == read.answers
         assert [passage.text for passage in again.passages] == [passage.text for passage in read.passages]
         assert {passage.recording.resolve() for passage in again.passages} == {
             passage.recording.resolve() for passage in read.passages

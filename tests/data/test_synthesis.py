@@ -29,7 +29,7 @@ ROWS = [
 CONFIG = SynthesisConfig(voices=["en-us+f2", "en-us+m3", "en-gb-x-rp+m1"], jobs=1)
 
 
-def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -99,6 +99,17 @@ def test_retrieval_set_is_sound_and_one_to_one(jsonl: Path, tmp_path: Path) -> N
     for passage in read.passages:
         assert passage.speaker in CONFIG.voices
         assert passage.duration_s == pytest.approx(len(read_waveform(passage.recording)) / SAMPLE_RATE, abs=1e-4)
+
+
+def test_answers_stand_beside_the_questions_that_have_one(tmp_path: Path) -> None:
+    answers: list[Any] = [" the  baker", None, ""]
+    rows = [{**row, "answer": answer} for row, answer in zip(ROWS, answers, strict=True)]
+    synthesize(write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "set", CONFIG)
+    assert (tmp_path / "set" / "questions" / "answers").read_text() == "r1 the baker\n"
+    assert read_retrieval_set(tmp_path / "set").answers == {"r1": "the baker"}
+    assert check_retrieval_set(tmp_path / "set") == []
+    with pytest.raises(InputError, match=r"rows.jsonl:1: r1: answer is no text"):
+        read_rows(write_rows(tmp_path / "rows.jsonl", [{**ROWS[0], "answer": ["the baker"]}]), CONFIG)
 
 
 def test_choice_depends_on_seed_and_id_alone(jsonl: Path, tmp_path: Path) -> None:

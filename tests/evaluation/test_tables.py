@@ -77,7 +77,7 @@ def test_the_papers_own_rows_follow_ours_on_its_datasets(tmp_path: Path, write_r
 
 
 def test_noise_ablation_and_young_checkpoints_stay_out_of_the_main_tables(tmp_path: Path, write_result: Write) -> None:
-    for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"})):
+    for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"}, {"training": "no-vq"})):
         write_result(tmp_path / str(number), MINI | tag, {"clsr": number / 4, "parabge": 0.1})
     for name in ("2", "4", "6", "7"):
         assert len(make(tmp_path, name).blocks) == 1
@@ -110,7 +110,9 @@ def test_table_4_and_7_compare_with_their_own_rivals(tmp_path: Path, write_resul
 
 def test_table_5_leaves_answers_and_their_time_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
     write_longform(tmp_path, {"dataset": "slue_sqa5"}, answerer=None)
-    (block,) = make(tmp_path, "5").blocks
+    table = make(tmp_path, "5")
+    (block,) = table.blocks
+    assert {len(row) for row in block} == {len(table.columns)}
     whole, top = block[:2]
     assert whole[:7] == ["SLUE-SQA-5", "✗", "whole recording", "not run", "not run", "not run", "–"]
     assert whole[7:] == ["1800.0", "75.0 [70.0, 80.0]", "–"]

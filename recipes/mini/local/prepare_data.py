@@ -128,10 +128,11 @@ class Kind(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A statement and its question."""
+    """A statement, its question, and the words of the statement that answer it."""
 
     question: str
     context: str
+    answer: str
 
 
 KINDS = {
@@ -211,11 +212,11 @@ def make_pairs(seed: int) -> Iterator[Pair]:
         words = tuple(sorted(context.split()))
         if not MIN_WORDS <= len(words) <= MAX_WORDS or words in statements:
             continue
-        question = ask(draw, deed, parts)
+        question, answer = ask(draw, deed, parts)
         if question not in questions:
             statements.add(words)
             questions.add(question)
-            yield Pair(question, context)
+            yield Pair(question, context, answer)
 
 
 def draw_scene(draw: random.Random) -> tuple[Deed, list[Part]]:
@@ -318,8 +319,11 @@ def state(draw: random.Random, deed: Deed, parts: list[Part]) -> str:
     return " ".join([opening, *sentence, *others]).strip()
 
 
-def ask(draw: random.Random, deed: Deed, parts: list[Part]) -> str:
-    """A question for one part that names some of the others."""
+def ask(draw: random.Random, deed: Deed, parts: list[Part]) -> tuple[str, str]:
+    """A question for one part that names some of the others, and its answer: that part as the statement has it.
+
+    A preposition that the question begins with (to whom, in which city) is left out of the answer.
+    """
     asked = draw.choice(parts)
     others = [part for part in parts if part is not asked]
     chosen = draw.sample(others, max(MIN_NAMED, sum(draw.random() < KEPT for _ in others)))
@@ -337,7 +341,9 @@ def ask(draw: random.Random, deed: Deed, parts: list[Part]) -> str:
         words = [asked.text.split()[0], "whom did", who, base, what, *rest]
     else:
         words = [ASKED[asked.slot], "did", who, base, what, *rest]
-    return " ".join(word for word in words if word) + "?"
+    question = " ".join(word for word in words if word) + "?"
+    preposition, _, rest_of_part = asked.text.partition(" ")
+    return question, rest_of_part if question.startswith(f"{preposition} ") else asked.text
 
 
 def reword(draw: random.Random, phrase: str) -> str:

@@ -157,8 +157,8 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder with squad_sent.train.jsonl and squad_sent.dev.jsonl")
     parser.add_argument("output", type=Path, help="folder for train, dev, test and asr .jsonl")
     parser.add_argument("--extra-text", type=Path, nargs="+", default=[], metavar="TSV", help="text without questions")
-    parser.add_argument("--test", type=positive, default=400, help="sentences to test on (400)")
-    parser.add_argument("--dev", type=positive, default=100, help="sentences to develop on (100)")
+    parser.add_argument("--test", type=positive, default=300, help="sentences to test on (300)")
+    parser.add_argument("--dev", type=positive, default=60, help="sentences to develop on (60)")
     parser.add_argument("--times", type=positive, default=10, help="a word is heard by the recogniser, at least (10)")
     parser.add_argument("--seed", type=int, default=0, help="of the word lists (0)")
     try:

@@ -1,0 +1,19 @@
+"""The commands that train rivals; modules are imported by the one that needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+RIVALS = {
+    "train-parabge": "train the rival without a recogniser",
+    "train-speechdpr": "train a speech encoder on the scores of a cascade",
+}
+
+
+def rival_stage(command: str) -> Callable:
+    """Return what runs the training of a rival."""
+    if command == "train-speechdpr":
+        from clsr.baselines.speechdpr import train_speechdpr as run
+    else:
+        from clsr.baselines.parabge import train_parabge as run
+    return run
