@@ -157,6 +157,27 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_claims_end_in_a_table(copies: Path) -> None:
+    recipe, names = copies / "squad_closed", ["recogniser", "published", "no-vq"]
+    assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
+    options = ("--smoke", "true", "--only", " ".join(names))
+    result = run(recipe, *options, script="claims.sh")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+    tags = [
+        json.loads(report.read_text())["tags"] for report in recipe.glob("exp/smoke/claims/*/*/measures/*/report.json")
+    ]
+    sets = (("test", None), ("test", "10"), ("unseen", None))
+    assert {(of["training"], of["split"], of.get("snr_db")) for of in tags} == {(n, *of) for n in names for of in sets}
+    assert len(tags) == 9 and {of["dataset"] for of in tags} == {"squad_closed"}
+    rows = [line.split(" | ") for line in (recipe / "exp/smoke/claims/table/log.txt").read_text().splitlines()]
+    assert [row[0].removeprefix("| ") for row in rows if row[0].removeprefix("| ") in names] == names * 3
+    before = state(copies)
+    again = run(recipe, *options, script="claims.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
+
+
+@pytest.mark.slow
 def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0

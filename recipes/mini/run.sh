@@ -48,9 +48,10 @@ fi
 
 for split in test test_unseen noise; do
   if begin 4 "$exp/measures/$split" "measure on $split"; then
-    how=(--set "$data/${split/noise/test}" --tag dataset=mini split="${split/noise/test}" seed="$seed")
+    how=(--set "$data/${split/noise/test}")
     if [[ $split == noise ]]; then how+=(--snr-db 10); fi
-    run clsr evaluate --model "$exp/joint" "$exp/parabge" --output "$exp/measures/$split" "${how[@]}"
+    run clsr evaluate --model "$exp/joint" "$exp/parabge" "${how[@]}" --output "$exp/measures/$split" \
+      --tag dataset=mini split="${split/noise/test}" seed="$seed"
     finish
   fi
 done
