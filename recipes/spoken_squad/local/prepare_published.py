@@ -27,7 +27,8 @@ from clsr.errors import InputError
 from clsr.vocabulary import normalise
 
 DEV_SHARE = 0.05  # of the training questions, in whole articles
-PUBLISHER = "https://raw.githubusercontent.com/Chia-Hsuan-Lee/Spoken-SQuAD/master"
+COMMIT = "834be9a52253a2563ba87d1f22c7fb95243769ca"  # no digest is published, but this names what is fetched
+PUBLISHER = f"https://raw.githubusercontent.com/Chia-Hsuan-Lee/Spoken-SQuAD/{COMMIT}"
 SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
 AUDIO = (
     "get it with: wget http://speech.ee.ntu.edu.tw/~chiahsuan/Spoken-SQuAD/Spoken-SQuAD_audio.zip (50 GB), unzip it, "
