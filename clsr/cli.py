@@ -128,6 +128,11 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     speak.add_argument("--speak-questions", action="store_const", const=True, help="questions as audio too")
     speak.add_argument("--passages-only", action="store_const", const=True, help="a data directory, without questions")
     speak.add_argument("--recording", action="store_true", help="one long recording, DIR being a .wav file")
+    longer = _add(kinds, "lengthen", "place the passages of a retrieval set inside long recordings", _lengthen)
+    longer.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
+    longer.add_argument("--output", type=Path, required=True, metavar="DIR", help="recordings/ and questions.jsonl")
+    longer.add_argument("--minutes", type=float, default=30.0, help="least length of a recording (30)")
+    longer.add_argument("--seed", type=int, default=0, help="of the order and the silences between passages (0)")
 
 
 def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:
@@ -242,6 +247,14 @@ def _synthesize(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     speak = synthesize_recording if options.recording else synthesize
     speak(options.jsonl, options.output, SynthesisConfig(**given))
+
+
+def _lengthen(options: argparse.Namespace) -> None:
+    from clsr.data.long_form import lengthen
+
+    questions = lengthen(options.set_dir, options.output, options.minutes, options.seed)
+    recordings = {question.recording for question in questions}
+    print(f"{options.output}: {len(questions)} questions about {len(recordings)} recordings")
 
 
 def _train(options: argparse.Namespace) -> None:

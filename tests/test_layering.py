@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 ORDER = """
     errors config settings hub audio features vocabulary padding
     data.corpus data.squad data.one_to_one data.holdout
-    data.kaldi data.retrieval_set data.synthesis data.table data.rounds data.augmentation data.datamodule
+    data.kaldi data.retrieval_set data.long_form data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
     models.adaptor models.bert models.text_encoder models.speech_encoder
     losses checkpoint release
