@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
-from clsr.evaluation.commands import add_plots, add_tables
+from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
 from clsr.settings import setting_names
 
 STAGES = {
@@ -157,13 +157,6 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the new output layer (0)")
 
 
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise argparse.ArgumentTypeError(f"'{text}' is no KEY=VALUE")
-    return key, value
-
-
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
     models = "checkpoint folders, rivals' too, and released rivals: SCHEME:FOLDER"
@@ -174,13 +167,14 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
     evaluate.add_argument("--snr-db", type=float, metavar="DB", help="white noise over the passages at this ratio")
     evaluate.add_argument("--question-snr-db", type=float, metavar="DB", help="and over spoken questions")
-    tag = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
-    evaluate.add_argument("--tag", nargs="+", type=_tag, default=[], metavar="KEY=VALUE", help=tag)
+    about = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
+    evaluate.add_argument("--tag", nargs="+", type=tag, default=[], metavar="KEY=VALUE", help=about)
     encoder = "for the transcripts of a model that brings no text encoder (the offline one)"
     evaluate.add_argument("--text-encoder", metavar="TEXT_ENCODER", help=encoder)
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and of noise (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
+    add_longform(commands, _add)
     add_tables(commands, _add)
     add_plots(commands, _add)
     bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)

@@ -26,9 +26,10 @@ ORDER = """
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
     baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.load
-    search.windows search.index search.retriever search.transcribe
+    search.windows search.index search.retriever search.transcribe search.answer
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
+    evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
     cli
 """.split()
