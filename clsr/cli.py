@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clsr.baselines.commands import RIVALS, rival_stage
+from clsr.baselines.commands import FOREIGN, RIVALS, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
@@ -255,7 +255,7 @@ def _lengthen(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from clsr.settings import read_settings, start_settings
 
-    base = start_settings(options.start) if options.start else None
+    base = start_settings(options.start) if options.start and options.command not in FOREIGN else None
     config = read_settings(TrainingConfig, options.configs, options.given, base)
     _stage(options.command)(config, options.data_dir, options.output, options.start)
     print(f"{options.output}: done")

@@ -19,7 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from clsr.audio import read_waveform
+from clsr.audio import add_noise, read_waveform
 from clsr.config import DataConfig
 from clsr.data.augmentation import Augmentation, at_speed, check, speed_copies, to_cuts_at_speed
 from clsr.data.kaldi import Utterance, read_data_dir
@@ -111,7 +111,7 @@ class SpeechBatch(NamedTuple):
     """Utterances of alike duration."""
 
     ids: list[str]
-    features: Tensor  # (B, T, 560), stacked, not normalised
+    features: Tensor  # (B, T, 560), stacked, not normalised; (B, T, F) of a rival
     frame_lengths: Tensor  # (B,)
     targets: Tensor  # (B, U) output indices
     target_lengths: Tensor  # (B,)
@@ -141,10 +141,11 @@ def _rows(batch: SpeechBatch, rows: slice) -> SpeechBatch:
 
 
 class Encoders(NamedTuple):
-    """How transcripts become numbers."""
+    """How transcripts become numbers, and waveforms where not as ours do."""
 
     targets: Callable[[str], list[int]]
     ctc: Callable[[str], list[int]]
+    features: Callable[[np.ndarray], Tensor] | None = None  # 16 kHz ``(N,)`` -> ``(T, F)``, the front end of a rival
 
 
 class SpeechDataset(Dataset[SpeechBatch]):
@@ -184,6 +185,8 @@ class SpeechDataset(Dataset[SpeechBatch]):
         return int(np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode()), 3]).choice(rows))
 
     def _features(self, utterance_id: str) -> Tensor:
+        if self.encoders.features is not None:
+            return self._features_of_rival(utterance_id, self.encoders.features)
         if self.augmentation.alters_waveforms:
             waveform, _ = self._keep(utterance_id, self._read)
             frames, power = _filter_banks(self.augmentation.alter(waveform.numpy(), utterance_id, self.epoch))
@@ -196,6 +199,20 @@ class SpeechDataset(Dataset[SpeechBatch]):
                 noise = self._noise[torch.arange(start, start + len(frames)) % len(self._noise)]
                 frames = mix_noise(frames, power, noise, chance.uniform(*self.config.noise_snr_db))
         return self.augmentation.mask(stack_frames(frames), utterance_id, self.epoch)
+
+    def _features_of_rival(self, utterance_id: str, features: Callable[[np.ndarray], Tensor]) -> Tensor:
+        """What a rival's front end makes of an utterance in this epoch; masks are for our features alone."""
+        noisy = self.config.noise_probability > 0
+        if not noisy and not self.augmentation.alters_waveforms:
+            return self._keep(utterance_id, lambda i: (features(self._read(i)[0].numpy()), 0.0))[0]
+        waveform = self._keep(utterance_id, self._read)[0].numpy()
+        if self.augmentation.alters_waveforms:
+            waveform = self.augmentation.alter(waveform, utterance_id, self.epoch)
+        chance = np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode())])
+        if noisy and chance.random() < self.config.noise_probability and waveform.any():
+            noise = chance.standard_normal(len(waveform), dtype=np.float32)
+            waveform = add_noise(waveform, noise, chance.uniform(*self.config.noise_snr_db))
+        return features(waveform)
 
     def frames(self, utterance_id: str) -> tuple[Tensor, float]:
         """Return the filter banks ``(T, 80)`` of an utterance, clean, and the mean square of its waveform."""
