@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -134,13 +134,23 @@ def write_waveform(path: str | Path, waveform: np.ndarray, sample_rate: int = SA
     Raises:
         InputError: the place cannot be written (disk full, no permission).
     """
+    write_waveforms(path, [waveform], sample_rate)
+
+
+def write_waveforms(path: str | Path, waveforms: Iterable[np.ndarray], sample_rate: int = SAMPLE_RATE) -> None:
+    """Write mono waveforms ``(N_i,)`` one after another into one wav, as ``write_waveform`` does, one in memory.
+
+    Raises:
+        InputError: the place cannot be written (disk full, no permission).
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    samples = np.clip(np.rint(np.asarray(waveform, dtype=np.float64) * 32_768), -32_768, 32_767).astype("<i2")
     try:
         with open(temporary, "wb") as stream, wave.open(stream, "wb") as file:
-            file.setparams((1, 2, sample_rate, len(samples), "NONE", "not compressed"))
-            file.writeframes(samples.tobytes())
+            file.setparams((1, 2, sample_rate, 0, "NONE", "not compressed"))
+            for waveform in waveforms:
+                scaled = np.rint(np.asarray(waveform, dtype=np.float64) * 32_768)
+                file.writeframesraw(np.clip(scaled, -32_768, 32_767).astype("<i2").tobytes())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from error

@@ -14,7 +14,7 @@ from typing import NoReturn
 from clsr.baselines.commands import RIVALS, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
-from clsr.evaluation.commands import add_plots, add_tables
+from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
 from clsr.settings import setting_names
 
 STAGES = {
@@ -129,6 +129,11 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     speak.add_argument("--speak-questions", action="store_const", const=True, help="questions as audio too")
     speak.add_argument("--passages-only", action="store_const", const=True, help="a data directory, without questions")
     speak.add_argument("--recording", action="store_true", help="one long recording, DIR being a .wav file")
+    longer = _add(kinds, "lengthen", "place the passages of a retrieval set inside long recordings", _lengthen)
+    longer.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
+    longer.add_argument("--output", type=Path, required=True, metavar="DIR", help="recordings/ and questions.jsonl")
+    longer.add_argument("--minutes", type=float, default=30.0, help="least length of a recording (30)")
+    longer.add_argument("--seed", type=int, default=0, help="of the order and the silences between passages (0)")
 
 
 def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:
@@ -153,13 +158,6 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the new output layer (0)")
 
 
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise argparse.ArgumentTypeError(f"'{text}' is no KEY=VALUE")
-    return key, value
-
-
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
     models = "checkpoint folders, rivals' too, and released rivals: SCHEME:FOLDER"
@@ -170,13 +168,14 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
     evaluate.add_argument("--snr-db", type=float, metavar="DB", help="white noise over the passages at this ratio")
     evaluate.add_argument("--question-snr-db", type=float, metavar="DB", help="and over spoken questions")
-    tag = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
-    evaluate.add_argument("--tag", nargs="+", type=_tag, default=[], metavar="KEY=VALUE", help=tag)
+    about = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
+    evaluate.add_argument("--tag", nargs="+", type=tag, default=[], metavar="KEY=VALUE", help=about)
     encoder = "for the transcripts of a model that brings no text encoder (the offline one)"
     evaluate.add_argument("--text-encoder", metavar="TEXT_ENCODER", help=encoder)
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and of noise (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
+    add_longform(commands, _add)
     add_tables(commands, _add)
     add_plots(commands, _add)
     bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
@@ -243,6 +242,14 @@ def _synthesize(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     speak = synthesize_recording if options.recording else synthesize
     speak(options.jsonl, options.output, SynthesisConfig(**given))
+
+
+def _lengthen(options: argparse.Namespace) -> None:
+    from clsr.data.long_form import lengthen
+
+    questions = lengthen(options.set_dir, options.output, options.minutes, options.seed)
+    recordings = {question.recording for question in questions}
+    print(f"{options.output}: {len(questions)} questions about {len(recordings)} recordings")
 
 
 def _train(options: argparse.Namespace) -> None:

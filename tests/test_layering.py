@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 ORDER = """
     errors config settings hub audio features vocabulary padding
     data.corpus data.squad data.one_to_one data.holdout
-    data.kaldi data.retrieval_set data.synthesis data.table data.rounds data.augmentation data.datamodule
+    data.kaldi data.retrieval_set data.long_form data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
     models.adaptor models.bert models.text_encoder models.speech_encoder
     losses checkpoint release
@@ -26,9 +26,10 @@ ORDER = """
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
     baselines.protocol baselines.cascade baselines.own baselines.parabge baselines.speechdpr baselines.load
-    search.windows search.index search.retriever search.transcribe
+    search.windows search.index search.retriever search.transcribe search.answer
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
+    evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
     baselines.commands cli
 """.split()

@@ -1,4 +1,4 @@
-"""The commands of tables and figures; modules are imported by the one that needs them."""
+"""The commands of tables, figures and long recordings; modules are imported by the one that needs them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,50 @@ def add_plots(commands: argparse._SubParsersAction, add: Add) -> None:
             command.add_argument("--question", required=True, metavar="ID", help="its id in the set")
         else:
             command.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="files, or folders of reports")
+
+
+def tag(text: str) -> tuple[str, str]:
+    """The key and value of ``KEY=VALUE``.
+
+    Raises:
+        ArgumentTypeError: it is not of this form.
+    """
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no KEY=VALUE")
+    return key, value
+
+
+def add_longform(commands: argparse._SubParsersAction, add: Add) -> None:
+    """Add ``clsr longform``."""
+    command = add(commands, "longform", "put questions about long recordings: find windows, and answer", _longform)
+    command.add_argument("--model", required=True, metavar="DIR", help="checkpoint folder")
+    command.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="of clsr data lengthen")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
+    command.add_argument("--window-s", type=float, default=40.0, help="length of a window (40)")
+    command.add_argument("--hop-s", type=float, default=20.0, help="from one window's start to the next (20)")
+    command.add_argument(
+        "--top-k", type=int, nargs="+", default=[1, 3, 5], metavar="K", help="windows returned (1 3 5)"
+    )
+    command.add_argument("--row", help="system of the model that looks (its last: clsr-soft, parabge)")
+    references = "what answers: local:FOLDER (Qwen2-Audio) or http://HOST:PORT/v1#MODEL"
+    command.add_argument("--answerer", metavar="REF", help=references)
+    command.add_argument("--whole", action="store_true", help="hand the whole recording to the answerer too")
+    command.add_argument("--typed", action="store_true", help="questions as text, where they are spoken too")
+    command.add_argument("--tag", nargs="+", type=tag, default=[], metavar="KEY=VALUE", help="dataset, seed, ...")
+    command.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+
+
+def _longform(options: argparse.Namespace) -> None:
+    from clsr.evaluation.longform import LongFormConfig, measure
+    from clsr.search.answer import load_answerer
+
+    names = ("window_s", "hop_s", "row", "whole", "typed", "seed")
+    given = {name: getattr(options, name) for name in names}
+    config = LongFormConfig(top_k=tuple(options.top_k), tags=dict(options.tag), **given)
+    answerer = load_answerer(options.answerer) if options.answerer else None
+    measure(options.model, options.set_dir, options.output, config, options.answerer, answerer)
+    print((options.output / "longform.md").read_text(encoding="utf-8"))
 
 
 def _tables(options: argparse.Namespace) -> None:

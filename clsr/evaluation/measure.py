@@ -109,7 +109,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         set=str(data),
         questions=len(whole.questions) if whole else 0,
         passages=len(passages),
-        model=_model_info(str(models[0])),
+        model=model_info(str(models[0])),
         command=shlex.join(["clsr", *sys.argv[1:]]),
         commit=current_commit(),
         hardware=hardware(),
@@ -137,7 +137,7 @@ def _named_by(rival: Rival) -> str:
     return "clsr" if "clsr" in rival.rows else next(row for row in rival.rows if row != BOUND)
 
 
-def _model_info(reference: str) -> ModelInfo:
+def model_info(reference: str) -> ModelInfo:
     """Say which model it is; what lies elsewhere than in a checkpoint has no fingerprint of ours."""
     if not (Path(reference) / "meta.json").exists():
         return ModelInfo(reference, "", 0)

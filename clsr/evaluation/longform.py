@@ -1,0 +1,322 @@
+"""Questions about long recordings: windows that are found, how much of the answer they hold, and what is answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from clsr.audio import duration_s, read_waveform
+from clsr.baselines.load import load_rival
+from clsr.baselines.protocol import Rival
+from clsr.checkpoint import current_commit
+from clsr.data.long_form import QUESTIONS, LongQuestion, read_long_form
+from clsr.errors import InputError
+from clsr.evaluation.answers import exact_match, f1
+from clsr.evaluation.longform_report import LongFormRow, Window, covered, write_longform
+from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
+from clsr.evaluation.results import WHOLE
+from clsr.search.answer import Answerer
+from clsr.search.index import IndexConfig
+from clsr.search.windows import covered_s, merge, windows
+
+SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
+
+
+@dataclass(frozen=True)
+class LongFormConfig:
+    """How questions about long recordings are put.
+
+    Attributes:
+        window_s, hop_s: windows that recordings are cut into, as of an index.
+        top_k: numbers of windows that are returned.
+        row: the system of the model that looks; None is its last: ``clsr-soft``, ``parabge``.
+        whole: hand the whole recording to the answerer too.
+        typed: put the questions as text where they are spoken too.
+        seed: of the bootstrap.
+        tags: what the report says of itself.
+    """
+
+    window_s: float = 40.0
+    hop_s: float = 20.0
+    top_k: tuple[int, ...] = (1, 3, 5)
+    row: str | None = None
+    whole: bool = False
+    typed: bool = False
+    seed: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        IndexConfig(self.window_s, self.hop_s)  # refuses what an index refuses
+        if not self.top_k or min(self.top_k) < 1:
+            raise InputError(f"top_k is {self.top_k}: give numbers of 1 or more")
+
+
+class Answered(NamedTuple):
+    """An answer, and the seconds it took."""
+
+    answer: str
+    seconds: float
+
+
+Hits = Mapping[str, Sequence[Window]]
+"""The windows found for each question, best first, no two overlapping."""
+
+
+def measure(
+    model: str,
+    data: Path,
+    output: Path,
+    config: LongFormConfig = LongFormConfig(),
+    reference: str | None = None,
+    answerer: Answerer | None = None,
+) -> list[LongFormRow]:
+    """Put the questions of a long-form set, and write ``longform.json``, ``longform.md`` and ``hits.jsonl``.
+
+    Answers go to ``answers.jsonl`` as they come; the same command goes on from there.
+
+    Args:
+        model: checkpoint that finds the windows.
+        data: folder of the long-form set.
+        output: folder of the report.
+        config: how questions are put.
+        reference: names the answerer in the report.
+        answerer: answers from what is found; None measures only what is found.
+
+    Raises:
+        InputError: model, set or answerer is at fault, or no answer is known that an answerer's could be held against.
+    """
+    questions = read_long_form(data)
+    if answerer and not any(question.answer for question in questions):
+        raise InputError(f"{data}: no question has a known answer; leave out --answerer, or give answers to the set")
+    rival = load_rival(model)
+    row = config.row or rival.rows[-1]
+    if row not in rival.rows or row == "text":
+        raise InputError(f"row {row}: {model} has none that hears; it has {', '.join(rival.rows[1:])}")
+    output.mkdir(parents=True, exist_ok=True)
+    rows = _find(rival, row, questions, config)
+    if config.whole:
+        rows.append(_whole(questions))
+    if answerer:
+        made_of = hashlib.sha256((data / QUESTIONS).read_bytes()).hexdigest()[:16]
+        log = AnswerLog(output / "answers.jsonl", answerer, reference or type(answerer).__name__, made_of, config.typed)
+        for asked in rows:
+            if asked.scope != "all":
+                answer_row(asked, questions, log)
+    write_longform(rows, _about(model, data, questions, config), config.seed, output)
+    return rows
+
+
+def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: LongFormConfig) -> dict[str, Any]:
+    """What was measured on what, and how to repeat it."""
+    recordings = {question.recording for question in questions}
+    return {
+        "set": str(data),
+        "questions": len(questions),
+        "answers": sum(question.answer is not None for question in questions),
+        "answer_spans": sum(question.answer_span is not None for question in questions),
+        "recordings": len(recordings),
+        "audio_seconds": sum(duration_s(recording) for recording in recordings),
+        "window_s": config.window_s,
+        "hop_s": config.hop_s,
+        "model": asdict(model_info(model)),
+        "command": shlex.join(["clsr", *sys.argv[1:]]),
+        "commit": current_commit(),
+        "hardware": hardware(),
+        "seed": config.seed,
+        "tags": dict(config.tags),
+    }
+
+
+def _find(rival: Rival[Any], row: str, questions: Sequence[LongQuestion], config: LongFormConfig) -> list[LongFormRow]:
+    """A row for each scope and number of windows."""
+    recordings = sorted({str(question.recording) for question in questions})
+    start = time.perf_counter()
+    places, vectors = _encode_windows(rival, row, recordings, config)
+    encoding_s = time.perf_counter() - start
+    rows = []
+    for scope in SCOPES[: len(recordings)]:  # of a single recording both are one
+        start = time.perf_counter()
+        scores = _encode_questions(rival, row, questions, config.typed) @ vectors.T  # (Q, W)
+        hits = {
+            question.id: best_windows(of_question, places, str(question.recording) if scope == "recording" else None,
+                                      config)
+            for question, of_question in zip(questions, scores, strict=True)
+        }  # fmt: skip
+        retrieval_s = time.perf_counter() - start
+        for k in config.top_k:
+            rows.append(measure_hits(f"{row} top {k}", scope, questions, hits, k))
+            rows[-1].encoding_s, rows[-1].retrieval_s = encoding_s, retrieval_s
+    return rows
+
+
+def best_windows(
+    scores: np.ndarray, places: Sequence[Window], recording: str | None, config: LongFormConfig
+) -> list[Window]:
+    """The windows of a recording (None: of all) with the best scores ``(W,)``, as many as are asked for at most.
+
+    Of windows that overlap, the best is one (``clsr.search.windows.merge``), as in ``clsr search``.
+    """
+    inside = np.array([at for at, place in enumerate(places) if recording in (None, place.recording)], dtype=int)
+    at_once = 2 * math.ceil(config.window_s / config.hop_s) + 1  # windows that overlap one, itself and the last's shift
+    best = inside[np.argsort(-scores[inside], kind="stable")][: at_once * max(config.top_k)]
+    return merge(places[at]._replace(score=float(scores[at])) for at in best)[: max(config.top_k)]
+
+
+def measure_hits(name: str, scope: str | None, questions: Sequence[LongQuestion], hits: Hits, k: int) -> LongFormRow:
+    """Hold the first ``k`` windows found for each question against where its answer lies."""
+    returned = {question.id: list(hits[question.id][:k]) for question in questions}
+    inside = [span_inside(question, returned[question.id]) for question in questions]
+    overlap = [time_iou(question, returned[question.id]) for question in questions]
+    return LongFormRow(name, scope, returned, np.array(inside, float), np.array(overlap))
+
+
+def span_inside(question: LongQuestion, returned: Iterable[Window]) -> bool:
+    """Whether the answer's span lies wholly inside one of the windows returned, to the millisecond.
+
+    The span of the passage counts where the answer's is not known. Two windows that only touch do not hold together
+    what lies across their border.
+    """
+    start_s, end_s = question.answer_span or question.passage_span
+    return any(
+        window.recording == str(question.recording)
+        and window.start_s <= start_s + 1e-3
+        and end_s - 1e-3 <= window.end_s
+        for window in returned
+    )
+
+
+def time_iou(question: LongQuestion, returned: Sequence[Window]) -> float:
+    """Seconds that lie both in the windows returned and in the passage, over the seconds that lie in either.
+
+    What several windows share counts once, and windows of other recordings count as missed.
+    """
+    start_s, end_s = question.passage_span
+    recording = str(question.recording)
+    seconds = covered(returned)
+    total_s = sum(seconds.values())
+    spans = [(window.start_s, window.end_s) for window in returned if window.recording == recording]
+    either_s = total_s - seconds.get(recording, 0.0) + covered_s([*spans, (start_s, end_s)])
+    return (total_s + (end_s - start_s) - either_s) / either_s
+
+
+class AnswerLog:
+    """Answers on disk, one JSON object a line, written as they come; those of an earlier run are not asked for again.
+
+    Args:
+        path: the file. A last line that was cut off is dropped; answers of other answerers, about other sets or from
+            other windows stay and are passed over.
+        answerer: what is asked.
+        reference: its name.
+        made_of: digest of the set's questions.
+        typed: ask in text where a question is spoken too.
+
+    Raises:
+        InputError: a line is no answer.
+    """
+
+    def __init__(self, path: Path, answerer: Answerer, reference: str, made_of: str, typed: bool = False):
+        self.path = path
+        self.answerer = answerer
+        self.reference = reference
+        self.made_of = made_of
+        self.typed = typed
+        self.known: dict[str, Answered] = {}
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        if lines and not lines[-1].endswith(b"\n"):
+            with open(path, "r+b") as file:
+                file.truncate(sum(map(len, lines[:-1])))
+            lines.pop()
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+                self.known[_key(entry)] = Answered(str(entry["answer"]), float(entry["seconds"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}:{number}: is no answer ({error!r}); remove the line") from error
+
+    def ask(self, question: LongQuestion, returned: Sequence[Window]) -> Answered:
+        """The answer that windows give to a question, nothing where there are none; from disk where it is there.
+
+        Its time is that of the answerer, without reading the windows.
+        """
+        audio = None if self.typed else question.audio
+        entry = {
+            "answerer": self.reference,
+            "set": self.made_of,
+            "question": question.id,
+            "spoken": audio is not None,
+            "windows": [[Path(w.recording).name, round(w.start_s, 3), round(w.end_s, 3)] for w in returned],
+        }
+        key = _key(entry)
+        if key not in self.known:
+            asked = read_waveform(audio) if audio else question.text
+            waveforms = [read_waveform(w.recording, w.start_s, w.end_s) for w in returned]
+            start = time.perf_counter()
+            answer = self.answerer.answer(asked, waveforms) if waveforms else ""
+            self.known[key] = Answered(answer, time.perf_counter() - start)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry | self.known[key]._asdict(), ensure_ascii=False) + "\n")
+        return self.known[key]
+
+
+def answer_row(row: LongFormRow, questions: Sequence[LongQuestion], log: AnswerLog) -> None:
+    """Let the questions whose answer is known be answered from what a row returned, and score the answers."""
+    asked = [question for question in questions if question.answer]
+    answers = [log.ask(q, row.returned[q.id]) for q in tqdm(asked, f"answer, {row.name}", disable=None)]
+    pairs = [(given.answer, question.answer or "") for given, question in zip(answers, asked, strict=True)]
+    row.exact_match = np.array([exact_match(*pair) for pair in pairs])
+    row.f1 = np.array([f1(*pair) for pair in pairs])
+    row.answering_s = sum(given.seconds for given in answers)
+    row.answerer = log.reference
+
+
+def _key(entry: Mapping[str, Any]) -> str:
+    return json.dumps([entry[name] for name in ("answerer", "set", "question", "spoken", "windows")])
+
+
+def _whole(questions: Sequence[LongQuestion]) -> LongFormRow:
+    """The row of recordings handed over as they are."""
+    lengths = {question.recording: duration_s(question.recording) for question in questions}
+    hits = {q.id: [Window(str(q.recording), 0.0, lengths[q.recording])] for q in questions}
+    return measure_hits(WHOLE, None, questions, hits, 1)
+
+
+def _encode_windows(
+    rival: Rival[Any], row: str, recordings: Sequence[str], config: LongFormConfig
+) -> tuple[list[Window], np.ndarray]:
+    """Windows of all recordings and their vectors ``(W, E)``, but for those in which nothing was recognised."""
+    places = [
+        Window(recording, *span)
+        for recording in recordings
+        for span in windows(duration_s(recording), config.window_s, config.hop_s)
+    ]
+    kept: list[Window] = []
+    vectors: list[np.ndarray] = []
+    for first in tqdm(range(0, len(places), READ_AT_ONCE), f"windows, {row}", disable=None):
+        batch = places[first : first + READ_AT_ONCE]
+        heard = rival.hear([read_waveform(place.recording, place.start_s, place.end_s) for place in batch])
+        texts = rival.transcribe(heard)
+        speaks = [texts is None or bool(texts[at].strip()) for at in range(len(batch))]
+        kept += [place for place, said in zip(batch, speaks, strict=True) if said]
+        vectors.append(rival.encode(heard, row, "passage").numpy()[speaks])
+    if not kept:
+        raise InputError(f"{recordings[0]}: nothing was recognised in any window; train the model further")
+    return kept, np.concatenate(vectors)
+
+
+def _encode_questions(rival: Rival[Any], row: str, questions: Sequence[LongQuestion], typed: bool) -> np.ndarray:
+    """Vectors of the questions ``(Q, E)``, as they are spoken if all are."""
+    spoken = [question.audio for question in questions if question.audio]
+    if typed or len(spoken) < len(questions):
+        return rival.encode_text([question.text for question in questions], "question").numpy()
+    return rival.encode(rival.hear([read_waveform(audio) for audio in spoken]), row, "question").numpy()

@@ -1,0 +1,242 @@
+"""Tests of clsr/evaluation/longform.py: a listener with known hits, and spans worked out by hand."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.cli import main
+from clsr.data.long_form import LongQuestion, read_long_form
+from clsr.errors import InputError
+from clsr.evaluation import longform
+from clsr.evaluation.longform import LongFormConfig, best_windows, measure, measure_hits, span_inside, time_iou
+from clsr.evaluation.longform_report import Window
+from clsr.evaluation.results import collect_longform
+from clsr.evaluation.tables import make_tables
+
+LEVELS = 8  # words of a language in which each lasts two seconds and differs from others in loudness
+WORDS = "zero one two three four five six seven".split()
+
+
+class Listener:
+    """Hears how much of each word a window has; words are axes."""
+
+    rows = ("text", "clsr-soft")
+
+    def hear(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        levels = [np.rint(waveform * LEVELS).astype(int) for waveform in waveforms]
+        return [np.bincount(level, minlength=LEVELS) / len(level) for level in levels]
+
+    def transcribe(self, heard: Sequence[np.ndarray]) -> list[str]:
+        return [" ".join(WORDS[at] for at in np.flatnonzero(item) if at) for item in heard]
+
+    def encode(self, heard: Sequence[np.ndarray], row: str, side: str) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.tensor(np.array(heard), dtype=torch.float32), dim=1)
+
+    def encode_text(self, texts: Sequence[str], side: str) -> torch.Tensor:
+        return torch.tensor([[float(word in text.split()) for word in WORDS] for text in texts])
+
+
+class Reader:
+    """Answers with the loudest word of the first window; breaks down at the question it is told to."""
+
+    def __init__(self, fails_at: int = 1000) -> None:
+        self.asked: list[tuple[Any, list[int]]] = []
+        self.fails_at = fails_at
+
+    def answer(self, question: Any, windows: Sequence[np.ndarray]) -> str:
+        if len(self.asked) == self.fails_at:
+            raise InputError("the server is gone")
+        self.asked.append((question, [len(window) for window in windows]))
+        return f"The {WORDS[round(float(windows[0].max()) * LEVELS)]}."
+
+
+@pytest.fixture
+def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two recordings of 12 s, zero being silence: 0 1 0 2 5 0 and 3 0 2 4 0 4."""
+    monkeypatch.setattr(longform, "load_rival", lambda reference: Listener())
+    folder = tmp_path / "long"
+    (folder / "recordings").mkdir(parents=True)
+    for name, said in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
+        waveform = np.repeat(np.array(said, np.float32) / LEVELS, 2 * SAMPLE_RATE)
+        write_waveform(folder / "recordings" / f"{name}.wav", waveform)
+    asked = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
+    rows = [
+        {
+            "id": id_, "question": f"where is {word}", "question_audio": None, "recording": f"recordings/{name}.wav",
+            "passage": word, "start_s": start_s, "end_s": start_s + 2, "answer": word if id_ != "q3" else None,
+            "answer_start_s": start_s + 0.5 if id_ != "q3" else None,
+            "answer_end_s": start_s + 1.5 if id_ != "q3" else None,
+        }
+        for id_, word, name, start_s in asked
+    ]  # fmt: skip
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def question(answer: tuple[float, float] | None = (12.0, 13.0)) -> LongQuestion:
+    return LongQuestion("q", "who?", None, Path("a.wav"), "p", (10.0, 15.0), "x", answer)
+
+
+def test_an_answer_is_inside_one_window_or_not_at_all() -> None:
+    assert span_inside(question(), [Window("a.wav", 0.0, 8.0), Window("a.wav", 12.0, 13.0)])
+    assert not span_inside(question(), [Window("a.wav", 4.0, 12.5), Window("a.wav", 12.5, 20.0)])  # cut in two
+    assert not span_inside(question(), [Window("b.wav", 4.0, 20.0)])
+    assert not span_inside(question(None), [Window("a.wav", 11.0, 20.0)])  # the passage counts
+    assert span_inside(question(None), [Window("a.wav", 10.0, 15.0)])
+    assert not span_inside(question(), [])
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ([("a.wav", 10.0, 15.0)], 1.0),
+        ([("a.wav", 8.0, 18.0)], 5 / 10),
+        ([("a.wav", 5.0, 12.0)], 2 / 10),  # 5 to 15 s in either
+        ([("a.wav", 5.0, 12.0), ("a.wav", 11.0, 20.0)], 5 / 15),  # what both have counts once
+        ([("a.wav", 10.0, 15.0), ("b.wav", 10.0, 15.0)], 5 / 10),  # another recording is missed
+        ([("a.wav", 20.0, 25.0)], 0.0),
+        ([], 0.0),
+    ],
+)
+def test_time_iou(returned: list[tuple[str, float, float]], expected: float) -> None:
+    assert time_iou(question(), [Window(*window) for window in returned]) == pytest.approx(expected)
+
+
+def test_known_hits_give_known_rows() -> None:
+    hits = {"q": [Window("a.wav", 20.0, 28.0, 0.9), Window("a.wav", 8.0, 16.0, 0.8)]}
+    one, two = (measure_hits(f"top {k}", "recording", [question()], hits, k) for k in (1, 2))
+    assert (one.span_inside.tolist(), one.time_iou.tolist(), one.returned_s) == ([0.0], [0.0], 8.0)
+    assert (two.span_inside.tolist(), two.returned_s) == ([1.0], 16.0)
+    assert two.time_iou.tolist() == pytest.approx([5 / 16])
+
+
+def test_the_head_of_the_ranking_holds_the_best_windows_after_merging() -> None:
+    """Against the merging of all windows."""
+    config = LongFormConfig(window_s=8.0, hop_s=3.0, top_k=(4,))
+    places = [Window(name, *span) for name in "ab" for span in longform.windows(100.0, 8.0, 3.0)]
+    for seed in range(20):
+        scores = np.convolve(np.random.default_rng(seed).random(len(places) + 5), np.ones(6), "valid")
+        for recording in ("a", "b", None):
+            all_of_it = [p._replace(score=float(s)) for p, s in zip(places, scores) if recording in (None, p.recording)]
+            assert best_windows(scores, places, recording, config) == longform.merge(all_of_it)[:4]
+
+
+def test_windows_are_found_in_the_recording_and_in_all(long_set: Path, tmp_path: Path) -> None:
+    config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), tags={"dataset": "mini", "seed": "0"})
+    rows = {(row.name, row.scope): row for row in measure("model", long_set, tmp_path / "out", config)}
+    one, everywhere = rows["clsr-soft top 1", "recording"], rows["clsr-soft top 1", "all"]
+    assert one.span_inside.tolist() == [1, 1, 1] and one.time_iou.tolist() == [1, 1, 1]
+    assert one.returned["q3"] == [Window(str(long_set / "recordings" / "r001.wav"), 6.0, 8.0, 1.0)]
+    assert everywhere.span_inside.tolist() == [1, 1, 1]  # of the two places of "two" the first
+    assert rows["clsr-soft top 2", "recording"].time_iou.tolist() == [0.5, 0.5, 0.5]
+    assert rows["clsr-soft top 2", "recording"].returned_s == 4.0
+    found = [w for row in rows.values() for windows in row.returned.values() for w in windows]
+    assert {w.start_s for w in found if w.recording.endswith("r000.wav")} == {2.0, 6.0, 8.0}  # silence is no hit
+    content = json.loads((tmp_path / "out" / "longform.json").read_text())
+    assert (content["questions"], content["answers"], content["recordings"], content["audio_seconds"]) == (3, 2, 2, 24)
+    lines = (tmp_path / "out" / "hits.jsonl").read_text().splitlines()
+    assert len(lines) == 4 * 3 and json.loads(lines[0])["windows"] == [["r000.wav", 2.0, 4.0, 1.0]]
+
+
+def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> None:
+    config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1,), whole=True, tags={"dataset": "slue_sqa5"})
+    measure("model", long_set, tmp_path / "out", config, "local:reader", Reader())
+    ((_, rows),) = collect_longform([tmp_path / "out"]).items()
+    assert list(rows) == ["clsr-soft top 1, recording", "clsr-soft top 1, all", "whole recording"]
+    whole = rows["whole recording"][0]
+    assert whole.returned_s == 12 and whole.time_iou is not None and whole.time_iou.value == pytest.approx(2 / 12)
+    (table,) = make_tables([tmp_path / "out"], ["5"])
+    cells = {row[2]: row for row in table.blocks[0]}
+    assert cells["clsr-soft top 1, recording"][3] == "100.0 [100.0, 100.0]"
+    assert cells["clsr-soft top 1, all"][3] == "not run"
+    assert cells["whole recording"][3] == "0.0 [0.0, 0.0]"  # the loudest word is five
+    assert "local:reader" in (tmp_path / "out" / "longform.json").read_text()
+    page = (tmp_path / "out" / "longform.md").read_text()
+    assert "| clsr-soft top 1 | recording | 100.0 [100.0, 100.0] | 2.0 |" in page
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(long_set: Path, tmp_path: Path) -> None:
+    config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), whole=True)
+
+    def run(name: str, reader: Reader) -> list[dict[str, Any]]:
+        measure("model", long_set, tmp_path / name, config, "reader", reader)
+        rows = json.loads((tmp_path / name / "longform.json").read_text())["rows"]
+        return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+
+    whole = Reader()
+    undisturbed = run("a", whole)
+    assert len(whole.asked) == 2 * 3  # two known answers, three rows that are answered
+    with pytest.raises(InputError, match="the server is gone"):
+        run("b", Reader(fails_at=4))
+    assert not (tmp_path / "b" / "longform.json").exists()
+    log = tmp_path / "b" / "answers.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])  # the last line was cut off too
+    rest = Reader()
+    assert run("b", rest) == undisturbed and len(rest.asked) == 3
+    assert [row["answer"] for row in read_lines(log)] == [
+        row["answer"] for row in read_lines(tmp_path / "a" / log.name)
+    ]
+    again = Reader()
+    assert run("b", again) == undisturbed and not again.asked
+    measure("model", long_set, tmp_path / "b", config, "another reader", again)
+    assert len(again.asked) == 6  # its answers are not those of the first
+    log.write_text("{}\n")
+    with pytest.raises(InputError, match=r"answers.jsonl:1: is no answer"):
+        run("b", Reader())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_spoken_questions_are_heard_unless_typed_ones_are_wanted(long_set: Path, tmp_path: Path) -> None:
+    (long_set / "questions").mkdir()
+    rows = read_lines(long_set / "questions.jsonl")
+    for row, level in zip(rows, (2, 1, 4)):  # the first two are spoken wrongly
+        row["question_audio"] = f"questions/{row['id']}.wav"
+        write_waveform(long_set / row["question_audio"], np.full(SAMPLE_RATE, level / LEVELS))
+    (long_set / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {}
+    for typed in (False, True):
+        config, reader = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1,), typed=typed), Reader()
+        found[typed] = measure("model", long_set, tmp_path / str(typed), config, "reader", reader)[0]
+        assert all(isinstance(asked, str) == typed for asked, _ in reader.asked)
+    assert found[False].span_inside.tolist() == [0, 0, 1] and found[True].span_inside.tolist() == [1, 1, 1]
+    assert found[False].f1 is not None and found[False].f1.tolist() == [0, 0]
+
+
+def test_a_model_of_the_language_of_tones_is_measured_from_the_command_line(
+    tone_model: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, minutes = str(tone_corpus / "dev"), ["--minutes", "0.05"]
+    assert main(["data", "lengthen", "--set", source, "--output", str(tmp_path / "l"), *minutes]) == 0
+    assert "6 questions about" in capsys.readouterr().out
+    command = ["longform", "--model", str(tone_model), "--set", str(tmp_path / "l"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--window-s", "1.2", "--hop-s", "0.3", "--top-k", "1", "20", "--tag", "dataset=tones"]) == 0
+    rows = json.loads((tmp_path / "out" / "longform.json").read_text())["rows"]
+    first, many = rows[:2]
+    assert (first["name"], many["span_in_top_k"].keys()) == ("clsr-soft top 1", {"20"})
+    assert first["returned_s"] == pytest.approx(1.2, abs=0.01) and first["encoding_seconds"] > 0
+    assert main(["tables", str(tmp_path / "out"), "--only", "5"]) == 0
+    capsys.readouterr()
+    faults = {
+        "no question has a known answer": ["--answerer", "http://localhost:9/v1#m"],
+        "names no answerer": ["--answerer", "gpt"],
+        "give 0 < hop_s <= window_s": ["--hop-s", "50"],
+        "give numbers of 1 or more": ["--top-k", "0"],
+        "row text: ": ["--row", "text"],
+    }
+    for said, options in faults.items():
+        assert main([*command, *options]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1, error
+
+
+def test_questions_are_read_as_they_were_written(long_set: Path) -> None:
+    assert [q.answer_span for q in read_long_form(long_set)] == [(2.5, 3.5), (6.5, 7.5), None]
