@@ -14,7 +14,7 @@ from clsr.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
-SECONDS = 600  # until a recipe that hangs is ended
+SECONDS = 1800  # until a recipe that hangs is ended; the longest takes 20 minutes where others use the cores too
 OPTIONS_ONLY = ("--stage", "1", "--stop-stage", "0")  # runs no stage
 
 
@@ -158,7 +158,7 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
 
 @pytest.mark.slow
 def test_the_claims_end_in_a_table(copies: Path) -> None:
-    recipe, names = copies / "squad_closed", ["recogniser", "published", "no-vq"]
+    recipe, names = copies / "squad_closed", ["recogniser", "no-vq"]
     assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
     options = ("--smoke", "true", "--only", " ".join(names))
     result = run(recipe, *options, script="claims.sh")
@@ -168,7 +168,7 @@ def test_the_claims_end_in_a_table(copies: Path) -> None:
     ]
     sets = (("test", None), ("test", "10"), ("unseen", None))
     assert {(of["training"], of["split"], of.get("snr_db")) for of in tags} == {(n, *of) for n in names for of in sets}
-    assert len(tags) == 9 and {of["dataset"] for of in tags} == {"squad_closed"}
+    assert len(tags) == 6 and {of["dataset"] for of in tags} == {"squad_closed"}
     rows = [line.split(" | ") for line in (recipe / "exp/smoke/claims/table/log.txt").read_text().splitlines()]
     assert [row[0].removeprefix("| ") for row in rows if row[0].removeprefix("| ") in names] == names * 3
     before = state(copies)
