@@ -149,3 +149,19 @@ def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path
         again = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
         assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
         assert state(copies) == before
+
+
+@pytest.mark.slow
+def test_long_recordings_end_in_table_5(copies: Path) -> None:
+    recipe = copies / "mini"
+    assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
+    first = run(recipe, "--smoke", "true", script="longform.sh")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    content = json.loads((recipe / "exp/smoke/longform/seed0/longform.json").read_text())
+    assert content["tags"] == {"dataset": "mini", "split": "test", "seed": "0"}
+    assert (content["questions"], content["answers"], content["answer_spans"]) == (12, 12, 12)
+    assert "Table 5. Answers from long recordings" in (recipe / "exp/smoke/longform/table/log.txt").read_text()
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="longform.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
