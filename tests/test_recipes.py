@@ -212,3 +212,19 @@ def test_results_are_kept_without_copies_models_and_smoke_runs(tmp_path: Path) -
     assert found == {name: name for name in ("seed1/measures/test/report.json", "long/longform.json")}
     nowhere = subprocess.run([keep, tmp_path / "none", kept], capture_output=True, check=False, text=True)
     assert nowhere.returncode == 2 and "expected the folder of the experiments" in nowhere.stderr
+
+
+@pytest.mark.slow
+def test_long_recordings_end_in_table_5(copies: Path) -> None:
+    recipe = copies / "mini"
+    assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
+    first = run(recipe, "--smoke", "true", script="longform.sh")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    content = json.loads((recipe / "exp/smoke/longform/seed0/longform.json").read_text())
+    assert content["tags"] == {"dataset": "mini", "split": "test", "seed": "0"}
+    assert (content["questions"], content["answers"], content["answer_spans"]) == (12, 12, 12)
+    assert "Table 5. Answers from long recordings" in (recipe / "exp/smoke/longform/table/log.txt").read_text()
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="longform.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
