@@ -33,6 +33,7 @@ INSTALL = [
     "transformers==5.23.0; python_version >= '3.11'",
 ]
 DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
+RIVALS = ["faster-whisper==1.2.1"]  # one of the recognisers that clsr is compared with; imported only there
 TEST = [*DEMO, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
 
 setup(
@@ -42,6 +43,6 @@ setup(
     packages=find_packages(include=["clsr", "clsr.*"]),
     python_requires=">=3.10",
     install_requires=INSTALL,
-    extras_require={"demo": DEMO, "test": TEST},
+    extras_require={"demo": DEMO, "rivals": RIVALS, "test": TEST},
     entry_points={"console_scripts": ["clsr=clsr.cli:main"]},
 )

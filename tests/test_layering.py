@@ -25,8 +25,9 @@ ORDER = """
     evaluation.wer evaluation.recall
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
-    baselines.protocol baselines.cascade baselines.own baselines.released
-    baselines.parabge baselines.speechdpr baselines.clap baselines.load
+    baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
+    baselines.parabge baselines.speechdpr baselines.clap baselines.whisper
+    baselines.load
     search.windows search.index search.retriever search.transcribe search.answer
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables

@@ -10,31 +10,55 @@ from clsr.baselines.clap import ClapRival, load_clap
 from clsr.baselines.own import load_own
 from clsr.baselines.parabge import KIND as PARABGE
 from clsr.baselines.parabge import ParaBgeRival, load_parabge
+from clsr.baselines.pipeline import Pipeline
 from clsr.baselines.protocol import Rival
 from clsr.baselines.speechdpr import KIND as SPEECHDPR
 from clsr.baselines.speechdpr import load_speechdpr
+from clsr.baselines.whisper import KIND as WHISPER
+from clsr.baselines.whisper import load_faster_whisper, load_whisper
 from clsr.checkpoint import read_meta
+from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.errors import InputError
+from clsr.models.text_encoder import load_text_encoder
+
+NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
+SCHEMES = (CLAP, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
 
 
 def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
     """Load a system to measure.
 
     Args:
-        reference: a checkpoint folder, or ``clap:FOLDER`` with released weights.
+        reference: a checkpoint folder, or a scheme and the folder of released weights: ``whisper:FOLDER``,
+            ``faster-whisper:FOLDER``, ``clap:FOLDER``; with ``whisper-noisy:FOLDER`` the text encoder is said to have
+            been fine-tuned on transcripts of this very Whisper, and has to be named.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
 
     Raises:
         InputError: nothing loadable is there.
     """
     scheme, colon, place = reference.partition(":")
-    if colon and scheme == CLAP:
-        return ClapRival(load_clap(Path(place)))
+    if colon and scheme in SCHEMES:
+        return _load_released(scheme, Path(place), text_encoder)
     folder = Path(reference)
     kind = read_meta(folder).kind
     if kind == PARABGE:
         return ParaBgeRival(*load_parabge(folder))
     if kind == SPEECHDPR:
         return load_speechdpr(folder)
-    if kind == CLAP:
-        return ClapRival(load_clap(folder))
+    if kind in SCHEMES:
+        return _load_released(kind, folder, text_encoder)
     return load_own(folder, text_encoder)
+
+
+def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> Rival[Any]:
+    if scheme == CLAP:
+        return ClapRival(load_clap(folder))
+    if scheme.endswith(NOISY) and text_encoder is None:
+        raise InputError(
+            f"{scheme}:{folder}: needs the text encoder that was fine-tuned on its transcripts (clsr data transcribed, "
+            "clsr train-text): name it with --text-encoder"
+        )
+    row = "whisper-bge-noisy" if scheme.endswith(NOISY) else "whisper-bge"
+    write = load_whisper(folder).write if scheme.startswith(WHISPER) else load_faster_whisper(folder)
+    return Pipeline(write, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), row)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,16 @@ def load_released(folder: Path, model: Any, *others: Any) -> tuple[Any, ...]:
             f"{folder}: no {WEIGHTS}: name a folder with config.json, {WEIGHTS}, preprocessor_config.json and "
             "tokenizer.json, as Hugging Face has them"
         )
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     disable_progress_bar()
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # what it has to say is said here, in one line
+    set_verbosity_error()  # what it has to say is said here, in one line
     try:
         loaded, info = model.from_pretrained(folder, local_files_only=True, output_loading_info=True)
         rest = [other.from_pretrained(folder, local_files_only=True) for other in others]
     except Exception as error:  # files that are missing, no JSON, of another model: each its own kind
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: not a readable {model.__name__} ({reason}): copy the folder again") from error
-    finally:
-        logger.setLevel(level)
     if info["missing_keys"]:
         name = min(info["missing_keys"])
         raise InputError(f"{folder / WEIGHTS}: lacks weight {name} of {model.__name__}: copy the file again")
