@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clsr.baselines.commands import FOREIGN, RIVALS, rival_stage
+from clsr.baselines.commands import FOREIGN, RIVALS, add_transcribed, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_plots, add_tables
@@ -129,6 +129,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     speak.add_argument("--speak-questions", action="store_const", const=True, help="questions as audio too")
     speak.add_argument("--passages-only", action="store_const", const=True, help="a data directory, without questions")
     speak.add_argument("--recording", action="store_true", help="one long recording, DIR being a .wav file")
+    add_transcribed(kinds, _add)
 
 
 def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:
