@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clsr.baselines.commands import FOREIGN, RIVALS, rival_stage
+from clsr.baselines.commands import FOREIGN, RIVALS, add_transcribed, rival_stage
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
@@ -134,6 +134,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     longer.add_argument("--output", type=Path, required=True, metavar="DIR", help="recordings/ and questions.jsonl")
     longer.add_argument("--minutes", type=float, default=30.0, help="least length of a recording (30)")
     longer.add_argument("--seed", type=int, default=0, help="of the order and the silences between passages (0)")
+    add_transcribed(kinds, _add)
 
 
 def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> None:

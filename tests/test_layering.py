@@ -26,8 +26,8 @@ ORDER = """
     training.fit training.devices training.mwer training.extension training.lora
     training.asr training.pairs training.joint training.text training.post
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
-    baselines.parabge baselines.speechdpr baselines.clap baselines.whisper
-    baselines.load
+    baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
+    baselines.load baselines.transcribed
     search.windows search.index search.retriever search.transcribe search.answer
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables

@@ -1,8 +1,10 @@
-"""The commands that train rivals; modules are imported by the one that needs them."""
+"""The commands of rivals; modules are imported by the one that needs them."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 RIVALS = {
     "train-parabge": "train the rival without a recogniser",
@@ -24,3 +26,18 @@ def rival_stage(command: str) -> Callable:
     else:
         from clsr.baselines.parabge import train_parabge as run
     return run
+
+
+def add_transcribed(kinds: argparse._SubParsersAction, add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add ``clsr data transcribed``."""
+    command = add(kinds, "transcribed", "write a retrieval set with the transcripts of a system", _transcribed)
+    command.add_argument("--model", required=True, metavar="MODEL", help="as clsr evaluate takes it")
+    command.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the new one")
+
+
+def _transcribed(options: argparse.Namespace) -> None:
+    from clsr.baselines.transcribed import write_transcribed
+
+    write_transcribed(options.model, options.set_dir, options.output)
+    print(f"{options.output}: done")

@@ -7,6 +7,8 @@ from typing import Any
 
 from clsr.baselines.clap import KIND as CLAP
 from clsr.baselines.clap import ClapRival, load_clap
+from clsr.baselines.funasr import SCHEME as FUNASR
+from clsr.baselines.funasr import load_funasr
 from clsr.baselines.own import load_own
 from clsr.baselines.parabge import KIND as PARABGE
 from clsr.baselines.parabge import ParaBgeRival, load_parabge
@@ -22,7 +24,7 @@ from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 
 NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
-SCHEMES = (CLAP, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
+SCHEMES = (CLAP, FUNASR, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
 
 
 def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
@@ -30,8 +32,8 @@ def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
 
     Args:
         reference: a checkpoint folder, or a scheme and the folder of released weights: ``whisper:FOLDER``,
-            ``faster-whisper:FOLDER``, ``clap:FOLDER``; with ``whisper-noisy:FOLDER`` the text encoder is said to have
-            been fine-tuned on transcripts of this very Whisper, and has to be named.
+            ``faster-whisper:FOLDER``, ``funasr:FOLDER``, ``clap:FOLDER``. With ``whisper-noisy:FOLDER`` the text
+            encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
 
     Raises:
@@ -60,5 +62,10 @@ def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> Rival
             "clsr train-text): name it with --text-encoder"
         )
     row = "whisper-bge-noisy" if scheme.endswith(NOISY) else "whisper-bge"
-    write = load_whisper(folder).write if scheme.startswith(WHISPER) else load_faster_whisper(folder)
+    if scheme == FUNASR:
+        row, write = "funasr-bge", load_funasr(folder)
+    elif scheme.startswith(WHISPER):
+        write = load_whisper(folder).write
+    else:
+        write = load_faster_whisper(folder)
     return Pipeline(write, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), row)

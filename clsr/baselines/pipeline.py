@@ -18,19 +18,19 @@ class Pipeline:
     Transcripts are normalised, as the true ones are for the row ``text``: spelling alone shall make no difference.
 
     Args:
-        write: transcribes one 16 kHz waveform ``(N,)``.
+        write: transcribes 16 kHz waveforms ``(N_i,)``, none of them depending on the others.
         text_encoder: what encodes transcripts and typed questions.
         row: its name in a report.
     """
 
-    def __init__(self, write: Callable[[np.ndarray], str], text_encoder: TextEncoder, row: str):
+    def __init__(self, write: Callable[[Sequence[np.ndarray]], list[str]], text_encoder: TextEncoder, row: str):
         self.write = write
         self.text_encoder = text_encoder
         self.rows: tuple[str, ...] = (row,)
 
     def hear(self, waveforms: Sequence[np.ndarray]) -> list[str]:
-        """Transcribe 16 kHz waveforms ``(N_i,)``, one by one, so that no other one matters."""
-        return [normalise(self.write(waveform)) for waveform in waveforms]
+        """Transcribe 16 kHz waveforms ``(N_i,)``."""
+        return [normalise(text) for text in self.write(waveforms)]
 
     def transcribe(self, heard: Sequence[str]) -> list[str]:
         """Return the transcripts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from clsr.vocabulary import normalise
 KIND = "whisper"
 START, END, NO_TIMES = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
 SPECIAL = (END, START, "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", NO_TIMES)
+AT_ONCE = 16  # waveforms that are transcribed together
 PIECES = 1000  # of the byte-level vocabulary of a small one
 FRAMES_A_SECOND = 50  # of the encoder
 LONGEST_S = 30
@@ -66,23 +67,30 @@ class Whisper(nn.Module):
         return self.model(input_features=features.transpose(1, 2), decoder_input_ids=before).logits
 
     @torch.inference_mode()
-    def write(self, waveform: np.ndarray) -> str:
-        """Transcribe a 16 kHz waveform ``(N,)`` of any length.
+    def write(self, waveforms: Sequence[np.ndarray]) -> list[str]:
+        """Transcribe 16 kHz waveforms ``(N_i,)`` of any length; all are padded alike, so that none changes another.
 
         What is longer than the encoder takes is decoded as Whisper does it, from timestamp to timestamp; by a model
         that was trained without these, in equal parts.
         """
-        size = self.extractor.n_samples
-        if len(waveform) <= size:
-            return self._decode(self.model.generate(self.features(waveform).T[None]))
+        texts = {row: self._write_long(w) for row, w in enumerate(waveforms) if len(w) > self.extractor.n_samples}
+        short = [row for row in range(len(waveforms)) if row not in texts]
+        for start in range(0, len(short), AT_ONCE):
+            rows = short[start : start + AT_ONCE]
+            features = torch.stack([self.features(waveforms[row]) for row in rows])
+            texts |= zip(rows, self._decode(self.model.generate(features.transpose(1, 2))), strict=True)
+        return [texts[row] for row in range(len(waveforms))]
+
+    def _write_long(self, waveform: np.ndarray) -> str:
         if not self._knows_times():
-            return " ".join(self.write(part) for part in np.array_split(waveform, math.ceil(len(waveform) / size)))
+            parts = np.array_split(waveform, math.ceil(len(waveform) / self.extractor.n_samples))
+            return " ".join(self.write(parts))
         long = self.extractor(waveform, sampling_rate=SAMPLE_RATE, truncation=False, padding="longest",
                               return_attention_mask=True, return_tensors="pt")  # fmt: skip
-        return self._decode(self.model.generate(**long, return_timestamps=True))
+        return self._decode(self.model.generate(**long, return_timestamps=True))[0]
 
-    def _decode(self, ids: Tensor) -> str:
-        return self.tokenizer.decode(ids[0].tolist(), skip_special_tokens=True).strip()
+    def _decode(self, ids: Tensor) -> list[str]:
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids.tolist()]
 
     def _knows_times(self) -> bool:
         none = getattr(self.model.generation_config, "no_timestamps_token_id", None)
@@ -220,8 +228,8 @@ def load_whisper(folder: Path) -> Whisper:
     return Whisper(*parts).eval()
 
 
-def load_faster_whisper(folder: Path) -> Callable[[np.ndarray], str]:
-    """Return what transcribes a 16 kHz waveform ``(N,)`` with a CTranslate2 model of Whisper.
+def load_faster_whisper(folder: Path) -> Callable[[Sequence[np.ndarray]], list[str]]:
+    """Return what transcribes 16 kHz waveforms ``(N_i,)`` with a CTranslate2 model of Whisper.
 
     It searches with five beams, as faster-whisper does by itself, but draws nothing where it is unsure.
 
@@ -241,4 +249,9 @@ def load_faster_whisper(folder: Path) -> Callable[[np.ndarray], str]:
         raise InputError(
             f"{folder}: not a readable model ({' '.join(str(error).split())}): convert it again"
         ) from error
-    return lambda waveform: " ".join(segment.text.strip() for segment in model.transcribe(waveform, temperature=0.0)[0])
+
+    def write(waveforms: Sequence[np.ndarray]) -> list[str]:
+        found = (model.transcribe(waveform, temperature=0.0)[0] for waveform in waveforms)
+        return [" ".join(segment.text.strip() for segment in segments) for segments in found]
+
+    return write

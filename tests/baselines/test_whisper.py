@@ -64,7 +64,7 @@ def test_it_writes_what_is_likeliest_token_by_token(whisper: Whisper):
         features = whisper.features(waveform)[None].transpose(1, 2)
         logits = whisper.model(input_features=features, decoder_input_ids=torch.tensor([ids])).logits
         ids.append(int(logits[0, -1].argmax()))
-    assert whisper.write(waveform) == whisper.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    assert whisper.write([waveform])[0] == whisper.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
 def test_what_is_longer_than_it_takes_is_written_in_parts(whisper: Whisper, monkeypatch: pytest.MonkeyPatch):
@@ -75,7 +75,7 @@ def test_what_is_longer_than_it_takes_is_written_in_parts(whisper: Whisper, monk
         return torch.zeros(200, 80)
 
     monkeypatch.setattr(whisper, "features", features)
-    whisper.write(noise(5 * SECOND))
+    whisper.write([noise(5 * SECOND)])
     assert sizes == [26667, 26667, 26666]
 
 
@@ -88,7 +88,7 @@ def test_a_model_with_timestamps_goes_from_one_to_the_next(whisper: Whisper, mon
 
     monkeypatch.setattr(whisper.model, "generate", generate)
     monkeypatch.setattr(whisper.model.config, "vocab_size", 4000)
-    assert whisper.write(noise(5 * SECOND)) == "red dog"
+    assert whisper.write([noise(5 * SECOND)]) == ["red dog"]
     assert asked["return_timestamps"] and asked["input_features"].shape == (1, 80, 500)
 
 
@@ -110,8 +110,12 @@ def test_it_learns_to_write_tones_down(tiny_settings: TrainingConfig, tone_corpu
     losses = descend(lambda step: module.training_step(batch, step), module.parameters(), 3e-3, 160)
     assert losses[-1] < 0.1
     module.whisper.eval()
-    utterance = data.train_set.utterances[batch.ids[0]]
-    assert module.whisper.write(data.train_set._read(utterance.id)[0].numpy()) == utterance.text
+    waveforms = [data.train_set._read(utterance_id)[0].numpy() for utterance_id in batch.ids]
+    waveforms.insert(1, np.tile(waveforms[0], 3))  # a long one keeps its place
+    written = module.whisper.write(waveforms)
+    said = [data.train_set.utterances[utterance_id].text for utterance_id in batch.ids]
+    assert [written[0], *written[2:]] == said
+    assert written == [module.whisper.write([waveform])[0] for waveform in waveforms]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ def test_training_goes_on_from_a_folder(
 
 def test_a_pipeline_keeps_order_and_norm(text_encoder: TextEncoder):
     said = {1: "Red dog!", 2: "The old boat.", 3: ""}
-    rival = Pipeline(lambda waveform: said[len(waveform)], text_encoder, "whisper-bge")
+    rival = Pipeline(lambda waveforms: [said[len(w)] for w in waveforms], text_encoder, "whisper-bge")
     heard = rival.hear([np.zeros(size, np.float32) for size in (2, 3, 1)])
     assert rival.transcribe(heard) == ["the old boat", "", "red dog"]
     vectors = rival.encode(heard, "whisper-bge", "passage")

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Rivals: Whisper with a text encoder, fine-tuned on its transcripts or not, CLAP and SpeechDPR, each trained here from
+# random weights (SpeechDPR: from the recogniser's encoder). What each is: ../../docs/rivals.md.
+# Usage: ./rivals.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
+# Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
+
+set -euo pipefail
+cd "$(dirname "$0")"
+stage=1 stop_stage=5 seeds="0 1 2" smoke=false
+data=data exp=exp                  # as in run.sh; the rivals are written to DIR/rivals
+. ../../tools/parse_options.sh     # an unknown option stops here
+. ../../tools/recipe.sh            # log, begin, run, finish
+small=() few=()
+if $smoke; then
+  data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml)
+  few=(--optimizer.max_steps 2 --trainer.validate_every 2)
+fi
+
+for seed in $seeds; do
+  at=$exp/rivals/seed$seed recogniser=$exp/asr
+  if ((seed)); then recogniser=$exp/seed$seed/asr; fi
+  common=("${few[@]}" --data "$data" --seed "$seed")
+
+  if begin 1 "$at/whisper" "train Whisper, seed $seed"; then
+    run clsr train-whisper conf/whisper.yaml "${small[@]}" --data "$data" --seed "$seed" --output "$at/whisper"
+    finish
+  fi
+
+  if begin 2 "$at/clap" "train CLAP, seed $seed"; then
+    run clsr train-clap conf/clap.yaml "${small[@]}" "${common[@]}" --output "$at/clap"
+    finish
+  fi
+
+  for teacher in whisper recogniser; do
+    model=$recogniser
+    if [[ $teacher == whisper ]]; then model=$at/whisper; fi
+    if begin 3 "$at/heard/$teacher" "let the $teacher write the training set down, seed $seed"; then
+      for split in train dev; do
+        run clsr data transcribed --model "$model" --set "$data/$split" --output "$at/heard/$teacher/$split"
+      done
+      finish
+    fi
+  done
+
+  if begin 4 "$at/text" "fine-tune the text encoder on Whisper's transcripts, seed $seed"; then
+    run clsr train-text conf/text.yaml "${small[@]}" "${few[@]}" --data "$at/heard/whisper" --seed "$seed" \
+      --output "$at/text"
+    finish
+  fi
+  if begin 4 "$at/speechdpr" "teach SpeechDPR from the recogniser's transcripts, seed $seed"; then
+    run clsr train-speechdpr conf/speechdpr.yaml "${small[@]}" "${few[@]}" --data "$at/heard/recogniser" \
+      --seed "$seed" --start "$recogniser" --output "$at/speechdpr"
+    finish
+  fi
+
+  for split in test test_unseen noise; do
+    how=(--set "$data/${split/noise/test}" --tag dataset=mini split="${split/noise/test}" seed="$seed")
+    if [[ $split == noise ]]; then how+=(--snr-db 10); fi
+    if begin 5 "$at/measures/$split" "measure them on $split, seed $seed"; then
+      run clsr evaluate --model "$at"/{whisper,clap,speechdpr} --output "$at/measures/$split" "${how[@]}"
+      finish
+    fi
+    if begin 5 "$at/noisy/$split" "measure the fine-tuned text encoder on $split, seed $seed"; then
+      run clsr evaluate --model "whisper-noisy:$at/whisper" --text-encoder "$at/text/text_encoder" \
+        --output "$at/noisy/$split" "${how[@]}"
+      finish
+    fi
+  done
+done
