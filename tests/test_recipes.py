@@ -228,3 +228,19 @@ def test_long_recordings_end_in_table_5(copies: Path) -> None:
     again = run(recipe, "--smoke", "true", script="longform.sh")
     assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
     assert state(copies) == before
+
+
+@pytest.mark.slow
+def test_the_rivals_end_in_reports_of_their_own(copies: Path) -> None:
+    recipe = copies / "mini"
+    assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
+    first = run(recipe, "--smoke", "true", script="rivals.sh")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    reports = [json.loads(path.read_text()) for path in sorted((recipe / "exp/smoke/rivals").rglob("report.json"))]
+    rows = sorted(row["name"] for report in reports for row in report["rows"])
+    assert rows == ["clap", "speechdpr", "whisper-bge", "whisper-bge-noisy"]  # each once, or tables refuse them
+    assert all(report["tags"] == {"dataset": "mini", "split": "test", "seed": "0"} for report in reports)
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="rivals.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before

@@ -10,16 +10,15 @@ stage=1 stop_stage=5 seeds="0 1 2" smoke=false
 data=data exp=exp                  # as in run.sh; the rivals are written to DIR/rivals
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
-small=() few=()
+small=() few=() splits="test test_unseen noise"
 if $smoke; then
-  data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml)
+  data+=/smoke exp+=/smoke seeds=0 splits=test small=(conf/smoke.yaml)
   few=(--optimizer.max_steps 2 --trainer.validate_every 2)
 fi
 
 for seed in $seeds; do
   at=$exp/rivals/seed$seed recogniser=$exp/asr
   if ((seed)); then recogniser=$exp/seed$seed/asr; fi
-  common=("${few[@]}" --data "$data" --seed "$seed")
 
   if begin 1 "$at/whisper" "train Whisper, seed $seed"; then
     run clsr train-whisper conf/whisper.yaml "${small[@]}" --data "$data" --seed "$seed" --output "$at/whisper"
@@ -27,7 +26,7 @@ for seed in $seeds; do
   fi
 
   if begin 2 "$at/clap" "train CLAP, seed $seed"; then
-    run clsr train-clap conf/clap.yaml "${small[@]}" "${common[@]}" --output "$at/clap"
+    run clsr train-clap conf/clap.yaml "${small[@]}" "${few[@]}" --data "$data" --seed "$seed" --output "$at/clap"
     finish
   fi
 
@@ -53,7 +52,7 @@ for seed in $seeds; do
     finish
   fi
 
-  for split in test test_unseen noise; do
+  for split in $splits; do
     how=(--set "$data/${split/noise/test}" --tag dataset=mini split="${split/noise/test}" seed="$seed")
     if [[ $split == noise ]]; then how+=(--snr-db 10); fi
     if begin 5 "$at/measures/$split" "measure them on $split, seed $seed"; then

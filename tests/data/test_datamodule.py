@@ -243,6 +243,20 @@ def test_noise_comes_to_the_share_asked_for(make_split: Callable[..., Split]):
     assert changed / 500 == pytest.approx(0.3, abs=0.08)  # 4 deviations
 
 
+def test_a_front_end_of_a_rival_hears_the_waveform_with_its_noise(make_split: Callable[..., Split]):
+    split = make_split([3.0])
+    as_it_is = LETTERS._replace(features=lambda waveform: torch.from_numpy(waveform)[:, None])
+    clean = SpeechDataModule(split, split, as_it_is, DataConfig(), 0)
+    waveform = next(epoch(clean)).features[0, :, 0]
+    assert np.array_equal(waveform, read_waveform(split.utterances[0].recording))
+    noisy = SpeechDataModule(split, split, as_it_is, DataConfig(noise_probability=1.0, noise_snr_db=(6.0, 6.0)), 0)
+    first, second, again = (next(epoch(noisy, number)).features[0, :, 0] for number in (0, 1, 0))
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert (10 * torch.log10(waveform.square().mean() / (first - waveform).square().mean())).item() == pytest.approx(
+        6.0
+    )
+
+
 def test_filter_banks_are_kept_up_to_a_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
     read = []
 
