@@ -95,7 +95,10 @@ def rises(points: Sequence[Point], metric: str) -> list[tuple[Point, Point]]:
 
 
 def describe_trend(points: Sequence[Point]) -> list[str]:
-    """Say of each row and metric whether recall falls as word errors rise, in a line each."""
+    """Say of each row and metric whether recall falls as word errors rise, in a line each.
+
+    Where it does not, also whether it does among the evaluations that one thing sets apart: noise, voices, age.
+    """
     lines = []
     for row in _COLOURS:
         of_row = [point for point in points if point.row == row]
@@ -106,7 +109,10 @@ def describe_trend(points: Sequence[Point]) -> list[str]:
             if found:
                 cells = ["WER {:.1f} %: {:.1f} [{:.1f}, {:.1f}]".format(
                     100 * p.wer, *(100 * bound for bound in p.recalls[metric])) for p in found[0]]  # fmt: skip
-                lines.append(f"{start} not monotone, {len(found)} pairs rise significantly ({' and '.join(cells)})")
+                alike = [pair for pair in found if pair[0].varied == pair[1].varied]
+                within = f"{len(alike)} of them of one kind" if alike else "none of them of one kind of variation"
+                pairs = f"{len(found)} pairs rise significantly ({' and '.join(cells)})"
+                lines.append(f"{start} not monotone, {pairs}, {within}")
             else:
                 lines.append(f"{start} monotone within its intervals")
     return lines

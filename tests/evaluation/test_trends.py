@@ -53,9 +53,11 @@ def test_the_trend_is_said_of_each_row() -> None:
     assert lines[0] == "clsr-soft recall@1, 2 points, WER 1.6 to 10.0 %: monotone within its intervals"
     assert lines[3] == (
         "cascade recall@1, 2 points, WER 10.0 to 20.0 %: not monotone, 1 pairs rise significantly "
-        "(WER 10.0 %: 50.0 [45.0, 55.0] and WER 20.0 %: 70.0 [65.0, 75.0])"
+        "(WER 10.0 %: 50.0 [45.0, 55.0] and WER 20.0 %: 70.0 [65.0, 75.0]), 1 of them of one kind"
     )
     assert len(lines) == 6
+    young = points[3]._replace(varied="earlier checkpoint")
+    assert describe_trend([points[2], young])[0].endswith("75.0]), none of them of one kind of variation")
 
 
 def test_points_say_what_was_varied(tmp_path: Path, write_result: Write) -> None:
