@@ -53,15 +53,16 @@ for seed in $seeds; do
   fi
 
   for split in $splits; do
-    how=(--set "$data/${split/noise/test}" --tag dataset=mini split="${split/noise/test}" seed="$seed")
+    tags=(dataset=mini split="${split/noise/test}" seed="$seed") how=(--set "$data/${split/noise/test}")
     if [[ $split == noise ]]; then how+=(--snr-db 10); fi
     if begin 5 "$at/measures/$split" "measure them on $split, seed $seed"; then
-      run clsr evaluate --model "$at"/{whisper,clap,speechdpr} --output "$at/measures/$split" "${how[@]}"
+      run clsr evaluate --model "$at"/{whisper,clap,speechdpr} --output "$at/measures/$split" "${how[@]}" \
+        --tag "${tags[@]}"
       finish
     fi
     if begin 5 "$at/noisy/$split" "measure the fine-tuned text encoder on $split, seed $seed"; then
       run clsr evaluate --model "whisper-noisy:$at/whisper" --text-encoder "$at/text/text_encoder" \
-        --output "$at/noisy/$split" "${how[@]}"
+        --output "$at/noisy/$split" "${how[@]}" --tag "${tags[@]}"
       finish
     fi
   done
