@@ -52,7 +52,7 @@ for seed in $seeds; do
   for ratio in clean $ratios; do
     if begin 3 "$at/questions$ratio" "noise over spoken questions, $ratio, seed $seed"; then
       how=(--question-snr-db "$ratio")
-      if [[ $ratio == clean ]]; then how=(); fi
+      if [[ $ratio == clean ]]; then how=(question_snr_db=clean); fi  # one more tag: the questions are spoken
       run clsr evaluate --model "$from/joint" --set "$data/test_spoken" "${rows[@]}" --output "$at/questions$ratio" \
         --tag "${tags[@]}" split=test_spoken "${how[@]}"
       finish
