@@ -28,12 +28,12 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
-    search.windows search.index search.retriever search.transcribe search.answer
+    search.windows search.table search.index search.retriever search.transcribe search.answer
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
-    baselines.commands cli
+    baselines.commands search.commands cli
 """.split()
 
 

@@ -1,31 +1,28 @@
-"""Vectors, transcripts and times of windows <-> a LanceDB table, one transaction a recording."""
+"""Recordings -> windows in the index, one transaction a recording."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from clsr import audio
 from clsr.errors import InputError
+from clsr.search.table import TABLE, brief, claim, open_table, windows_schema, writing
 from clsr.search.windows import covered_s, windows
 
 if TYPE_CHECKING:
     import pyarrow
-    from lancedb.table import LanceTable
     from tqdm import tqdm
 
     from clsr.models.speech_encoder import SpeechEncoder
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-TABLE = "windows"
-DESCRIPTION = "index.json"
 
 _log = logging.getLogger("clsr")
 
@@ -50,6 +47,11 @@ class IndexConfig:
         if self.batch_windows < 1:
             raise InputError(f"batch_windows is {self.batch_windows}: give 1 or more")
 
+    @property
+    def cut(self) -> str:
+        """How recordings are cut, as the table writes it down."""
+        return f"{self.window_s:g}/{self.hop_s:g}"
+
 
 @dataclass(frozen=True)
 class RecordingStatus:
@@ -70,13 +72,6 @@ class RecordingStatus:
     def to_json(self) -> str:
         """The status as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
-
-
-class IndexDescription(NamedTuple):
-    """What an index was built with: ``index.json`` beside the table."""
-
-    model: str  # checkpoint folder
-    fingerprint: str  # of the checkpoint, its text encoder included
 
 
 def index_recordings(
@@ -110,9 +105,9 @@ def index_recordings(
 
     paths = find_recordings(recordings)
     index_dir = Path(index_dir)
-    _claim(index_dir, Path(model_path).resolve())
+    fingerprint = claim(index_dir, Path(model_path).resolve())
     with tqdm(total=len(paths), bar_format="index {percentage:3.0f}%|{bar}| {remaining} left{postfix}") as progress:
-        writer = _Writer(speech_encoder, index_dir, settings or IndexConfig(), progress)
+        writer = _Writer(speech_encoder, fingerprint, index_dir, settings or IndexConfig(), progress)
         statuses = [writer.bring_up_to_date(path) for path in paths]
     writer.compact()
     return statuses
@@ -140,57 +135,14 @@ def find_recordings(paths: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def read_description(index_dir: str | Path) -> IndexDescription:
-    """What the index was built with.
-
-    Raises:
-        InputError: there is no index, or its description is damaged.
-    """
-    path = Path(index_dir) / DESCRIPTION
-    try:
-        return IndexDescription(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{index_dir}: no index here ({DESCRIPTION} is missing); make one with clsr index") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete the folder and index again") from error
-
-
-def open_table(index_dir: str | Path) -> LanceTable | None:
-    """Open the table of windows; it shows what was written last, by this process or another. ``None``: not yet made.
-
-    Raises:
-        InputError: the table is damaged.
-    """
-    from datetime import timedelta
-
-    from lancedb.db import LanceDBConnection
-
-    try:
-        return LanceDBConnection(index_dir, read_consistency_interval=timedelta(0)).open_table(TABLE)
-    except ValueError:  # no such table; a folder without a first transaction is none either
-        return None
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{index_dir}: cannot be read ({_brief(error)}); delete the folder, index again") from error
-
-
-def require_same_model(index_dir: str | Path, built_with: str, given: str) -> None:
-    """Refuse a model other than the one that built the index, by their fingerprints.
-
-    Raises:
-        InputError: the fingerprints differ; the message has both.
-    """
-    if built_with != given:
-        raise InputError(
-            f"{index_dir}: built by model {built_with}, but the model given is {given}; "
-            "give the one that built it, or index into another folder"
-        )
-
-
 class _Writer:
     """Writes recordings, one at a time, into the table of one index."""
 
-    def __init__(self, speech_encoder: SpeechEncoder, index_dir: Path, settings: IndexConfig, progress: tqdm) -> None:
+    def __init__(
+        self, speech_encoder: SpeechEncoder, fingerprint: str, index_dir: Path, settings: IndexConfig, progress: tqdm
+    ) -> None:
         self.speech_encoder = speech_encoder
+        self.fingerprint = fingerprint
         self.index_dir = index_dir
         self.settings = settings
         self.progress = progress
@@ -218,7 +170,7 @@ class _Writer:
     def compact(self) -> None:
         """Join the small files that transactions leave, so that a cold search stays quick."""
         if self.table is not None and self.encoded_s:
-            with _writing(self.index_dir):
+            with writing(self.index_dir):
                 self.table.optimize()
 
     def _stored(self, recording: Path, content_hash: str) -> pyarrow.Table | None:
@@ -230,8 +182,7 @@ class _Writer:
         query = self.table.search().where(
             (col("recording") == lit(str(recording)))
             & (col("content_hash") == lit(content_hash))
-            & (col("window_s") == lit(self.settings.window_s))
-            & (col("hop_s") == lit(self.settings.hop_s))
+            & (col("cut") == lit(self.settings.cut))
         )
         rows = query.select(["start_s", "end_s", "text"]).to_arrow()
         return rows if len(rows) else None
@@ -254,14 +205,16 @@ class _Writer:
     ) -> pyarrow.RecordBatch:
         import pyarrow
 
+        modified = datetime.fromtimestamp(recording.stat().st_mtime, timezone.utc)
         encoding = self.speech_encoder.encode([audio.read_waveform(recording, *span) for span in batch])
         rows = [
             {
                 "id": f"{recording}#t={start_s:.3f},{end_s:.3f}",
                 "recording": str(recording),
                 "content_hash": content_hash,
-                "window_s": self.settings.window_s,
-                "hop_s": self.settings.hop_s,
+                "fingerprint": self.fingerprint,
+                "modified": modified,
+                "cut": self.settings.cut,
                 "start_s": start_s,
                 "end_s": end_s,
                 "vector": vector,
@@ -275,13 +228,13 @@ class _Writer:
                 batch, encoding.vectors, encoding.transcripts, encoding.words, strict=True
             )
         ]
-        return pyarrow.RecordBatch.from_pylist(rows, schema=_schema(encoding.vectors.shape[1]))
+        return pyarrow.RecordBatch.from_pylist(rows, schema=windows_schema(encoding.vectors.shape[1]))
 
     def _replace(self, recording: Path, rows: pyarrow.Table) -> None:
         """Write the recording's windows in place of all it had, in one transaction."""
         import lancedb
 
-        with _writing(self.index_dir):
+        with writing(self.index_dir):
             if self.table is None:
                 lancedb.connect(self.index_dir).create_table(TABLE, schema=rows.schema, exist_ok=True)
                 self.table = open_table(self.index_dir)
@@ -295,50 +248,12 @@ class _Writer:
             )
 
 
-def _schema(width: int) -> pyarrow.Schema:
-    import pyarrow
-
-    word = pyarrow.struct({"text": pyarrow.string(), "start_s": pyarrow.float64(), "end_s": pyarrow.float64()})
-    return pyarrow.schema(
-        {
-            "id": pyarrow.string(),
-            "recording": pyarrow.string(),
-            "content_hash": pyarrow.string(),
-            "window_s": pyarrow.float64(),
-            "hop_s": pyarrow.float64(),
-            "start_s": pyarrow.float64(),
-            "end_s": pyarrow.float64(),
-            "vector": pyarrow.list_(pyarrow.float32(), width),
-            "text": pyarrow.string(),
-            "words": pyarrow.list_(word),
-        }
-    )
-
-
 def _status(recording: Path, rows: pyarrow.Table) -> RecordingStatus:
     spans = list(zip(rows["start_s"].to_pylist(), rows["end_s"].to_pylist(), strict=True))
     duration_s = max(end_s for _, end_s in spans)
     indexed_s = covered_s(span for span, text in zip(spans, rows["text"].to_pylist(), strict=True) if text)
     kind: Literal["indexed", "silent"] = "indexed" if indexed_s else "silent"
     return RecordingStatus(str(recording), kind, duration_s, indexed_s, duration_s - indexed_s, len(spans))
-
-
-def _claim(index_dir: Path, model_path: Path) -> None:
-    """Describe the index as built by this model, unless another has built it."""
-    from clsr import checkpoint
-
-    path = index_dir / DESCRIPTION
-    ours = IndexDescription(str(model_path), checkpoint.fingerprint(model_path))
-    if path.exists():
-        require_same_model(index_dir, read_description(index_dir).fingerprint, ours.fingerprint)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(index_dir):
-        index_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(ours._asdict(), indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _content_hash(path: Path) -> str:
@@ -349,21 +264,5 @@ def _content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _writing(index_dir: Path) -> Iterator[None]:
-    """What the disk or LanceDB says against a write becomes an InputError; LanceDB raises RuntimeError for both."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{index_dir}: cannot be written ({_brief(error)}); what was indexed before is whole: "
-            "free space or mend the permissions, then run again"
-        ) from error
-
-
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {_brief(error)}"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split(", /")[0].split())  # LanceDB appends the line of its own source
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {brief(error)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.errors import InputError
-from clsr.search.index import open_table, read_description, require_same_model
+from clsr.search.table import open_table, read_description, require_same_model
 from clsr.search.windows import merge
 from clsr.vocabulary import Word
 

@@ -12,9 +12,8 @@ from clsr.search.index import (
     RecordingStatus,
     find_recordings,
     index_recordings,
-    open_table,
-    read_description,
 )
+from clsr.search.table import open_table, read_description
 
 SMALL = IndexConfig(window_s=4.0, hop_s=3.0, batch_windows=2)
 Speak = Callable[[Path, str], Path]

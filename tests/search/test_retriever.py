@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from clsr.errors import InputError
-from clsr.search.index import IndexConfig, index_recordings, open_table
+from clsr.search.index import IndexConfig, index_recordings
 from clsr.search.retriever import Hit, Retriever, format_hit
+from clsr.search.table import open_table
 from clsr.search.windows import merge
 from clsr.vocabulary import Word
 
