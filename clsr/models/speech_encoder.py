@@ -20,7 +20,7 @@ Codes = Literal["soft", "hard"]
 
 
 class SpeechEncoding(NamedTuple):
-    """Spoken passages as vectors, and what was heard in them."""
+    """Speech as vectors, and what was heard in it."""
 
     vectors: np.ndarray  # (B, E) float32, unit rows
     transcripts: list[str]
@@ -50,17 +50,21 @@ class SpeechEncoder(Recogniser):
         """The text encoder's embedding row of each output index, ``(V, E)``."""
         return self.text_encoder.table[self.vocabulary.text_ids]
 
-    def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft") -> SpeechEncoding:
-        """Encode passages, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
+    def encode(
+        self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Literal["passage", "question"] = "passage"
+    ) -> SpeechEncoding:
+        """Encode speech, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
 
         Args:
             waveforms: mono, float32.
             codes: "soft" mixes the rows of the best three tokens, and the vectors of the readings; "hard" takes
                 the best of both (the paper's codes: the vector is then that of the transcript).
+            side: passages go through the passage map, questions do not.
         """
         recognitions = self.recognise(waveforms)
+        vectors = self.embed(recognitions, codes)
         return SpeechEncoding(
-            self.as_passages(self.embed(recognitions, codes)).numpy(),
+            (self.as_passages(vectors) if side == "passage" else vectors).numpy(),
             self.transcripts(recognitions),
             [[self.vocabulary.text_ids[i] for i in readings[0].best] for readings in recognitions],
             self.words(recognitions),

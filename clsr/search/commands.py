@@ -66,7 +66,7 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from clsr.search.retriever import Retriever, format_hit
+    from clsr.search.retriever import Retriever
 
     for hit in Retriever.open(options.index_dir, options.model).search(options.question, options.top_k):
-        print(hit.to_json() if options.json else format_hit(hit))
+        print(hit.to_json() if options.json else hit)

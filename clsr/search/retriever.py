@@ -2,75 +2,65 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from clsr.errors import InputError
-from clsr.search.table import open_table, read_description, require_same_model
-from clsr.search.windows import merge
+from clsr.search.filters import Filter, quote
+from clsr.search.hit import Hit
+from clsr.search.question import Asked, Question, encode_questions
+from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, Words, fuse, read_down
+from clsr.search.table import open_table, read_description, require_same_model, windows_schema
 from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
+    from clsr.models.speech_encoder import SpeechEncoder
     from clsr.models.text_encoder import TextEncoder
 
 BEST_WORDS = 3  # different words marked in a hit, at most
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A moment that may answer the question.
+class Retriever:
+    """Finds the moments of indexed recordings that answer a question.
 
-    Attributes:
-        rank: 1 is the best.
-        recording: path of the recording.
-        start_s, end_s: the moment, in seconds from the start of the recording.
-        score: cosine of the question's vector and the window's, -1 to 1.
-        text: what was recognised there, words separated by spaces.
-        matches: each occurrence of the words that match the question best, in the order heard.
+    Args:
+        text_encoder: of the model that built the index.
+        table: the index's windows.
+        model_path: the model's checkpoint folder; the whole of it is loaded at the first spoken question.
+        speech_encoder: the model, where it is loaded already.
     """
 
-    rank: int
-    recording: str
-    start_s: float
-    end_s: float
-    score: float
-    text: str
-    matches: tuple[Word, ...]
-
-    def to_json(self) -> str:
-        """The hit as one line of JSON; times to the millisecond, the score to four digits."""
-        values = {
-            "rank": self.rank,
-            "recording": self.recording,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "score": round(self.score, 4),
-            "text": self.text,
-            "matches": [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in self.matches],
-        }
-        return json.dumps(values, ensure_ascii=False)
-
-
-class Retriever:
-    """Finds the moments of indexed recordings that answer a question."""
-
-    def __init__(self, text_encoder: TextEncoder, table: LanceTable) -> None:
+    def __init__(
+        self,
+        text_encoder: TextEncoder,
+        table: LanceTable,
+        model_path: Path,
+        speech_encoder: SpeechEncoder | None = None,
+    ) -> None:
         self.text_encoder = text_encoder
         self.table = table
+        self.model_path = model_path
+        self._speech_encoder = speech_encoder
+        self._rankings = Rankings(table)
 
     @classmethod
-    def open(cls, index_dir: str | Path, model_path: str | Path | None = None) -> Retriever:
+    def open(
+        cls,
+        index_dir: str | Path,
+        model_path: str | Path | None = None,
+        speech_encoder: SpeechEncoder | None = None,
+    ) -> Retriever:
         """Open an index, loading only the text encoder of the model that built it.
 
         Args:
             index_dir: folder of the index.
             model_path: the model's checkpoint folder, where it is no longer the one that built the index.
+            speech_encoder: the model, where it is loaded already; it has to be that of the folder.
 
         Raises:
             InputError: there is no index or nothing in it, or the model is missing or another one.
@@ -85,95 +75,132 @@ class Retriever:
         table = open_table(index_dir)
         if table is None:
             raise InputError(f"{index_dir}: nothing is indexed yet; run clsr index")
-        return cls(checkpoint.load_text_side(model_path), table)
+        missing = set(windows_schema(1).names) - set(table.schema.names)
+        if missing:
+            raise InputError(f"{index_dir}: of an earlier version (no {min(missing)}); delete the folder, index again")
+        text_encoder = speech_encoder.text_encoder if speech_encoder else checkpoint.load_text_side(model_path)
+        return cls(text_encoder, table, model_path, speech_encoder)
 
-    def search(self, question: str, top_k: int = 10) -> list[Hit]:
+    def search(
+        self,
+        question: Question,
+        top_k: int = 10,
+        mode: Mode = "dense",
+        only: Filter | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
         """Best moments for a question, best first, fewer than ``top_k`` if the recordings have no more.
 
-        Every window is compared with the question (no approximation). Windows in which nothing was recognised are no
-        hits; of windows that overlap, the best is one (``clsr.search.windows.merge``).
+        Windows in which nothing was recognised are no hits; of windows that overlap, whatever their sizes, the best is
+        one (``clsr.search.windows.merge``).
+
+        Args:
+            question: typed (a text), or spoken (a ``Path``, or a waveform ``(N,)`` at 16 kHz) for up to a minute.
+            top_k: hits at most.
+            mode: rank by cosine of vectors ("dense"), by BM25 of transcripts, in which only windows that share a word
+                with the question are hits ("bm25"), or by both, fused by reciprocal ranks ("hybrid").
+            only: recordings, folder and dates to look at; ``None`` is all.
+            exact: compare every window, even if the index has an approximate index of vectors.
 
         Raises:
-            InputError: the question is empty, or ``top_k`` is below 1.
+            InputError: the question is empty or cannot be read or understood, ``top_k`` is below 1, there is no such
+                mode, or a recording that is looked at is not in the index.
         """
-        if not question.strip():
-            raise InputError("the question is empty; give some words to look for")
+        return self.search_many([question], top_k, mode, only, exact)[0]
+
+    def search_many(
+        self,
+        questions: Sequence[Question],
+        top_k: int = 10,
+        mode: Mode = "dense",
+        only: Filter | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The hits of each question, as ``search`` finds them; questions are encoded together."""
         if top_k < 1:
             raise InputError(f"top_k is {top_k}: give 1 or more")
-        vector = self.text_encoder.encode([question], "question")[0]
-        found = self._best_windows(vector.tolist(), top_k)
-        word_scores = self._word_scores(vector, {word.text for window in found for word in window.words})
-        return [
-            Hit(
-                rank=rank,
-                recording=window.recording,
-                start_s=window.start_s,
-                end_s=window.end_s,
-                score=window.score,
-                text=window.text,
-                matches=_best_matches(window.words, word_scores),
-            )
-            for rank, window in enumerate(found, start=1)
-        ]
+        if mode not in MODES:
+            raise InputError(f"there is no mode {mode!r}; give {', '.join(MODES)}")
+        where = only.to_sql() if only else ""
+        if only:
+            self._require_indexed(only)
+        asked = encode_questions(questions, self.text_encoder, self.load_speech_encoder)
+        return [self._hits(one, self._find(one, top_k, mode, where, exact)) for one in asked]
 
-    def _best_windows(self, vector: list[float], top_k: int) -> list[_Window]:
-        """Read down the ranking until enough windows are left after merging, or none are left to read."""
-        limit = 4 * top_k
-        while True:
-            query = self.table.search(vector).distance_type("dot").where("text != ''").limit(limit)
-            windows = [_window(row) for row in query.to_list()]
-            merged = merge(windows)[:top_k]
-            if len(merged) == top_k or len(windows) < limit:
-                return merged
-            limit *= 4
+    def profile(self, question: Question, recording: str | Path) -> list[tuple[float, float, float]]:
+        """How well each window of a recording answers a question: start and end in seconds, and cosine, by start.
 
-    def _word_scores(self, question: Any, words: set[str]) -> dict[str, float]:
+        Windows in which nothing was recognised have no score and are left out; windows of several sizes are all there.
+
+        Raises:
+            InputError: the question is at fault, or the recording is not in the index.
+        """
+        only = Filter(recordings=[recording])
+        self._require_indexed(only)
+        (asked,) = encode_questions([question], self.text_encoder, self.load_speech_encoder)
+        count = max(1, self.table.count_rows(only.to_sql()))
+        windows = self._rankings.dense(asked.vector, count, only.to_sql(), exact=True)
+        return sorted((window.start_s, window.end_s, window.score) for window in windows)
+
+    def load_speech_encoder(self) -> SpeechEncoder:
+        """The whole model, loaded at the first call."""
+        if self._speech_encoder is None:
+            from clsr import checkpoint
+
+            self._speech_encoder = checkpoint.load_speech_encoder(self.model_path)
+        return self._speech_encoder
+
+    def _require_indexed(self, only: Filter) -> None:
+        for path in only.paths:
+            if not self.table.count_rows(f"recording = {quote(path)}"):
+                raise InputError(f"{path}: not in the index; see what clsr index --status lists")
+
+    def _find(self, asked: Asked, top_k: int, mode: Mode, where: str, exact: bool) -> list[Window]:
+        def rank(limit: int) -> tuple[list[Window], bool]:
+            dense = self._rankings.dense(asked.vector, limit, where, exact) if mode != "bm25" else []
+            by_words = self._rankings.bm25(asked.text, limit, where) if mode != "dense" else []
+            more = max(len(dense), len(by_words)) >= limit
+            return fuse(dense, by_words) if mode == "hybrid" else dense or by_words, more
+
+        return read_down(rank, top_k, FUSED_DEPTH if mode == "hybrid" else 4 * top_k)
+
+    def _hits(self, asked: Asked, windows: Sequence[Window]) -> list[Hit]:
+        heard = self._rankings.words(windows)
+        scores = self._word_scores(asked.vector, {word.text for said in heard.values() for word in said.words})
+        found = [(window, heard[window.id]) for window in windows if window.id in heard]
+        return [_hit(rank, window, said, scores) for rank, (window, said) in enumerate(found, start=1)]
+
+    def _word_scores(self, question: np.ndarray, words: set[str]) -> dict[str, float]:
         """Cosine of the question's vector ``(E,)`` and that of each word by itself.
 
         In its context, a word's vector speaks for the sentence, and "the" before a good match beats the match; alone,
         words without meaning of their own come out last.
         """
         distinct = sorted(words)
-        return dict(zip(distinct, (self.text_encoder.encode(distinct, "passage") @ question).tolist(), strict=True))
+        vectors = self.text_encoder.encode(distinct, "passage").numpy()
+        return dict(zip(distinct, (vectors @ question).tolist(), strict=True))
 
 
-def format_hit(hit: Hit) -> str:
-    """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
-
-    A file inside the working directory is named from there, and others in full.
-    """
-    file = Path(hit.recording)
-    name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    marked = {word.text for word in hit.matches}
-    text = " ".join(f"*{word}*" if word in marked else word for word in hit.text.split())
-    span = f"{_clock(math.floor(hit.start_s))}-{_clock(math.ceil(hit.end_s))}"
-    return f"{name}  {span}  {hit.score:.3f}  {text}"
-
-
-class _Window(NamedTuple):
-    recording: str
-    start_s: float
-    end_s: float
-    score: float
-    text: str
-    words: list[Word]
-
-
-def _window(row: dict[str, Any]) -> _Window:
-    score = 1.0 - row["_distance"]  # LanceDB's dot distance
-    words = [Word(**word) for word in row["words"]]
-    return _Window(row["recording"], row["start_s"], row["end_s"], score, row["text"], words)
+def _hit(rank: int, window: Window, said: Words, word_scores: dict[str, float]) -> Hit:
+    return Hit(
+        rank=rank,
+        recording=window.recording,
+        start_s=window.start_s,
+        end_s=window.end_s,
+        window_start_s=window.start_s,
+        window_end_s=window.end_s,
+        score=window.score,
+        text=said.text,
+        window_text=said.text,
+        matches=_best_matches(said.words, word_scores),
+    )
 
 
 def _best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word, ...]:
     """Occurrences of the best words: those whose score is nearer to the best than to the mean of the hit's words."""
     ranked = sorted({word.text for word in words}, key=lambda text: (-scores[text], text))
+    if not ranked:
+        return ()
     mean = sum(scores[text] for text in ranked) / len(ranked)
     best = {text for text in ranked[:BEST_WORDS] if scores[text] >= (mean + scores[ranked[0]]) / 2}
     return tuple(word for word in words if word.text in best)
-
-
-def _clock(seconds: int) -> str:
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

@@ -37,7 +37,7 @@ class LoudnessSpeechEncoder:
         self.text_encoder = WordTextEncoder()
         self.batches: list[int] = []  # windows in each call
 
-    def encode(self, waveforms: Sequence[np.ndarray], codes: str = "soft") -> SpeechEncoding:
+    def encode(self, waveforms: Sequence[np.ndarray], codes: str = "soft", side: str = "passage") -> SpeechEncoding:
         self.batches.append(len(waveforms))
         ids = [[self._word_id(second) for second in _seconds(waveform)] for waveform in waveforms]
         words = [[Word(WORDS[i], float(s), s + 1.0) for s, i in enumerate(row) if i] for row in ids]

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pytest
 
 from clsr.errors import InputError
 from clsr.search.index import IndexConfig, index_recordings
-from clsr.search.retriever import Hit, Retriever, format_hit
+from clsr.search.retriever import Hit, Retriever
 from clsr.search.table import open_table
 from clsr.search.windows import merge
 from clsr.vocabulary import Word
@@ -129,17 +130,29 @@ def test_empty_question_and_no_hits_asked_for_are_refused(index: Path) -> None:
         retriever.search("sea", top_k=0)
 
 
-HIT = Hit(1, "/talks/a.wav", 754.2, 790.0, 0.71234567, "the sea is the sea", (Word("sea", 760.1234, 760.5),))
+HIT = Hit(
+    rank=1,
+    recording="/talks/a.wav",
+    start_s=754.2,
+    end_s=790.0,
+    window_start_s=750.0,
+    window_end_s=790.0,
+    score=0.71234567,
+    text="the sea is the sea",
+    window_text="a boat the sea is the sea",
+    matches=(Word("sea", 760.1234, 760.5),),
+)
 
 
 def test_hit_as_a_line() -> None:
-    assert format_hit(HIT) == "/talks/a.wav  12:34-13:10  0.712  the *sea* is the *sea*"
+    assert str(HIT) == "/talks/a.wav  12:34-13:10  0.712  the *sea* is the *sea*"
 
 
 def test_hit_over_an_hour_and_inside_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    hit = Hit(1, str(Path.cwd() / "talks" / "a.wav"), 3599.5, 3639.2, -0.05, "sea", ())
-    assert format_hit(hit) == "talks/a.wav  59:59-1:00:40  -0.050  sea"
+    place = str(Path.cwd() / "talks" / "a.wav")
+    hit = replace(HIT, recording=place, start_s=3599.5, end_s=3639.2, score=-0.05, text="sea", matches=())
+    assert str(hit) == "talks/a.wav  59:59-1:00:40  -0.050  sea"
 
 
 def test_hit_as_json() -> None:
@@ -151,4 +164,7 @@ def test_hit_as_json() -> None:
         "score": 0.7123,
         "text": "the sea is the sea",
         "matches": [["sea", 760.123, 760.5]],
+        "window_start_s": 750.0,
+        "window_end_s": 790.0,
+        "window_text": "a boat the sea is the sea",
     }

@@ -1,0 +1,99 @@
+"""Which windows of an index a search looks at: recordings, a folder, dates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+from clsr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Limits a search; a window has to meet all that is given.
+
+    Attributes:
+        recordings: files; empty for all.
+        folder: only recordings in it, at any depth.
+        since, until: only files last changed then or later, then or earlier. Dates without a time stand for their whole
+            day, and times without a zone are local; texts are read as ISO 8601 (``2026-05-31``, ``2026-05-31T18:30``).
+
+    Raises:
+        InputError: a text is no date, or ``until`` is before ``since``.
+    """
+
+    recordings: Sequence[str | Path] = ()
+    folder: str | Path | None = None
+    since: str | date | None = None
+    until: str | date | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recordings, str | Path):
+            raise InputError(f"recordings is {str(self.recordings)!r}: give a list of files")
+        if self.since is not None and self.until is not None and _instant(self.since) >= _after(self.until):
+            raise InputError(f"no file changed since {self.since} and until {self.until}: give an earlier date first")
+        if self.until is not None:
+            _after(self.until)
+        if self.since is not None:
+            _instant(self.since)
+
+    @property
+    def paths(self) -> list[str]:
+        """The recordings as the index names them: absolute paths without links."""
+        return [str(Path(recording).resolve()) for recording in self.recordings]
+
+    def to_sql(self) -> str:
+        """The filter as a condition in SQL, empty where there is none to meet."""
+        conditions = []
+        if self.recordings:
+            conditions.append(f"recording IN ({', '.join(quote(path) for path in self.paths)})")
+        if self.folder is not None:
+            # Not LIKE, in which "_" and "%" of a path stand for other characters: all that starts with "x/" lies
+            # between "x/" and "x0", the character that follows the slash.
+            folder = str(Path(self.folder).resolve()).rstrip("/")
+            conditions.append(f"recording >= {quote(folder + '/')} AND recording < {quote(folder + '0')}")
+        if self.since is not None:
+            conditions.append(f"modified >= {_timestamp(_instant(self.since))}")
+        if self.until is not None:
+            conditions.append(f"modified < {_timestamp(_after(self.until))}")
+        return " AND ".join(conditions)
+
+
+def quote(text: str) -> str:
+    """A text as a literal of SQL.
+
+    >>> print(quote("it's"))
+    'it''s'
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _instant(when: str | date) -> datetime:
+    """The moment that is meant, of a date its start."""
+    if isinstance(when, str):
+        text = when.strip()
+        try:
+            # Python 3.10 does not read the Z of UTC.
+            when = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text.replace("Z", "+00:00"))
+        except ValueError:
+            raise InputError(f"{text!r} is no date; give one such as 2026-05-31 or 2026-05-31T18:30") from None
+    if not isinstance(when, datetime):
+        when = datetime(when.year, when.month, when.day)
+    return when.astimezone(timezone.utc)
+
+
+def _after(when: str | date) -> datetime:
+    """The first moment that is later, to the microsecond: of a date, the start of the next day."""
+    start = _instant(when)
+    whole_day = len(when.strip()) == 10 if isinstance(when, str) else not isinstance(when, datetime)
+    if not whole_day:
+        return start + timedelta(microseconds=1)
+    local = start.astimezone()  # days of 23 and 25 hours end at midnight too
+    following = (local + timedelta(hours=36)).date()
+    return datetime(following.year, following.month, following.day).astimezone(timezone.utc)
+
+
+def _timestamp(instant: datetime) -> str:
+    return f"timestamp {quote(instant.isoformat(sep=' ', timespec='microseconds'))}"

@@ -1,0 +1,77 @@
+"""A moment that may answer a question, as an object, a line of text and a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from clsr.vocabulary import Word
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment that may answer the question; printed, it is a line.
+
+    Attributes:
+        rank: 1 is the best.
+        recording: path of the recording.
+        start_s, end_s: the moment, in seconds from the start of the recording; it lies inside the window.
+        window_start_s, window_end_s: the window that was found, in which the moment is the best stretch of speech.
+        score: of the window: in mode "dense" the cosine of the question's vector and the window's, -1 to 1; in mode
+            "bm25" that of BM25, above 0; in mode "hybrid" the sum of reciprocal ranks, above 0 and below 0.033.
+        text: what was recognised in the moment.
+        window_text: what was recognised in the window.
+        matches: each occurrence, in the moment, of the words that match the question best, in the order heard.
+    """
+
+    rank: int
+    recording: str
+    start_s: float
+    end_s: float
+    window_start_s: float
+    window_end_s: float
+    score: float
+    text: str
+    window_text: str
+    matches: tuple[Word, ...]
+
+    def __str__(self) -> str:
+        """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
+
+        A file inside the working directory is named from there, and others in full.
+        """
+        file = Path(self.recording)
+        name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        marked = {word.text for word in self.matches}
+        text = " ".join(f"*{word}*" if word in marked else word for word in self.text.split())
+        span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
+        return f"{name}  {span}  {self.score:.3f}  {text}"
+
+    def to_json(self) -> str:
+        """The hit as one line of JSON; times to the millisecond, the score to four significant digits."""
+        values = {
+            "rank": self.rank,
+            "recording": self.recording,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": float(f"{self.score:.4g}"),
+            "text": self.text,
+            "matches": [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in self.matches],
+            "window_start_s": round(self.window_start_s, 3),
+            "window_end_s": round(self.window_end_s, 3),
+            "window_text": self.window_text,
+        }
+        return json.dumps(values, ensure_ascii=False)
+
+
+def format_clock(seconds: int) -> str:
+    """Seconds as ``mm:ss``, or ``h:mm:ss`` from an hour on.
+
+    >>> format_clock(754), format_clock(3600)
+    ('12:34', '1:00:00')
+    """
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
