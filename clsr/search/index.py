@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clsr import audio
 from clsr.errors import InputError
+from clsr.search.pauses import find_pauses, without_pauses
 from clsr.search.table import TABLE, brief, claim, open_table, windows_schema, writing
 from clsr.search.windows import covered_s, windows
 
@@ -206,7 +207,8 @@ class _Writer:
         import pyarrow
 
         modified = datetime.fromtimestamp(recording.stat().st_mtime, timezone.utc)
-        encoding = self.speech_encoder.encode([audio.read_waveform(recording, *span) for span in batch])
+        waveforms = [audio.read_waveform(recording, *span) for span in batch]
+        encoding = self.speech_encoder.encode(waveforms)
         rows = [
             {
                 "id": f"{recording}#t={start_s:.3f},{end_s:.3f}",
@@ -221,11 +223,11 @@ class _Writer:
                 "text": text,
                 "words": [
                     {"text": word.text, "start_s": start_s + word.start_s, "end_s": start_s + word.end_s}
-                    for word in words
+                    for word in without_pauses(words, find_pauses(waveform))
                 ],
             }
-            for (start_s, end_s), vector, text, words in zip(
-                batch, encoding.vectors, encoding.transcripts, encoding.words, strict=True
+            for (start_s, end_s), waveform, vector, text, words in zip(
+                batch, waveforms, encoding.vectors, encoding.transcripts, encoding.words, strict=True
             )
         ]
         return pyarrow.RecordBatch.from_pylist(rows, schema=windows_schema(encoding.vectors.shape[1]))
