@@ -34,15 +34,18 @@ INSTALL = [
 ]
 DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
 RIVALS = ["faster-whisper==1.2.1"]  # one of the recognisers that clsr is compared with; imported only there
-TEST = [*DEMO, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
+WEB = ["fastapi==0.165.0", "gradio==6.31.0", "pydantic==2.14.4", "uvicorn==0.54.0"]  # clsr serve; imported only there
+BROWSER = ["httpx==0.28.1", "playwright==1.65.2"]  # how tests reach it
+TEST = [*DEMO, *WEB, *BROWSER, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
 
 setup(
     name="clsr",
     version="0.1.0",
     description="Find the right moment in hours of speech: retrieval of spoken passages without a transcript",
     packages=find_packages(include=["clsr", "clsr.*"]),
+    package_data={"clsr.web": ["page.css", "page.js"]},
     python_requires=">=3.10",
     install_requires=INSTALL,
-    extras_require={"demo": DEMO, "rivals": RIVALS, "test": TEST},
+    extras_require={"demo": DEMO, "rivals": RIVALS, "test": TEST, "web": WEB},
     entry_points={"console_scripts": ["clsr=clsr.cli:main"]},
 )

@@ -17,6 +17,7 @@ from clsr.errors import InputError
 from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
 from clsr.search.commands import add_search
 from clsr.settings import setting_names
+from clsr.web.commands import add_serve
 
 STAGES = {
     "train-asr": "train a recogniser on transcripts",
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(commands)
     _add_measures(commands)
     add_search(commands, _add)
+    add_serve(commands, _add)
     return parser
 
 

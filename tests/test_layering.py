@@ -34,7 +34,8 @@ ORDER = """
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
-    baselines.commands search.commands cli
+    web.folders web.jobs web.playback web.service web.player web.guard web.reference web.api web.page web.serve
+    baselines.commands search.commands web.commands cli
 """.split()
 
 

@@ -1,0 +1,317 @@
+"""The JSON API: what can be asked for over HTTP, and in what form it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+import clsr
+from clsr.errors import InputError
+from clsr.search.ranking import Mode
+from clsr.web.folders import Missing, safe_name
+from clsr.web.jobs import Busy, FileProgress, Job
+from clsr.web.playback import NATIVE, parse_range, stream_wav, wav_bytes
+from clsr.web.service import Found, FoundHit, Recording, SearchService
+
+_log = logging.getLogger("clsr")
+
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class SearchRequest(BaseModel):
+    """What is looked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1, max_length=2000, examples=["who sold the old horse?"])
+    top_k: int = Field(10, ge=1, le=100, strict=True, description="hits at most")
+    mode: Mode = Field("dense", description="ranking: vectors, words, or both")
+    recordings: list[Id] = Field([], max_length=1000, description="ids of the recordings to look at; none for all")
+    profile: bool = Field(False, description="whether to give the score of every window of the recordings found")
+
+
+class HitAnswer(BaseModel):
+    """A moment; times in seconds from the start of the recording."""
+
+    rank: int
+    recording: str = Field(description="its name")
+    recording_id: str
+    start_s: float
+    end_s: float
+    window_start_s: float
+    window_end_s: float
+    score: float
+    text: str
+    matches: list[tuple[str, float, float]] = Field(description="words that match best: text, start, end")
+    audio: str = Field(description="where to play it, from its start to its end")
+    profile: list[tuple[float, float, float]] | None = Field(None, description="windows: start, end, score")
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first."""
+
+    hits: list[HitAnswer]
+    seconds: float = Field(description="the search took")
+
+
+class RecordingAnswer(BaseModel):
+    """A recording of the index."""
+
+    id: str
+    name: str
+    duration_s: float
+    windows: int
+    audio: str
+
+
+class IndexRequest(BaseModel):
+    """What is to be indexed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paths: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
+        min_length=1, max_length=100, description="recordings and folders, as GET /api/folders names them"
+    )
+
+
+class FileAnswer(BaseModel):
+    """How far a recording is."""
+
+    recording: str
+    status: Literal["waiting", "indexing", "indexed", "silent", "failed"]
+    duration_s: float
+    share: float
+    reason: str | None
+
+
+class JobAnswer(BaseModel):
+    """How far an indexing job is."""
+
+    id: int
+    state: Literal["waiting", "running", "done", "failed"]
+    done: int = Field(description="recordings dealt with")
+    total: int
+    share: float = Field(description="of the work done, 0 to 1")
+    error: str | None
+    files: list[FileAnswer]
+
+
+class IndexAnswer(BaseModel):
+    """What the index holds and what is being added."""
+
+    recordings: int
+    windows: int
+    duration_s: float
+    jobs: list[JobAnswer] = Field(description="newest first")
+
+
+class HealthAnswer(BaseModel):
+    """That the server answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+def make_api(service: SearchService) -> FastAPI:
+    """The API of a service. Faults of what was asked are 4xx with a ``detail``, without paths of this machine."""
+    app = FastAPI(title="clsr", version=clsr.__version__, docs_url=None, redoc_url=None,
+                  description="Find the right moment in hours of speech.")  # fmt: skip
+    _add_errors(app, service)
+    _add_search(app, service)
+    _add_index(app, service)
+    _add_audio(app, service)
+
+    @app.get("/api/health", tags=["server"])
+    async def health() -> HealthAnswer:
+        """Say that the server answers; needs no token."""
+        return HealthAnswer(status="ok", version=clsr.__version__)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        from clsr.web.reference import reference_page
+
+        return HTMLResponse(reference_page(app.openapi()))
+
+    return app
+
+
+def _add_errors(app: FastAPI, service: SearchService) -> None:
+    @app.exception_handler(InputError)
+    async def refuse(_: Request, error: InputError) -> JSONResponse:
+        status = 404 if isinstance(error, Missing) else 503 if isinstance(error, Busy) else 400
+        return JSONResponse({"detail": service.without_paths(str(error))}, status)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [{"loc": [str(part) for part in fault["loc"]], "msg": fault["msg"]} for fault in error.errors()]
+        return JSONResponse({"detail": faults}, 422)  # what was sent is not sent back: it may be no JSON
+
+    @app.exception_handler(OSError)
+    async def refuse_disk(_: Request, error: OSError) -> JSONResponse:
+        _log.error("%s", error)
+        return JSONResponse({"detail": f"the server's disk says: {error.strerror}"}, 507)
+
+    @app.exception_handler(Exception)
+    async def fail(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "internal error; the server's log says more"}, 500)
+
+
+def _add_search(app: FastAPI, service: SearchService) -> None:
+    @app.post("/api/search", tags=["search"])
+    async def search(asked: SearchRequest) -> SearchAnswer:
+        """Find the moments that answer a typed question."""
+        waiting = service.submit_search(asked.question, asked.top_k, asked.mode, asked.recordings)
+        return _search_answer(await asyncio.wrap_future(waiting), asked.profile)
+
+    @app.post("/api/search/spoken", tags=["search"], openapi_extra=_audio_body("the question, up to a minute"))
+    async def search_spoken(
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, le=100)] = 10,
+        mode: Mode = "dense",
+        profile: bool = False,
+    ) -> SearchAnswer:
+        """Find the moments that answer a spoken question: the body is its audio, in any format that is read."""
+        with NamedTemporaryFile(suffix=".wav") as file:
+            async for block in request.stream():
+                file.write(block)
+            file.flush()
+            try:
+                found = await asyncio.wrap_future(service.submit_search(Path(file.name), top_k, mode))
+            except InputError as error:
+                if isinstance(error, Missing | Busy):
+                    raise
+                raise InputError(str(error).replace(file.name, "the spoken question")) from error
+        return _search_answer(found, profile)
+
+
+def _add_index(app: FastAPI, service: SearchService) -> None:
+    @app.get("/api/index", tags=["index"])
+    def index() -> IndexAnswer:
+        """What the index holds, and how far the indexing jobs are."""
+        recordings = service.recordings()
+        return IndexAnswer(
+            recordings=len(recordings),
+            windows=sum(recording.windows for recording in recordings),
+            duration_s=round(sum(recording.duration_s for recording in recordings), 3),
+            jobs=[_job_answer(job, service) for job in service.jobs()],
+        )
+
+    @app.post("/api/index", tags=["index"], status_code=202)
+    def start_indexing(asked: IndexRequest) -> JobAnswer:
+        """Start to index recordings and folders of this machine, among those allowed."""
+        return _job_answer(service.start_indexing(asked.paths), service)
+
+    @app.get("/api/folders", tags=["index"])
+    def folders() -> list[str]:
+        """Folders that may be indexed, with their subfolders."""
+        return service.folders.listing()
+
+    @app.get("/api/recordings", tags=["index"])
+    def recordings() -> list[RecordingAnswer]:
+        """The recordings of the index."""
+        return [
+            RecordingAnswer(id=recording.id, name=recording.name, duration_s=round(recording.duration_s, 3),
+                            windows=recording.windows, audio=audio_url(recording))
+            for recording in service.recordings()
+        ]  # fmt: skip
+
+    @app.put("/api/recordings/{name}", tags=["index"], status_code=202, openapi_extra=_audio_body("the recording"))
+    async def upload(name: str, request: Request) -> JobAnswer:
+        """Upload a recording, the body, and start to index it under this name."""
+        safe_name(name)  # before anything is received
+        part = await asyncio.to_thread(service.new_upload)
+        try:
+            with open(part, "wb") as file:
+                async for block in request.stream():
+                    await asyncio.to_thread(file.write, block)
+            return _job_answer(await asyncio.to_thread(service.index_uploads, [(part, name)]), service)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _add_audio(app: FastAPI, service: SearchService) -> None:
+    @app.get("/api/audio/{id}.wav", tags=["audio"], response_class=Response)
+    def audio_as_wav(id: str, request: Request) -> Response:
+        """A recording as wav of 16 kHz, whatever its format; ranges of bytes decode only what they hold."""
+        recording = service.playable(id)
+        size = wav_bytes(recording.duration_s)
+        headers = {"accept-ranges": "bytes", "cache-control": "private, max-age=3600"}
+        try:
+            span = parse_range(request.headers.get("range"), size)
+        except ValueError:
+            return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
+        first, end = span or (0, size)
+        headers["content-length"] = str(end - first)
+        if span:
+            headers["content-range"] = f"bytes {first}-{end - 1}/{size}"
+        content = stream_wav(recording.path, recording.duration_s, first, end)
+        return StreamingResponse(content, 206 if span else 200, headers, "audio/wav")
+
+    @app.get("/api/audio/{id}", tags=["audio"], response_class=FileResponse)
+    def audio(id: str) -> FileResponse:
+        """The file of a recording as it is; ranges of bytes are served."""
+        recording = service.playable(id)
+        media_type = NATIVE.get(recording.path.suffix.lower(), "application/octet-stream")
+        return FileResponse(recording.path, media_type=media_type, headers={"cache-control": "private, max-age=3600"})
+
+
+def audio_url(recording: Recording) -> str:
+    """Where a browser plays a recording from: the file, or wav where browsers would not find the second asked for."""
+    return f"/api/audio/{recording.id}{'' if recording.path.suffix.lower() in NATIVE else '.wav'}"
+
+
+def _audio_body(description: str) -> dict[str, Any]:
+    content = {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
+    return {"requestBody": {"description": description, "required": True, "content": content}}
+
+
+def _search_answer(found: Found, profile: bool) -> SearchAnswer:
+    return SearchAnswer(hits=[_hit_answer(hit, profile) for hit in found.hits], seconds=round(found.seconds, 4))
+
+
+def _hit_answer(found: FoundHit, profile: bool) -> HitAnswer:
+    hit, recording = found.hit, found.recording
+    return HitAnswer(
+        rank=hit.rank,
+        recording=recording.name,
+        recording_id=recording.id,
+        start_s=round(hit.start_s, 3),
+        end_s=round(hit.end_s, 3),
+        window_start_s=round(hit.window_start_s, 3),
+        window_end_s=round(hit.window_end_s, 3),
+        score=float(f"{hit.score:.4g}"),
+        text=hit.text,
+        matches=[(word.text, round(word.start_s, 3), round(word.end_s, 3)) for word in hit.matches],
+        audio=f"{audio_url(recording)}#t={hit.start_s:.3f},{hit.end_s:.3f}",
+        profile=[(round(s, 3), round(e, 3), round(score, 4)) for s, e, score in found.profile] if profile else None,
+    )
+
+
+def _job_answer(job: Job, service: SearchService) -> JobAnswer:
+    return JobAnswer(
+        id=job.id,
+        state=job.state,
+        done=job.done,
+        total=len(job.files),
+        share=round(job.share, 4),
+        error=job.error and service.without_paths(job.error),
+        files=[_file_answer(file, service) for file in job.files],
+    )
+
+
+def _file_answer(file: FileProgress, service: SearchService) -> FileAnswer:
+    return FileAnswer(
+        recording=service.folders.name(file.path),
+        status=file.status,
+        duration_s=round(file.duration_s, 3),
+        share=round(file.share, 4),
+        reason=file.reason and service.without_paths(file.reason.replace(str(file.path), file.path.name)),
+    )

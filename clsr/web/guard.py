@@ -1,0 +1,258 @@
+"""Who may ask for what: checks that come before the page and the API, and headers that go with every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import html
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+COOKIE = "clsr"
+SMALL_BODY = 1 << 20  # of requests that carry no audio
+SPOKEN_BODY = 16 << 20  # of a spoken question
+UPLOAD_MARGIN = 1 << 16  # of a form around its files
+WRONG_TOKEN_WAIT_S = 0.5
+# What the page needs of Gradio. Its other routes (functions by name, proxying, fetching, monitoring) are closed.
+PAGE_GET = re.compile(
+    r"/(|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(assets|static|svelte)/[\w./@+~-]+"
+    r"|gradio_api/(heartbeat/\w+|queue/data|upload_progress|startup-events))/?"
+)
+PAGE_POST = re.compile(r"/gradio_api/(queue/join|upload|cancel|reset)/?")
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
+        "connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; "
+        "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>clsr</title><style>:root{{color-scheme:light dark;font:1rem/1.5 system-ui,sans-serif}}
+main{{max-width:22rem;margin:18vh auto;padding:0 1rem}}input,button{{font:inherit;box-sizing:border-box;width:100%;
+padding:.6rem .8rem;margin:.3rem 0 .9rem;border-radius:.5rem;border:1px solid GrayText}}
+button{{background:#1d4ed8;color:#fff;border:0}}</style>
+<main><h1>clsr</h1><form method="post" action="/login"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<p role="alert">{said}</p><button>Open</button></form></main></html>"""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who is let in.
+
+    Attributes:
+        token: what everyone has to know; ``None`` lets in whoever reaches the port by a name that is this machine's.
+        host: the name or address that is listened at.
+        upload_bytes: largest upload.
+        cache_dir: where Gradio keeps what it was given; the only files it serves.
+    """
+
+    token: str | None
+    host: str
+    upload_bytes: int
+    cache_dir: str
+
+
+class Guard:
+    """ASGI middleware before the page and the API."""
+
+    def __init__(self, app: App, rules: Rules) -> None:
+        self.app = app
+        self.rules = rules
+        key = (rules.token or "").encode()
+        self._session = hmac.new(key, b"clsr session", hashlib.sha256).hexdigest()  # the cookie does not tell the token
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":  # nothing here speaks WebSocket
+            return await send({"type": "websocket.close", "code": 1008})
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        send = _with_headers(send)
+        refusal = self._refusal(scope, headers)
+        if refusal:
+            return await _answer(send, refusal[0], _detail(refusal[1]), "application/json")
+        if self.rules.token is not None and await self._login(scope, headers, receive, send):
+            return None
+        await self._limited(scope, headers, receive, send)
+
+    def _refusal(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
+        """Status and reason of a request that nobody may make, whatever they know."""
+        path, method = scope["path"], scope["method"]
+        if self.rules.token is None and not _is_ours(headers.get("host", ""), self.rules.host):
+            return 421, "this server is not asked by that name; use localhost or its address"  # DNS rebinding
+        if not headers.get("authorization", "").startswith("Bearer ") and _is_foreign(path, method, headers):
+            return 403, "pages of other sites may not ask"
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            return 400, "content-length is no number"
+        if len(length) > 15 or int(length) > self._limit(path):
+            return 413, f"larger than {self._limit(path)} bytes"
+        if not path.startswith(("/api/", "/docs")) and path not in ("/openapi.json", "/login"):
+            return None if self._is_of_page(path, method) else (404, "not found")
+        return None
+
+    def _is_of_page(self, path: str, method: str) -> bool:
+        if ".." in path:
+            return False
+        if method not in ("GET", "HEAD"):
+            return method == "POST" and bool(PAGE_POST.fullmatch(path))
+        return bool(PAGE_GET.fullmatch(path)) or path.startswith(f"/gradio_api/file={self.rules.cache_dir}/")
+
+    def _limit(self, path: str) -> int:
+        if path.rstrip("/") == "/gradio_api/upload":
+            return max(self.rules.upload_bytes, SPOKEN_BODY) + UPLOAD_MARGIN
+        if path.startswith("/api/recordings/"):
+            return self.rules.upload_bytes
+        return SPOKEN_BODY if path == "/api/search/spoken" else SMALL_BODY
+
+    async def _login(
+        self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
+    ) -> bool:
+        """Answer those who have to log in, or do so now; whether that was the answer."""
+        path, method = scope["path"], scope["method"]
+        if path == "/login" and method == "POST":
+            body = await _read(receive, SMALL_BODY)
+            await self._check(parse_qs(body.decode("latin-1")).get("token", [""])[0], "/", send)
+            return True
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if path == "/" and method == "GET" and "token" in query:
+            given = query.pop("token")[0]
+            await self._check(given, f"/?{urlencode(query, doseq=True)}" if query else "/", send)
+            return True
+        if path == "/api/health" or self._knows(headers):
+            return False
+        if path == "/":
+            await _answer(send, 401, LOGIN.format(said="").encode(), "text/html; charset=utf-8")
+        else:
+            await _answer(send, 401, _detail("a token is needed: Authorization: Bearer TOKEN"), "application/json",
+                          {"www-authenticate": "Bearer"})  # fmt: skip
+        return True
+
+    async def _check(self, given: str, place: str, send: Send) -> None:
+        if self._same(given, self.rules.token or ""):
+            cookie = f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+            await _answer(send, 303, b"", "text/plain", {"location": place, "set-cookie": cookie})
+            return
+        await asyncio.sleep(WRONG_TOKEN_WAIT_S)
+        said = html.escape("This is not the token.")
+        await _answer(send, 401, LOGIN.format(said=said).encode(), "text/html; charset=utf-8")
+
+    def _knows(self, headers: dict[str, str]) -> bool:
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind == "Bearer" and self._same(given.strip(), self.rules.token or ""):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            cookie = None
+        return cookie is not None and self._same(cookie.value, self._session)
+
+    @staticmethod
+    def _same(given: str, known: str) -> bool:
+        """Compare in a time that tells nothing of where they differ."""
+        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), known.encode("utf-8", "surrogateescape"))
+
+    async def _limited(
+        self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
+    ) -> None:
+        """Let a request through, and stop its body where it grows too long: its length need not be told before."""
+        limit, received, stopped = self._limit(scope["path"]), 0, False
+
+        async def counted() -> Message:
+            nonlocal received, stopped
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit and not stopped:
+                stopped = True
+                await _answer(send, 413, _detail(f"larger than {limit} bytes"), "application/json")
+            return {"type": "http.disconnect"} if stopped else message
+
+        async def unless_stopped(message: Message) -> None:
+            if not stopped:
+                await send(message)
+
+        try:
+            await self.app(scope, counted, unless_stopped)
+        except Exception:
+            if not stopped:
+                raise
+
+
+def _is_ours(host: str, served: str) -> bool:
+    """Whether a Host header names this machine itself: by address, as localhost, or as it was told to be called.
+
+    A name of anyone else's could be made to lead here, so that their page would read ours.
+    """
+    name = (urlsplit(f"//{host}").hostname or "") if re.fullmatch(r"[\w.:\[\]-]+", host) else ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in ("localhost", served.lower())
+    return True
+
+
+def _is_foreign(path: str, method: str, headers: dict[str, str]) -> bool:
+    """Whether a browser asks on behalf of another site's page; following a link to the page is no such thing."""
+    if method in ("GET", "HEAD") and path in ("/", "/docs"):
+        return False
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message.get("headers", [])}
+            added = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given]
+            message = {**message, "headers": [*message.get("headers", []), *added]}
+        await send(message)
+
+    return sending
+
+
+async def _answer(send: Send, status: int, body: bytes, media_type: str, headers: dict[str, str] | None = None) -> None:
+    given = {"content-type": media_type, "content-length": str(len(body)), "cache-control": "no-store"} | (
+        headers or {}
+    )
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(n.encode(), v.encode()) for n, v in given.items()],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    body = b""
+    while len(body) <= limit:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body[:limit]
+
+
+def _detail(text: str) -> bytes:
+    import json
+
+    return json.dumps({"detail": text}).encode()

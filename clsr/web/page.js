@@ -1,0 +1,90 @@
+// Players and strips of the hits. One listener each on the document, since hits come and go.
+(() => {
+  const STEP_S = {ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -30, PageUp: 30};
+  const clock = (s) => {
+    const whole = Math.floor(s), h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60;
+    const two = (n) => String(n).padStart(2, "0");
+    return h ? `${h}:${two(m)}:${two(whole % 60)}` : `${two(m)}:${two(whole % 60)}`;
+  };
+  const hitOf = (element) => element.closest && element.closest(".hit");
+  const player = (hit) => hit.querySelector("audio");
+  const duration = (strip) => Number(strip.dataset.duration);
+
+  function show(hit, time) {
+    const strip = hit.querySelector(".strip");
+    strip.querySelector(".line").style.left = `${Math.min(100, 100 * time / duration(strip))}%`;
+    strip.setAttribute("aria-valuenow", time.toFixed(3));
+    strip.setAttribute("aria-valuetext", `${clock(time)} of ${clock(duration(strip))}`);
+  }
+
+  function playFrom(hit, time, play = true) {
+    const audio = player(hit);
+    const go = () => {
+      audio.currentTime = time;
+      if (play) audio.play().catch(() => {});
+    };
+    show(hit, time);
+    if (audio.readyState >= 1) go();
+    else { audio.addEventListener("loadedmetadata", go, {once: true}); audio.load(); }
+  }
+
+  const timeAt = (strip, event) => {
+    const box = strip.getBoundingClientRect();
+    const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    return Math.min(share * duration(strip), duration(strip) - 0.05);
+  };
+
+  document.addEventListener("click", (event) => {
+    const hit = hitOf(event.target);
+    if (!hit) return;
+    const at = event.target.closest("[data-at]"), strip = event.target.closest(".strip");
+    if (at) playFrom(hit, Number(at.dataset.at));
+    else if (strip) playFrom(hit, timeAt(strip, event));
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const strip = event.target.closest && event.target.closest(".strip");
+    if (!strip || event.ctrlKey || event.altKey || event.metaKey) return;
+    const hit = hitOf(strip), audio = player(hit), last = duration(strip) - 0.05;
+    const now = Number(strip.getAttribute("aria-valuenow"));
+    if (event.key in STEP_S) playFrom(hit, Math.min(last, Math.max(0, now + STEP_S[event.key])), !audio.paused);
+    else if (event.key === "Home") playFrom(hit, 0, !audio.paused);
+    else if (event.key === "End") playFrom(hit, last, !audio.paused);
+    else if (event.key === "Enter" || event.key === " ") audio.paused ? playFrom(hit, now) : audio.pause();
+    else return;
+    event.preventDefault();
+  });
+
+  // The time under the pointer.
+  document.addEventListener("pointermove", (event) => {
+    const strip = event.target.closest && event.target.closest(".strip");
+    if (!strip || event.pointerType === "touch") return;
+    const label = strip.querySelector(".under"), time = timeAt(strip, event);
+    label.hidden = false;
+    label.textContent = clock(time);
+    label.style.left = `${Math.min(96, Math.max(4, 100 * time / duration(strip)))}%`;
+  });
+  document.addEventListener("pointerout", (event) => {
+    const strip = event.target.closest && event.target.closest(".strip");
+    if (strip && !strip.contains(event.relatedTarget)) strip.querySelector(".under").hidden = true;
+  });
+
+  // Media events do not bubble, but they can be captured on the way down.
+  const onMedia = (name, act) => document.addEventListener(name, (event) => {
+    const hit = event.target.tagName === "AUDIO" && hitOf(event.target);
+    if (hit) act(hit, event.target);
+  }, true);
+  onMedia("timeupdate", (hit, audio) => show(hit, audio.currentTime));
+  onMedia("seeking", (hit, audio) => show(hit, audio.currentTime));
+  onMedia("play", (hit, audio) => {
+    hit.classList.add("playing");
+    document.querySelectorAll(".hit audio").forEach((other) => other !== audio && other.pause());
+  });
+  onMedia("pause", (hit) => hit.classList.remove("playing"));
+  onMedia("error", (hit, audio) => {  // a format that this browser does not play: take it as wav
+    if (audio.dataset.wav && !audio.src.includes(audio.dataset.wav)) {
+      audio.src = audio.dataset.wav + new URL(audio.src).hash;
+      audio.load();
+    }
+  });
+})();

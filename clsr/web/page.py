@@ -1,0 +1,173 @@
+"""The page: ask, listen, add recordings. Gradio draws it; players and strips are HTML of ``player.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from clsr.errors import InputError
+from clsr.search.index import AUDIO_SUFFIXES
+from clsr.search.question import Question
+from clsr.web.player import hits_html, jobs_html, recordings_html
+from clsr.web.service import SearchService
+
+HERE = Path(__file__).parent
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the reader's own machine
+MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
+MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid")]
+REFRESH_S = 0.7
+WELCOME = '<p class="note">Ask for something that was said. Each answer is a moment that you can listen to.</p>'
+EMPTY = '<p class="note">Nothing is indexed yet. Add recordings under “Recordings”, then ask.</p>'
+
+_log = logging.getLogger("clsr")
+
+
+def make_page(service: SearchService) -> gr.Blocks:
+    """The page of a service."""
+    with gr.Blocks(title="clsr", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+        gr.HTML('<header class="top"><h1>clsr</h1><p>Find the right moment in hours of speech.</p></header>')
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Search", id="search"):
+                chosen = _add_search(service)
+            with gr.Tab("Recordings", id="recordings"):
+                _add_recordings(service, page, chosen)
+    return page
+
+
+def page_style() -> dict[str, Any]:
+    """What the page is mounted with: its look, its script, and nothing from elsewhere."""
+    theme = gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo, neutral_hue=gr.themes.colors.slate, font=FONTS, font_mono=MONO,
+        radius_size=gr.themes.sizes.radius_lg, text_size=gr.themes.sizes.text_md,
+    )  # fmt: skip
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return {
+        "theme": theme,
+        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "head": f'<meta name="referrer" content="no-referrer"><script>{script}</script>',
+    }
+
+
+def _add_search(service: SearchService) -> gr.Dropdown:
+    with gr.Row(elem_id="ask", equal_height=True):
+        question = gr.Textbox(
+            label="Question", placeholder="Who sold the old horse?", max_lines=3, max_length=2000, elem_id="question",
+            scale=5, autofocus=True,
+        )  # fmt: skip
+        button = gr.Button("Search", variant="primary", elem_id="search", scale=1, min_width=120)
+    with gr.Row(elem_id="more"):
+        with gr.Accordion("Ask aloud", open=False, elem_id="aloud"):
+            spoken = gr.Audio(
+                sources=["microphone", "upload"], type="filepath", label="Spoken question, up to a minute",
+                elem_id="spoken", buttons=[], editable=False,
+            )  # fmt: skip
+        with gr.Accordion("Options", open=False, elem_id="options"):
+            mode = gr.Radio(MODES, value="dense", label="Ranking", elem_id="mode")
+            top_k = gr.Slider(1, 50, value=10, step=1, label="Moments at most", elem_id="top_k")
+            chosen = gr.Dropdown(
+                _choices(service), multiselect=True, label="Only these recordings", elem_id="only", filterable=True
+            )
+    results = gr.HTML(WELCOME if service.recordings() else EMPTY, elem_id="results")
+
+    async def ask(text: str, mode: str, top_k: float, ids: Sequence[str]) -> str:
+        if not text.strip():
+            raise gr.Error("Type a question first.", print_exception=False)
+        return await _found(service, text[:2000], mode, top_k, ids)
+
+    async def ask_aloud(path: str | None, mode: str, top_k: float, ids: Sequence[str]) -> str | dict[str, Any]:
+        return await _found(service, Path(path), mode, top_k, ids) if path else gr.skip()
+
+    quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "minimal"}
+    gr.on([question.submit, button.click], ask, [question, mode, top_k, chosen], results, **quiet)
+    gr.on([spoken.stop_recording, spoken.upload], ask_aloud, [spoken, mode, top_k, chosen], results, **quiet)
+    return chosen
+
+
+async def _found(service: SearchService, question: Question, mode: Any, top_k: float, ids: Sequence[str]) -> str:
+    try:
+        return hits_html(await asyncio.wrap_future(service.submit_search(question, int(top_k), mode, list(ids or ()))))
+    except Exception as error:
+        raise _fault(service, error, str(question)) from None
+
+
+def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown) -> None:
+    upload = gr.File(
+        file_count="multiple", file_types=list(AUDIO_SUFFIXES), label="Drop recordings here, or click to pick them",
+        elem_id="upload", height=170,
+    )  # fmt: skip
+    folders = service.folders.listing()
+    with gr.Row(visible=bool(folders), equal_height=True, elem_id="folders"):
+        folder = gr.Dropdown(
+            folders, label="Folder of this server", value=folders[0] if folders else None, elem_id="folder", scale=4
+        )
+        start = gr.Button("Index folder", elem_id="start", scale=1, min_width=140)
+    progress = gr.HTML(elem_id="progress")
+    listing = gr.HTML(elem_id="listing")
+    timer = gr.Timer(REFRESH_S, active=False)
+
+    def shown() -> tuple[str, str, gr.Timer, gr.Dropdown]:
+        jobs = service.jobs()
+        return (
+            jobs_html(jobs, service),
+            recordings_html(service.recordings()),
+            gr.Timer(active=any(job.active for job in jobs)),
+            gr.Dropdown(choices=_choices(service)),
+        )
+
+    def take(paths: list[str] | None) -> tuple[Any, ...]:
+        if paths:
+            _attempt(service, lambda: _take_uploads(service, [Path(path) for path in paths]))
+        return None, *shown()
+
+    def start_folder(name: str | None) -> tuple[Any, ...]:
+        if name:
+            _attempt(service, lambda: service.start_indexing([name]))
+        return shown()
+
+    views = [progress, listing, timer, chosen]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    upload.upload(take, upload, [upload, *views], **quiet)
+    start.click(start_folder, folder, views, **quiet)
+    timer.tick(shown, None, views, **quiet)
+    page.load(shown, None, views, **quiet)
+
+
+def _take_uploads(service: SearchService, given: Sequence[Path]) -> None:
+    """Move what Gradio received into the folder for uploads, and index it."""
+    parts: list[tuple[Path, str]] = []
+    try:
+        for path in given:
+            part = service.new_upload()
+            parts.append((part, path.name))
+            shutil.copyfile(path, part)
+            path.unlink(missing_ok=True)
+        service.index_uploads(parts)
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+
+
+def _attempt(service: SearchService, act: Callable[[], object]) -> None:
+    try:
+        act()
+    except Exception as error:
+        raise _fault(service, error) from None
+
+
+def _fault(service: SearchService, error: Exception, spoken: str = "") -> gr.Error:
+    """What the reader is told of a fault, without paths of the server."""
+    if isinstance(error, InputError):
+        said = str(error).replace(spoken, "the spoken question") if spoken.startswith("/") else str(error)
+        return gr.Error(service.without_paths(said), print_exception=False)
+    _log.error("the page could not do as asked", exc_info=error)
+    return gr.Error("Something went wrong here; the server's log says what.", print_exception=False)
+
+
+def _choices(service: SearchService) -> list[tuple[str, str]]:
+    return [(recording.name, recording.id) for recording in service.recordings()]

@@ -1,0 +1,177 @@
+"""Hits, jobs and recordings as HTML. Transcripts and names are anyone's: all text goes through ``escape``."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+
+from clsr.search.hit import Hit, format_clock
+from clsr.vocabulary import Word
+from clsr.web.jobs import FileProgress, Job
+from clsr.web.playback import NATIVE
+from clsr.web.service import Found, FoundHit, Profile, Recording, SearchService
+
+BARS = 120  # of a strip; more are too fine for a phone
+SHADES = 5
+STRIP_HEIGHT = 40.0
+LOWEST_BAR = 0.08  # of the height, so that a low score is seen to be one, and nothing recognised is not
+SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "failed": "✗"}
+
+
+def escape(text: str) -> str:
+    """Text as HTML shows it, braces and backticks included, which templates of the page could take for their own."""
+    escaped = html.escape(text, quote=True)
+    return escaped.translate({ord(character): f"&#{ord(character)};" for character in "{}$`"})
+
+
+def hits_html(found: Found) -> str:
+    """The hits of a search as an ordered list, each with transcript, strip and player."""
+    if not found.hits:
+        return '<p class="note">Nothing was found. Try other words, or another ranking under “Options”.</p>'
+    scores = [score for hit in found.hits for _, _, score in hit.profile]
+    low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
+    count = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)}"
+    legend = "".join(f'<i class="s{shade}"></i>' for shade in range(SHADES))
+    head = (
+        f'<div class="found"><p role="status">{count} in {found.seconds * 1000:.0f} ms</p>'
+        f'<p class="legend" aria-hidden="true">score <span>low</span>{legend}<span>high</span></p></div>'
+    )
+    return f'{head}<ol class="hits">{"".join(_hit(hit, low, high) for hit in found.hits)}</ol>'
+
+
+def _hit(found: FoundHit, low: float, high: float) -> str:
+    hit, recording = found.hit, found.recording
+    start, end = format_clock(math.floor(hit.start_s)), format_clock(math.ceil(hit.end_s))
+    wav = f"/api/audio/{recording.id}.wav"
+    source = wav if recording.path.suffix.lower() not in NATIVE else f"/api/audio/{recording.id}"
+    fragment = f"#t={hit.start_s:.3f},{hit.end_s:.3f}"
+    name = escape(recording.name)
+    return (
+        f'<li class="hit" data-start="{hit.start_s:.3f}" data-recording="{recording.id}">'
+        f'<div class="head"><span class="rank" aria-label="Rank {hit.rank}">{hit.rank}</span>'
+        f'<div class="where"><h3 title="{name}">{name}</h3><p class="score">score {hit.score:.3f}</p></div>'
+        f'<button type="button" class="play" data-at="{hit.start_s:.3f}" aria-label="Play {name} from {start}">'
+        f'<span aria-hidden="true">▶</span> {start}–{end}</button></div>'
+        f'<p class="said">{transcript_html(hit)}</p>'
+        f"{strip_html(hit, recording, found.profile, low, high)}"
+        f'<audio controls preload="metadata" src="{source}{fragment}" data-wav="{wav}" aria-label="{name}">'
+        "</audio></li>"
+    )
+
+
+def transcript_html(hit: Hit) -> str:
+    """What was said in the moment, its matching words marked, each a button that plays from there."""
+    pieces, position = [], 0
+    for word in hit.matches:
+        start = _find(hit.text, word.text, position)
+        if start >= 0:
+            pieces += [escape(hit.text[position:start]), _mark(word)]
+            position = start + len(word.text)
+    pieces.append(escape(hit.text[position:]))
+    said = f"<span>{''.join(pieces)}</span>"
+    before, between, after = hit.window_text.partition(hit.text) if hit.text else ("", "", "")
+    if between and (before.strip() or after.strip()):
+        said = f'<span class="around">{escape(before)}</span>{said}<span class="around">{escape(after)}</span>'
+    return said
+
+
+def _mark(word: Word) -> str:
+    said_at = format_clock(math.floor(word.start_s))
+    at = f'data-at="{word.start_s:.3f}" title="{said_at}"'
+    return f'<mark><button type="button" {at}>{escape(word.text)}</button></mark>'
+
+
+def _find(text: str, word: str, position: int) -> int:
+    """Where a word stands by itself in the text from a position on, else where its letters do, else -1."""
+    found = re.compile(rf"(?<!\S){re.escape(word)}(?!\S)").search(text, position)
+    return found.start() if found else text.find(word, position)
+
+
+def strip_html(hit: Hit, recording: Recording, profile: Profile, low: float, high: float) -> str:
+    """The whole recording as a strip: bars as high and as dark as the score there, the hit marked.
+
+    It is a slider: a click or the arrow keys move the player beside it, which moves the slider's line.
+    """
+    duration_s = max(recording.duration_s, hit.end_s, 1e-3)
+    bars = bar_scores(profile, duration_s)
+    width = 1000.0 / BARS
+    drawn = []
+    for number, score in enumerate(bars):
+        if score is not None:
+            share = (score - low) / (high - low) if high > low else 1.0
+            height = STRIP_HEIGHT * (LOWEST_BAR + (1 - LOWEST_BAR) * share)
+            shade = min(SHADES - 1, int(share * SHADES))
+            drawn.append(
+                f'<rect class="s{shade}" x="{number * width:.1f}" y="{STRIP_HEIGHT - height:.1f}" '
+                f'width="{width * 0.78:.1f}" height="{height:.1f}"/>'
+            )
+    left, span = 100 * hit.start_s / duration_s, 100 * (hit.end_s - hit.start_s) / duration_s
+    total = format_clock(math.floor(duration_s))
+    return (
+        f'<div class="strip" role="slider" tabindex="0" aria-label="Position in {escape(recording.name)}" '
+        f'aria-valuemin="0" aria-valuemax="{duration_s:.3f}" aria-valuenow="{hit.start_s:.3f}" '
+        f'aria-valuetext="{format_clock(math.floor(hit.start_s))} of {total}" data-duration="{duration_s:.3f}">'
+        f'<span class="marked" style="left:{left:.3f}%;width:{span:.3f}%"></span>'
+        f'<svg viewBox="0 0 1000 {STRIP_HEIGHT:.0f}" preserveAspectRatio="none" aria-hidden="true">'
+        f"{''.join(drawn)}</svg>"
+        f'<span class="line" style="left:{left:.3f}%"></span><span class="under" hidden></span></div>'
+        f'<div class="axis" aria-hidden="true"><span>{format_clock(0)}</span><span>{total}</span></div>'
+    )
+
+
+def bar_scores(profile: Profile, duration_s: float) -> list[float | None]:
+    """The score at the middle of each bar: the best of the windows there; ``None`` where nothing was recognised."""
+    bars: list[float | None] = []
+    for number in range(BARS):
+        middle_s = (number + 0.5) * duration_s / BARS
+        here = [score for start_s, end_s, score in profile if start_s <= middle_s < end_s]
+        bars.append(max(here) if here else None)
+    return bars
+
+
+def jobs_html(jobs: Sequence[Job], service: SearchService) -> str:
+    """Indexing jobs with all that is at work, and the last one that is done."""
+    shown = [job for job in jobs if job.active] or list(jobs[:1])
+    return "".join(_job(job, service) for job in reversed(shown))
+
+
+def _job(job: Job, service: SearchService) -> str:
+    percent = round(100 * job.share)
+    failed = sum(file.status == "failed" for file in job.files)
+    state = {"waiting": "Waiting", "running": "Indexing", "done": "Indexed", "failed": "Stopped"}[job.state]
+    said = f"{state}: {job.done} of {len(job.files)} recordings" + (f", {failed} failed" if failed else "")
+    error = f'<p class="reason">{escape(service.without_paths(job.error))}</p>' if job.error else ""
+    files = "".join(_file(file, service) for file in job.files)
+    return (
+        f'<section class="job" data-state="{job.state}"><p role="status">{said}</p>'
+        f'<progress max="100" value="{percent}" aria-label="{state}">{percent} %</progress>{error}'
+        f'<ul class="files">{files}</ul></section>'
+    )
+
+
+def _file(file: FileProgress, service: SearchService) -> str:
+    said = file.status + (f" {file.share:.0%}" if file.status == "indexing" and file.share else "")
+    length = f" · {format_clock(math.ceil(file.duration_s))}" if file.duration_s else ""
+    reason = file.reason and service.without_paths(file.reason.replace(str(file.path), file.path.name))
+    return (
+        f'<li data-status="{file.status}"><span class="sign" aria-hidden="true">{SIGNS[file.status]}</span>'
+        f'<span class="name">{escape(service.folders.name(file.path))}</span><span class="state">{said}{length}</span>'
+        + (f'<span class="reason">{escape(reason)}</span>' if reason else "")
+        + "</li>"
+    )
+
+
+def recordings_html(recordings: Sequence[Recording]) -> str:
+    """What the index holds."""
+    if not recordings:
+        return '<p class="note">The index is empty. Add recordings above.</p>'
+    hours = format_clock(math.ceil(sum(recording.duration_s for recording in recordings)))
+    rows = "".join(
+        f'<li><span class="name">{escape(recording.name)}</span>'
+        f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span></li>'
+        for recording in recordings
+    )
+    count = f"{len(recordings)} recording{'s' * (len(recordings) > 1)}"
+    return f'<section class="job"><p>{count}, {hours} in all</p><ul class="files">{rows}</ul></section>'

@@ -1,0 +1,126 @@
+"""Page and API in one process: put together, guarded and run."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+
+from clsr.errors import InputError
+from clsr.web.guard import App, Guard, Rules
+from clsr.web.service import SearchService, ServiceConfig
+
+SHORTEST_TOKEN = 8
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where and to whom.
+
+    Attributes:
+        host: name or address to listen at.
+        port: to listen at.
+        token: what everyone has to know; ``None`` for nobody.
+        without_token: whether other machines may ask without a token.
+        upload_bytes: largest upload.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    token: str | None = None
+    without_token: bool = False
+    upload_bytes: int = 500 << 20
+
+
+def serve(service: ServiceConfig, config: ServeConfig) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        InputError: other machines could ask without a token, the index or the model is at fault, or a package misses.
+    """
+    require_token(config)
+    require_packages()
+    import uvicorn
+
+    served = SearchService(service)
+    listening = _listen(config)
+    app = make_app(served, config)
+    print(f"http://{_printed(config.host)}:{config.port}/", flush=True)
+    # No access log: the token may be in an address. No server header: it tells only attackers something.
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    server.run([listening])
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    """The port, taken before anything slow is loaded."""
+    place = f"{_printed(config.host)}:{config.port}"
+    try:
+        return socket.create_server(
+            (config.host.strip("[]"), config.port), family=socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        )
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror}; give another --port, or --host") from error
+
+
+def make_app(service: SearchService, config: ServeConfig) -> App:
+    """The page and the API of a service, behind the guard, as an ASGI application."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would ask a server elsewhere for news
+    cache_dir = os.path.realpath(tempfile.mkdtemp(prefix="clsr-page-"))
+    os.environ["GRADIO_TEMP_DIR"] = cache_dir  # its own, or files of other programs would be within reach
+    import gradio as gr
+
+    from clsr.web.api import make_api
+    from clsr.web.page import make_page, page_style
+
+    app = gr.mount_gradio_app(
+        make_api(service), make_page(service), path="", server_name=config.host, server_port=config.port,
+        footer_links=[], run_history=False, show_error=True, max_file_size=config.upload_bytes, ssr_mode=False,
+        enable_monitoring=False, pwa=False, mcp_server=False, allowed_paths=[], **page_style(),
+    )  # fmt: skip
+    return Guard(app, Rules(config.token, config.host, config.upload_bytes, cache_dir))
+
+
+def require_token(config: ServeConfig) -> None:
+    """See that other machines cannot ask without a token, unless that is wanted.
+
+    Raises:
+        InputError: they could, or the token is too short to be one.
+    """
+    if config.token is not None and (len(config.token) < SHORTEST_TOKEN or not config.token.isprintable()):
+        raise InputError(f"the token has to have {SHORTEST_TOKEN} printable characters or more")
+    if config.token is None and not config.without_token and not is_loopback(config.host):
+        raise InputError(
+            f"--host {config.host} lets other machines ask: give a --token (or CLSR_TOKEN), or say --without-token"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_packages() -> None:
+    """See that what the page is made of is installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import gradio  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"clsr serve needs {error.name}: pip install 'clsr[web]'") from error
+
+
+def _printed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -1,0 +1,279 @@
+"""What the page and the API do: search, index, take uploads, name recordings. No word of HTTP here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsr.errors import InputError
+from clsr.search.filters import Filter
+from clsr.search.hit import Hit
+from clsr.search.index import IndexConfig, RecordingStatus, index_recordings
+from clsr.search.question import Question
+from clsr.search.ranking import Mode
+from clsr.search.retriever import Retriever
+from clsr.search.table import open_table, read_description, require_same_model
+from clsr.web.folders import Folders, Missing
+from clsr.web.jobs import Busy, Indexer, Job
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
+
+    from clsr.models.speech_encoder import SpeechEncoder
+
+WAITING_SEARCHES = 512
+Profile = list[tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """What is served.
+
+    Attributes:
+        index_dir: folder of the index; made by the first job if there is none.
+        model_path: checkpoint folder; ``None`` is the one that built the index.
+        allowed: folders whose recordings may be indexed.
+        upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
+        indexing: windows of an index to be made; one that is there goes on with its own.
+    """
+
+    index_dir: Path
+    model_path: Path | None = None
+    allowed: tuple[Path, ...] = ()
+    upload_dir: Path | None = None
+    indexing: IndexConfig | None = None
+
+
+class Recording(NamedTuple):
+    """A recording of the index. Outside it goes by ``id``, which stands for its path and does not tell it."""
+
+    id: str
+    name: str
+    path: Path
+    duration_s: float
+    windows: int
+
+
+class FoundHit(NamedTuple):
+    """A hit, its recording, and the score of every window of that recording."""
+
+    hit: Hit
+    recording: Recording
+    profile: Profile
+
+
+class Found(NamedTuple):
+    """What a search came to."""
+
+    hits: list[FoundHit]
+    seconds: float  # it took, without waiting for its turn
+
+
+class SearchService:
+    """One index, to search and to add to; any number of threads may call it."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.index_dir = config.index_dir.resolve()
+        self.model_path = _model_path(config)
+        uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
+        self.folders = Folders(config.allowed, uploads)
+        self._indexing = config.indexing
+        self._indexer = Indexer(self._index_one)
+        # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
+        self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
+        self._loading = threading.RLock()
+        self._retriever: Retriever | None = None
+        self._speech_encoder: SpeechEncoder | None = None
+        self._catalogue: tuple[int, dict[str, Recording]] = (-1, {})
+
+    def submit_search(
+        self, question: Question, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
+    ) -> Future[Found]:
+        """Search as soon as those before have been answered; ``recordings`` are ids, none for all.
+
+        Raises:
+            Busy: too many are waiting.
+        """
+        if not self._waiting.acquire(blocking=False):
+            raise Busy(f"{WAITING_SEARCHES} searches are waiting; try again in a moment")
+        future = self._searches.submit(self.search, question, top_k, mode, recordings)
+        future.add_done_callback(lambda _: self._waiting.release())
+        return future
+
+    def search(
+        self, question: Question, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
+    ) -> Found:
+        """Best moments, each with the scores over its whole recording; one call at a time.
+
+        Raises:
+            Missing: nothing is indexed yet, or there is no such recording.
+            InputError: the question is at fault.
+        """
+        retriever = self._open_retriever()
+        start = time.perf_counter()
+        only = Filter([self.recording(id_).path for id_ in recordings]) if recordings else None
+        hits = retriever.search(question, top_k, mode, only)
+        known = {str(recording.path): recording for recording in self.recordings()}
+        profiles = {path: retriever.profile(question, path) for path in {hit.recording for hit in hits} & set(known)}
+        found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
+        return Found(found, time.perf_counter() - start)
+
+    def recordings(self) -> list[Recording]:
+        """The recordings of the index by name."""
+        return sorted(self._recordings().values(), key=lambda recording: (recording.name, recording.id))
+
+    def recording(self, id_: str) -> Recording:
+        """The recording of this id.
+
+        Raises:
+            Missing: the index has none.
+        """
+        recording = self._recordings().get(id_)
+        if recording is None:
+            raise Missing("no such recording in the index; GET /api/recordings lists them")
+        return recording
+
+    def playable(self, id_: str) -> Recording:
+        """The recording of this id, if its file is where it was indexed and is no link put there since.
+
+        Raises:
+            Missing: it is not.
+        """
+        recording = self.recording(id_)
+        try:
+            there = recording.path.is_file() and recording.path.resolve() == recording.path
+        except (OSError, RuntimeError):
+            there = False
+        if not there:
+            raise Missing("this recording is in the index, but its file is gone; put it back, or index again")
+        return recording
+
+    def start_indexing(self, names: Sequence[str]) -> Job:
+        """Index recordings and folders, named as ``Folders.find`` has it, in the background.
+
+        Raises:
+            Missing: a name leads nowhere.
+            Busy: too many jobs wait.
+        """
+        return self._indexer.start(self.folders.recordings(names))
+
+    def new_upload(self) -> Path:
+        """An empty file to receive an upload, in the folder for uploads, hidden from indexing."""
+        self.folders.uploads.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.folders.uploads)
+        os.close(handle)
+        return Path(name)
+
+    def index_uploads(self, uploads: Sequence[tuple[Path, str]]) -> Job:
+        """Keep uploads, complete files in the folder for uploads with the names given them, and index them.
+
+        Raises:
+            InputError: a name is none of a recording, or there is no room.
+            Busy: too many jobs wait.
+        """
+        return self._indexer.start([self.folders.keep_upload(part, name) for part, name in uploads])
+
+    def jobs(self) -> list[Job]:
+        """Indexing jobs, newest first."""
+        return self._indexer.jobs()
+
+    def without_paths(self, message: str) -> str:
+        """A message as others may read it: paths of this machine are shortened to names."""
+        known = [self.index_dir, self.folders.uploads, *self.folders.labels.values()]
+        known += [self.model_path] if self.model_path else []
+        for folder in sorted(known, key=lambda folder: -len(str(folder))):
+            message = message.replace(f"{folder}/", "").replace(str(folder), folder.name)
+        return " ".join(
+            word.rsplit("/", 1)[-1] if word.lstrip("('\"").startswith("/") else word for word in message.split()
+        )
+
+    def _index_one(self, path: Path, note: Callable[[float], None]) -> RecordingStatus:
+        if self.model_path is None:
+            raise InputError("no model is known; start clsr serve with --model")
+        encoder = self._load_speech_encoder(self.model_path)
+        settings = self._indexing or _settings_of(open_table(self.index_dir)) or IndexConfig()
+        (status,) = index_recordings(encoder, self.model_path, self.index_dir, [path], settings)
+        return status
+
+    def _load_speech_encoder(self, model_path: Path) -> SpeechEncoder:
+        from clsr import checkpoint
+
+        with self._loading:
+            if self._retriever is not None:  # which has it, or will want it for spoken questions
+                return self._retriever.load_speech_encoder()
+            if self._speech_encoder is None:
+                self._speech_encoder = checkpoint.load_speech_encoder(model_path)
+            return self._speech_encoder
+
+    def _open_retriever(self) -> Retriever:
+        with self._loading:
+            if self._retriever is None:
+                if self._table() is None:
+                    raise Missing("nothing is indexed yet; add recordings first")
+                self._retriever = Retriever.open(self.index_dir, self.model_path, self._speech_encoder)
+            return self._retriever
+
+    def _table(self) -> LanceTable | None:
+        return self._retriever.table if self._retriever else open_table(self.index_dir)
+
+    def _recordings(self) -> dict[str, Recording]:
+        """Recordings by id; read again only when the table has changed."""
+        table = self._table()
+        if table is None:
+            return {}
+        version = table.version
+        if self._catalogue[0] != version:
+            self._catalogue = (version, {recording.id: recording for recording in _list(table, self.folders)})
+        return self._catalogue[1]
+
+
+def recording_id(path: str) -> str:
+    """What a recording goes by outside: 16 hexadecimal digits that do not tell its path."""
+    return hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+def _model_path(config: ServiceConfig) -> Path | None:
+    """The model to index with; it has to be the one that built the index, if there is one."""
+    from clsr import checkpoint
+
+    if not (config.index_dir / "index.json").exists():
+        if config.model_path is None:
+            raise InputError(f"{config.index_dir}: no index here yet; give --model to make one")
+        checkpoint.fingerprint(config.model_path)  # that it is a model is found out now
+        return config.model_path.resolve()
+    built_with = read_description(config.index_dir)
+    model_path = config.model_path or Path(built_with.model)
+    if not model_path.is_dir():
+        raise InputError(f"{config.index_dir}: the model that built it is not at {model_path}; give --model")
+    require_same_model(config.index_dir, built_with.fingerprint, checkpoint.fingerprint(model_path))
+    return model_path.resolve()
+
+
+def _settings_of(table: LanceTable | None) -> IndexConfig | None:
+    """How the recordings of an index were cut, so that those to come are cut alike."""
+    rows = table.search().select(["cut"]).limit(1).to_list() if table is not None else []
+    if not rows:
+        return None
+    window_s, hop_s = map(float, rows[0]["cut"].split("/"))
+    return IndexConfig(window_s, hop_s)
+
+
+def _list(table: LanceTable, folders: Folders) -> list[Recording]:
+    import pyarrow.compute as pc
+
+    rows = table.search().select(["recording", "end_s"]).to_arrow()
+    groups = rows.group_by("recording").aggregate([("end_s", "max"), ("end_s", "count")])
+    names = groups["recording"].to_pylist()
+    columns = zip(
+        names, groups["end_s_max"].to_pylist(), pc.cast(groups["end_s_count"], "int64").to_pylist(), strict=True
+    )
+    return [Recording(recording_id(p), folders.name(Path(p)), Path(p), d, n) for p, d, n in columns]

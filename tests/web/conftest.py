@@ -1,0 +1,91 @@
+"""The language of loudness, served: an allowed folder with two recordings, their index, and page and API on it."""
+
+import importlib.util
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clsr.search.index import IndexConfig, index_recordings
+from clsr.web.serve import ServeConfig, make_app
+from clsr.web.service import SearchService, ServiceConfig
+
+_spec = importlib.util.spec_from_file_location("loudness", Path(__file__).parents[1] / "search" / "conftest.py")
+assert _spec and _spec.loader
+loudness = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(loudness)
+speech_encoder, speak, model = loudness.speech_encoder, loudness.speak, loudness.model
+
+SMALL = IndexConfig(window_s=4.0, hop_s=4.0)
+LONG = "cat the dog the - - - - tea sea sun boat - - - - cat tea cat tea - - - -"
+
+
+@pytest.fixture
+def talks(tmp_path: Path, speak: Callable[[Path, str], Path]) -> Path:
+    """A folder of two recordings, 24 and 2 seconds; beside it lies one that nobody may have."""
+    folder = tmp_path / "talks"
+    (folder / "sub").mkdir(parents=True)
+    speak(folder / "a.wav", LONG)
+    speak(folder / "sub" / "b.wav", "sea sun")
+    speak(tmp_path / "private.wav", "cat cat cat")
+    return folder.resolve()
+
+
+@pytest.fixture
+def loaded(model: Path, speech_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model's folder, and the model comes when it is loaded from there."""
+    monkeypatch.setattr("clsr.checkpoint.load_speech_encoder", lambda path, device="cpu": speech_encoder)
+    return model
+
+
+@pytest.fixture
+def service(loaded: Path, speech_encoder: Any, talks: Path, tmp_path: Path) -> SearchService:
+    """The folder indexed and allowed."""
+    index_recordings(speech_encoder, loaded, tmp_path / "index", [talks], SMALL)
+    return SearchService(ServiceConfig(tmp_path / "index", None, (talks,), tmp_path / "uploads"))
+
+
+@pytest.fixture
+def empty_service(loaded: Path, talks: Path, tmp_path: Path) -> SearchService:
+    """The folder allowed, and nothing indexed."""
+    return SearchService(ServiceConfig(tmp_path / "index", loaded, (talks,), tmp_path / "uploads", SMALL))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve page and API of a service on a free port; the address."""
+    import uvicorn
+
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(service: SearchService, config: ServeConfig | None = None) -> str:
+        app = make_app(service, config or ServeConfig(port=0))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", access_log=False))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+
+
+def wait_for_jobs(service: SearchService, seconds: float = 30.0) -> None:
+    """Wait until nothing is being indexed."""
+    end = time.monotonic() + seconds
+    while any(job.active for job in service.jobs()):
+        assert time.monotonic() < end, "indexing does not end"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def settled() -> Callable[[SearchService], None]:
+    """Wait until a service has indexed all it was given."""
+    return wait_for_jobs

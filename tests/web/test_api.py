@@ -1,0 +1,400 @@
+"""Tests of the API and of the guard before it and the page: what is answered, what is refused, what is never opened."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("gradio")
+
+from clsr.audio import SAMPLE_RATE, read_waveform  # noqa: E402
+from clsr.web.serve import ServeConfig, make_app  # noqa: E402
+from clsr.web.service import SearchService, recording_id  # noqa: E402
+
+TOKEN = "correct horse"
+FOREIGN = {"origin": "http://evil.example"}
+JSON = {"content-type": "application/json"}
+TOUCHES = {"open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.link", "shutil.copyfile"}
+SECRET = b"nobody may read this"
+Speak = Callable[[Path, str], Path]
+Client = Callable[..., Any]
+
+
+@pytest.fixture
+def client(service: SearchService) -> Iterator[Client]:
+    """Ask the API, as this machine does; settings of the server can be given."""
+    loop = asyncio.new_event_loop()
+
+    def make(**settings: Any) -> Callable[..., httpx.Response]:
+        app = make_app(service, ServeConfig(**settings))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        inner = httpx.AsyncClient(transport=transport, base_url="http://localhost:7860")
+
+        def ask(method: str, url: str, **request: Any) -> httpx.Response:
+            return loop.run_until_complete(inner.request(method, url, **request))
+
+        return ask
+
+    yield make
+    loop.close()
+
+
+@pytest.fixture
+def ask(client: Client) -> Callable[..., Any]:
+    """Ask a server of this machine without token."""
+    return client()
+
+
+def test_search_answers_with_moments_to_play(ask: Any, talks: Path) -> None:
+    a = recording_id(str(talks / "a.wav"))
+    answer = ask("POST", "/api/search", json={"question": "cat", "top_k": 1, "profile": True})
+    assert answer.status_code == 200
+    (hit,) = answer.json()["hits"]
+    assert {name: hit[name] for name in ("rank", "recording", "recording_id", "start_s", "end_s", "score", "text")} == {
+        "rank": 1, "recording": "talks/a.wav", "recording_id": a, "start_s": 16.0, "end_s": 20.0, "score": 0.7071,
+        "text": "cat tea cat tea",
+    }  # fmt: skip
+    assert hit["matches"] == [["cat", 16.0, 17.0], ["cat", 18.0, 19.0]]
+    assert hit["audio"] == f"/api/audio/{a}#t=16.000,20.000"
+    assert [window[:2] for window in hit["profile"]] == [[0.0, 4.0], [8.0, 12.0], [16.0, 20.0]]
+    assert str(talks) not in answer.text
+
+
+def test_modes_and_recordings_limit_a_search(ask: Any, talks: Path) -> None:
+    b = recording_id(str(talks / "sub" / "b.wav"))
+    by_words = ask("POST", "/api/search", json={"question": "boat", "mode": "bm25"}).json()["hits"]
+    assert [hit["text"] for hit in by_words] == ["tea sea sun boat"]
+    only = ask("POST", "/api/search", json={"question": "sea boat", "recordings": [b]}).json()["hits"]
+    assert [hit["recording"] for hit in only] == ["talks/sub/b.wav"]
+
+
+def test_a_spoken_question(ask: Any, speak: Speak, tmp_path: Path) -> None:
+    audio = speak(tmp_path / "q.wav", "cat tea").read_bytes()
+    spoken = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()["hits"]
+    assert spoken == ask("POST", "/api/search", json={"question": "cat tea", "top_k": 1}).json()["hits"]
+    broken = ask("POST", "/api/search/spoken", content=b"no audio")
+    assert broken.status_code == 400 and broken.json()["detail"].startswith("the spoken question: cannot be read")
+    assert ask("POST", "/api/search/spoken", content=b"").status_code == 400
+
+
+def test_uploads_are_indexed_and_found(
+    ask: Any, service: SearchService, settled: Callable, speak: Speak, tmp_path: Path
+) -> None:
+    audio = speak(tmp_path / "new.wav", "boat boat").read_bytes()
+    answer = ask("PUT", "/api/recordings/my%20boat.wav", content=audio)
+    assert answer.status_code == 202 and answer.json()["files"][0]["recording"] == "my boat.wav"
+    settled(service)
+    index = ask("GET", "/api/index").json()
+    assert (index["recordings"], index["windows"], index["duration_s"]) == (3, 8, 28.0)
+    assert index["jobs"][0] | {"id": 0} == {
+        "id": 0, "state": "done", "done": 1, "total": 1, "share": 1.0, "error": None,
+        "files": [{"recording": "my boat.wav", "status": "indexed", "duration_s": 2.0, "share": 1.0, "reason": None}],
+    }  # fmt: skip
+    hit = ask("POST", "/api/search", json={"question": "boat", "top_k": 1}).json()["hits"][0]
+    assert hit["recording"] == "my boat.wav"
+    assert ask("GET", hit["audio"]).content == audio
+    assert [one["name"] for one in ask("GET", "/api/recordings").json()] == [
+        "my boat.wav",
+        "talks/a.wav",
+        "talks/sub/b.wav",
+    ]
+
+
+def test_folders_are_indexed(ask: Any, service: SearchService, settled: Callable, speak: Speak, talks: Path) -> None:
+    speak(talks / "sub" / "c.wav", "dog dog")
+    (talks / "sub" / "bad.wav").write_bytes(b"RIFF")
+    assert ask("GET", "/api/folders").json() == ["talks", "talks/sub"]
+    assert ask("POST", "/api/index", json={"paths": ["talks/sub"]}).status_code == 202
+    settled(service)
+    files = {file["recording"]: file for file in ask("GET", "/api/index").json()["jobs"][0]["files"]}
+    assert {name: file["status"] for name, file in files.items()} == {
+        "talks/sub/b.wav": "indexed", "talks/sub/bad.wav": "failed", "talks/sub/c.wav": "indexed",
+    }  # fmt: skip
+    assert files["talks/sub/bad.wav"]["reason"].startswith("bad.wav: cannot be read as audio")
+
+
+def test_audio_is_served_by_ranges_of_bytes(ask: Any, talks: Path) -> None:
+    url, content = f"/api/audio/{recording_id(str(talks / 'a.wav'))}", (talks / "a.wav").read_bytes()
+    whole = ask("GET", url)
+    assert (whole.status_code, whole.content) == (200, content)
+    assert (whole.headers["content-type"], whole.headers["accept-ranges"]) == ("audio/wav", "bytes")
+    part = ask("GET", url, headers={"range": "bytes=1000-1999"})
+    assert (part.status_code, part.content) == (206, content[1000:2000])
+    assert part.headers["content-range"] == f"bytes 1000-1999/{len(content)}"
+    assert ask("GET", url, headers={"range": f"bytes={len(content)}-"}).status_code == 416
+
+
+def test_audio_as_wav_is_served_by_ranges_too(ask: Any, talks: Path) -> None:
+    url = f"/api/audio/{recording_id(str(talks / 'a.wav'))}.wav"
+    whole = ask("GET", url)
+    assert (read_waveform(whole.content) == read_waveform(talks / "a.wav")).all()
+    part = ask("GET", url, headers={"range": "bytes=44-"})
+    assert part.status_code == 206 and part.content == whole.content[44:]
+    assert part.headers["content-range"] == f"bytes 44-{44 + 48 * SAMPLE_RATE - 1}/{44 + 48 * SAMPLE_RATE}"
+    assert ask("GET", url, headers={"range": "bytes=99999999-"}).status_code == 416
+
+
+def test_the_api_describes_itself(ask: Any) -> None:
+    paths = ask("GET", "/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/api/health", "/api/search", "/api/search/spoken", "/api/index", "/api/folders", "/api/recordings",
+        "/api/recordings/{name}", "/api/audio/{id}", "/api/audio/{id}.wav",
+    }  # fmt: skip
+    page = ask("GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html") and "http" not in page.text.replace(
+        "<!doctype html>", ""
+    )
+    assert all(path in page.text for path in paths) and "SearchRequest" in page.text
+
+
+BAD_REQUESTS = [
+    ("POST", "/api/search", {"json": {}}, 422),
+    ("POST", "/api/search", {"json": {"question": ""}}, 422),
+    ("POST", "/api/search", {"json": {"question": "  "}}, 400),
+    ("POST", "/api/search", {"json": {"question": 5}}, 422),
+    ("POST", "/api/search", {"json": {"question": None}}, 422),
+    ("POST", "/api/search", {"json": {"question": ["cat"]}}, 422),
+    ("POST", "/api/search", {"json": {"question": "x" * 2001}}, 422),
+    ("POST", "/api/search", {"json": ["cat"]}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "top_k": 0}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "top_k": 10**30}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "top_k": "3"}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "top_k": True}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "mode": "other"}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "recordings": ["../a.wav"]}}, 422),
+    ("POST", "/api/search", {"json": {"question": "cat", "recordings": ["0" * 16]}}, 404),
+    ("POST", "/api/search", {"json": {"question": "cat", "folder": "/"}}, 422),
+    ("POST", "/api/search", {"content": b'{"question": "cat", "top_k": NaN}', "headers": JSON}, 422),
+    ("POST", "/api/search", {"content": b'{"question": "\\ud800"}', "headers": JSON}, 422),
+    ("POST", "/api/search", {"content": b"\xff\xfe", "headers": JSON}, 422),
+    ("POST", "/api/search", {"content": b"{", "headers": JSON}, 422),
+    ("POST", "/api/search", {"content": b"[" * 500_000, "headers": JSON}, 400),
+    ("POST", "/api/search", {"content": b'{"question": "cat"}', "headers": {"content-type": "text/plain"}}, 422),
+    ("POST", "/api/search", {"content": b'{"question": "' + b"x" * (1 << 20) + b'"}'}, 413),
+    ("POST", "/api/search/spoken", {"content": b"x" * ((16 << 20) + 1)}, 413),
+    ("POST", "/api/search/spoken?top_k=x", {"content": b""}, 422),
+    ("PUT", "/api/recordings/a.wav", {"content": b"x" * ((1 << 20) + 1)}, 413),
+    ("PUT", "/api/recordings/a.wav", {"headers": {"content-length": "-5"}}, 400),
+    ("PUT", "/api/recordings/a.exe", {"content": b"x"}, 400),
+    ("PUT", "/api/recordings/..%2F..%2Fa.wav", {"content": b"x"}, 404),
+    ("GET", "/api/search", {}, 404),
+    ("DELETE", "/api/recordings/a.wav", {}, 404),
+    ("GET", "/api/nothing", {}, 404),
+    ("GET", "/api/audio/0000000000000000", {}, 404),
+    ("GET", "/api/audio/0000000000000000.wav", {}, 404),
+    ("POST", "/gradio_api/run/predict", {"json": {"data": []}}, 404),
+    ("POST", "/gradio_api/call/ask", {"json": {"data": ["cat"]}}, 404),
+    ("POST", "/gradio_api/upload", {"content": b"x" * (17 << 20)}, 413),
+    ("GET", "/gradio_api/info", {}, 404),
+    ("GET", "/gradio_api/proxy=http://localhost:1/x", {}, 404),
+    ("GET", "/gradio_api/file=http://localhost:1/x", {}, 404),
+    ("GET", "/monitoring", {}, 404),
+    ("OPTIONS", "/api/search", {"headers": FOREIGN | {"access-control-request-method": "POST"}}, 403),
+    ("POST", "/api/search", {"json": {"question": "cat"}, "headers": FOREIGN}, 403),
+    ("POST", "/api/search", {"json": {"question": "cat"}, "headers": {"origin": "null"}}, 403),
+    ("POST", "/gradio_api/queue/join", {"json": {}, "headers": {"sec-fetch-site": "cross-site"}}, 403),
+    ("GET", "/api/index", {"headers": {"host": "evil.example"}}, 421),
+    ("GET", "/api/index", {"headers": {"host": "localhost.evil.example:7860"}}, 421),
+    ("GET", "/api/index", {"headers": {"host": "localhost@evil.example"}}, 421),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "url", "request_", "status"), BAD_REQUESTS)
+def test_bad_requests_are_refused(
+    client: Client, method: str, url: str, request_: dict, status: int, tmp_path: Path
+) -> None:
+    answer = client(upload_bytes=1 << 20)(method, url, **request_)
+    assert answer.status_code == status, answer.text
+    assert "Traceback" not in answer.text and str(tmp_path) not in answer.text
+    if status == 422:
+        assert all({"loc", "msg"} == set(fault) for fault in answer.json()["detail"])
+    uploads = tmp_path / "uploads"
+    assert not uploads.exists() or not os.listdir(uploads)  # nothing half-received stays
+
+
+def traversals(secret: Path, allowed: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Requests that try to reach a file, by every door there is."""
+    path = str(secret)
+    up = ["../" * n + path.lstrip("/") for n in (1, 4, 12)]
+    ways = [path, f"file://{path}", *up, *(way.replace("../", "..\\") for way in up)]
+    ways += [way.replace("../", "%2e%2e%2f") for way in up] + [way.replace("../", "%252e%252e%252f") for way in up]
+    ways += [way.replace("../", "..%00/") for way in up] + [way.replace("..", "%c0%ae%c0%ae") for way in up]
+    doors = [
+        "/api/audio/",
+        "/gradio_api/file=",
+        "/gradio_api/file/",
+        "/file=",
+        "/file/",
+        "/static/",
+        "/assets/",
+        "/svelte/",
+    ]
+    doors += ["/gradio_api/custom_component/", "/gradio_api/stream/", f"/gradio_api/file={allowed}/", "/docs/", "/"]
+    for door in doors:
+        yield from (("GET", door + way, {}) for way in ways)
+    for way in ways:
+        yield "POST", "/api/index", {"json": {"paths": [way, f"talks/{way}"]}}
+        yield "POST", "/api/search", {"json": {"question": "cat", "recordings": [way]}}
+        yield "PUT", f"/api/recordings/{way}", {"content": b"x"}
+        data = {"path": way, "meta": {"_type": "gradio.FileData"}}
+        for number in range(12):  # the functions of the page, made to take what was never uploaded
+            join = {"data": [[data], "dense", 10, []], "fn_index": number, "session_hash": "s"}
+            yield "POST", "/gradio_api/queue/join", {"json": join}
+            yield "POST", "/gradio_api/queue/join", {"json": join | {"data": [data, "dense", 10, []]}}
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[list[str]]:
+    """What this process opens, lists or removes, by whatever way Python knows."""
+    names: list[str] = []
+    watching = [True]
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching[0] and event in (
+            "open",
+            "os.listdir",
+            "os.scandir",
+            "os.remove",
+            "os.rename",
+            "os.link",
+            "shutil.copyfile",
+        ):
+            names.extend(os.fsdecode(one) for one in arguments[:2] if isinstance(one, str | bytes | os.PathLike))
+
+    sys.addaudithook(note)  # there is no way to take it off again
+    yield names
+    watching[0] = False
+
+
+def test_no_request_reaches_a_file(
+    client: Client, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(SECRET)
+    ask = client()
+    allowed = os.environ["GRADIO_TEMP_DIR"]
+    opened.clear()
+    open(secret, "rb").close()
+    assert str(secret) in opened  # the hook sees what is opened
+    opened.clear()
+    statuses = []
+    for method, url, request in traversals(secret, allowed):
+        answer = ask(method, url, **request)
+        if "queue/join" not in url:
+            assert 300 < answer.status_code < 500, (method, url, answer.status_code)
+        assert SECRET not in answer.content and b"root:" not in answer.content
+        statuses.append(answer.status_code)
+    assert len(statuses) > 300
+    time.sleep(1.0)  # what the page's queue still had to do
+    foreign = {name for name in opened if "secret" in name or name.startswith(("/etc", "/proc", "/root"))}
+    assert not foreign
+
+
+def test_canaries_are_recognised(tmp_path: Path, opened: list[str]) -> None:
+    """The same check does find a file that is opened by way of a link."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    opened.clear()
+    (tmp_path / "secret").read_bytes()
+    assert [name for name in opened if "secret" in name] == [str(tmp_path / "secret")]
+
+
+def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> None:
+    ask = client(host="0.0.0.0", token=TOKEN)
+    a = recording_id(str(talks / "a.wav"))
+    asked = [
+        ("POST", "/api/search"), ("GET", "/api/index"), ("GET", f"/api/audio/{a}"), ("GET", "/openapi.json"),
+        ("GET", "/docs"), ("GET", "/config"), ("POST", "/gradio_api/queue/join"), ("POST", "/gradio_api/upload"),
+        ("PUT", "/api/recordings/a.wav"), ("GET", "/gradio_api/queue/data?session_hash=a"),
+    ]  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}, {"authorization": f"Basic {TOKEN}"},
+        {"authorization": "Bearer"}, {"authorization": b"Bearer \xff"}, {"cookie": f"clsr={TOKEN}"},
+        {"cookie": "clsr=;;=\x01"},
+    ]  # fmt: skip
+    for method, url in asked:
+        for headers in wrong:
+            answer = ask(method, url, headers=headers)
+            assert answer.status_code == 401, (url, headers)
+            assert answer.headers["www-authenticate"] == "Bearer" and "token is needed" in answer.json()["detail"]
+    assert ask("GET", "/api/health").json() == {"status": "ok", "version": "0.1.0"}
+    assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}"}).json()["recordings"] == 2
+    assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}", "host": "any.name"}).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["address", "form"])
+def test_the_page_is_opened_with_the_token_once(client: Client, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clsr.web.guard.WRONG_TOKEN_WAIT_S", 0.01)
+    ask = client(host="0.0.0.0", token=TOKEN)
+    first = ask("GET", "/")
+    assert first.status_code == 401 and '<form method="post" action="/login">' in first.text
+
+    def give(token: str) -> Any:
+        if way == "form":
+            return ask("POST", "/login", data={"token": token})
+        return ask("GET", "/", params={"token": token, "__theme": "dark"})
+
+    wrong = give("wrong token")
+    assert wrong.status_code == 401 and "not the token" in wrong.text and "set-cookie" not in wrong.headers
+    right = give(TOKEN)
+    assert right.status_code == 303
+    assert right.headers["location"] == ("/" if way == "form" else "/?__theme=dark")
+    cookie = right.headers["set-cookie"]
+    assert cookie.endswith("; HttpOnly; SameSite=Strict; Path=/") and TOKEN not in cookie
+    assert ask("GET", "/").status_code == 200  # the client keeps cookies, as browsers do
+    assert ask("GET", "/api/index").status_code == 200
+    assert ask("POST", "/api/search", json={"question": "cat"}, headers=FOREIGN).status_code == 403
+
+
+def test_bodies_without_a_length_are_stopped_where_they_grow_too_long(client: Client) -> None:
+    sent = []
+
+    async def endless() -> Any:
+        for _ in range(1000):
+            sent.append(1)
+            yield b"x" * 65536
+
+    answer = client(upload_bytes=1 << 20)("PUT", "/api/recordings/a.wav", content=endless())
+    assert answer.status_code == 413 and len(sent) < 1000
+
+
+def test_fifty_clients_at_once(
+    serve: Callable[..., str], service: SearchService, talks: Path, speak: Speak, tmp_path: Path
+) -> None:
+    """Typed and spoken searches, audio, status and bad requests, all at once, while a folder is indexed."""
+    url, a = serve(service), recording_id(str(talks / "a.wav"))
+    audio = speak(tmp_path / "q.wav", "cat tea").read_bytes()
+    for number in range(10):
+        speak(talks / f"more{number}.wav", "boat the " * 20)
+
+    async def client(inner: httpx.AsyncClient, number: int) -> list[int]:
+        statuses = []
+        for turn in range(2):
+            word = "cat dog tea sea sun boat".split()[(number + turn) % 6]
+            answer = await inner.post(
+                "/api/search", json={"question": word, "mode": ["dense", "bm25", "hybrid"][turn % 3]}
+            )
+            assert answer.status_code == 200 and all(word in hit["text"] for hit in answer.json()["hits"][:1])
+            spoken = await inner.post("/api/search/spoken", content=audio)
+            assert spoken.json()["hits"][0]["text"] == "cat tea cat tea"
+            part = await inner.get(f"/api/audio/{a}", headers={"range": f"bytes={number * 100}-{number * 100 + 99}"})
+            assert part.content == (talks / "a.wav").read_bytes()[number * 100 : number * 100 + 100]
+            statuses += [answer.status_code, spoken.status_code, part.status_code]
+            statuses.append((await inner.get("/api/index")).status_code)
+            statuses.append((await inner.get("/api/audio/..%2f..%2fetc%2fpasswd")).status_code)
+            statuses.append((await inner.post("/api/search", json={"question": 1})).status_code)
+        return statuses
+
+    async def all_clients() -> list[list[int]]:
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=50)) as inner:
+            assert (await inner.post("/api/index", json={"paths": ["talks"]})).status_code == 202
+            return await asyncio.gather(*(client(inner, number) for number in range(50)))
+
+    assert asyncio.run(all_clients()) == [[200, 200, 206, 200, 404, 422] * 2] * 50
+    assert json.loads(httpx.get(f"{url}/api/index").text)["jobs"][0]["error"] is None
