@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -75,12 +75,17 @@ class RecordingStatus:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
+Watch = Callable[[Path, "float | RecordingStatus"], None]
+"""Told of a recording: the share of it that is encoded, 0 to 1, or what became of it."""
+
+
 def index_recordings(
     speech_encoder: SpeechEncoder,
     model_path: str | Path,
     index_dir: str | Path,
     recordings: Iterable[str | Path],
     settings: IndexConfig | None = None,
+    watch: Watch | None = None,
 ) -> list[RecordingStatus]:
     """Bring an index up to date with recordings, making it if there is none, and say what it holds of each.
 
@@ -94,6 +99,7 @@ def index_recordings(
         index_dir: folder of the index.
         recordings: audio files, and folders searched to any depth for wav, flac, ogg, opus and mp3.
         settings: windows and batch size; ``None`` is the defaults.
+        watch: called with each recording and the share of it that is encoded, 0 to 1, and in the end with its status.
 
     Returns:
         The status of each recording, files in the order given, those of a folder sorted.
@@ -108,8 +114,13 @@ def index_recordings(
     index_dir = Path(index_dir)
     fingerprint = claim(index_dir, Path(model_path).resolve())
     with tqdm(total=len(paths), bar_format="index {percentage:3.0f}%|{bar}| {remaining} left{postfix}") as progress:
-        writer = _Writer(speech_encoder, fingerprint, index_dir, settings or IndexConfig(), progress)
-        statuses = [writer.bring_up_to_date(path) for path in paths]
+        watch = watch or (lambda path, state: None)
+        writer = _Writer(speech_encoder, fingerprint, index_dir, settings or IndexConfig(), progress, watch)
+        statuses = []
+        for path in paths:
+            watch(path, 0.0)
+            statuses.append(writer.bring_up_to_date(path))
+            watch(path, statuses[-1])
     writer.compact()
     return statuses
 
@@ -140,13 +151,15 @@ class _Writer:
     """Writes recordings, one at a time, into the table of one index."""
 
     def __init__(
-        self, speech_encoder: SpeechEncoder, fingerprint: str, index_dir: Path, settings: IndexConfig, progress: tqdm
-    ) -> None:
+        self, speech_encoder: SpeechEncoder, fingerprint: str, index_dir: Path, settings: IndexConfig, progress: tqdm,
+        watch: Watch,
+    ) -> None:  # fmt: skip
         self.speech_encoder = speech_encoder
         self.fingerprint = fingerprint
         self.index_dir = index_dir
         self.settings = settings
         self.progress = progress
+        self.watch = watch
         self.table = open_table(index_dir)  # None until a first recording tells how wide the vectors are
         self.encoded_s = 0.0
 
@@ -199,6 +212,7 @@ class _Writer:
             self.encoded_s += batch[-1][1] - (spans[first - 1][1] if first else 0.0)
             self.progress.set_postfix_str(f"{self.encoded_s / 3600:.2f} h encoded", refresh=False)
             self.progress.update(len(batch) / len(spans))
+            self.watch(recording, (first + len(batch)) / len(spans))
         return pyarrow.Table.from_batches(batches)
 
     def _encode_batch(

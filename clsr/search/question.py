@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 LONGEST_S = 60.0  # of a spoken question: attention grows with the square of what is heard at once
 
-Question = str | Path | np.ndarray
-"""Typed; or spoken, as a path (a ``Path``: a text is a typed question), or as a waveform ``(N,)`` at 16 kHz."""
-
 
 class Asked(NamedTuple):
     """A question as it is looked for."""
@@ -28,10 +25,15 @@ class Asked(NamedTuple):
     vector: np.ndarray  # (E,), of norm 1
 
 
+Question = str | Path | np.ndarray | Asked
+"""Typed; or spoken, as a path (a ``Path``: a text is a typed question), or as a waveform ``(N,)`` at 16 kHz; or asked
+before, and not encoded again."""
+
+
 def encode_questions(
     questions: Sequence[Question], text_encoder: TextEncoder, load_speech_encoder: Callable[[], SpeechEncoder]
 ) -> list[Asked]:
-    """Encode questions, all typed ones in one batch and all spoken ones in another.
+    """Encode questions, all typed ones in one batch and all spoken ones in another; one that is encoded stays as it is.
 
     A spoken question goes the way of a passage, soft codes and all, but not through the passage map, as in
     ``clsr evaluate``.
@@ -44,15 +46,15 @@ def encode_questions(
     Raises:
         InputError: a question is empty, cannot be read, lasts longer than a minute, or has no word in it.
     """
-    asked: list[Asked | None] = [None] * len(questions)
+    asked = [question if isinstance(question, Asked) else None for question in questions]
     typed = [i for i, question in enumerate(questions) if isinstance(question, str)]
     texts = [_require_words(question) for question in questions if isinstance(question, str)]
     if typed:
         for i, text, vector in zip(typed, texts, text_encoder.encode(texts, "question").numpy(), strict=True):
             asked[i] = Asked(text, vector)
-    spoken = [i for i, question in enumerate(questions) if not isinstance(question, str)]
+    spoken = [i for i, question in enumerate(questions) if isinstance(question, Path | np.ndarray)]
     if spoken:
-        waveforms = [read_question(question) for question in questions if not isinstance(question, str)]
+        waveforms = [read_question(question) for question in questions if isinstance(question, Path | np.ndarray)]
         heard = load_speech_encoder().encode(waveforms, side="question")
         for i, text, vector in zip(spoken, heard.transcripts, heard.vectors, strict=True):
             if not text:

@@ -127,6 +127,14 @@ class Retriever:
         asked = encode_questions(questions, self.text_encoder, self.load_speech_encoder)
         return [self._hits(one, self._find(one, top_k, mode, where, exact)) for one in asked]
 
+    def encode(self, question: Question) -> Asked:
+        """The words and the vector of a question, which can be given in its place; a spoken one is recognised once.
+
+        Raises:
+            InputError: the question is empty or cannot be read or understood.
+        """
+        return encode_questions([question], self.text_encoder, self.load_speech_encoder)[0]
+
     def profile(self, question: Question, recording: str | Path) -> list[tuple[float, float, float]]:
         """How well each window of a recording answers a question: start and end in seconds, and cosine, by start.
 
@@ -137,7 +145,7 @@ class Retriever:
         """
         only = Filter(recordings=[recording])
         self._require_indexed(only)
-        (asked,) = encode_questions([question], self.text_encoder, self.load_speech_encoder)
+        asked = self.encode(question)
         count = max(1, self.table.count_rows(only.to_sql()))
         windows = self._rankings.dense(asked.vector, count, only.to_sql(), exact=True)
         return sorted((window.start_s, window.end_s, window.score) for window in windows)

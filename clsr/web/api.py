@@ -58,6 +58,7 @@ class HitAnswer(BaseModel):
 class SearchAnswer(BaseModel):
     """Hits, best first."""
 
+    question: str = Field(description="as typed, or as recognised")
     hits: list[HitAnswer]
     seconds: float = Field(description="the search took")
 
@@ -274,7 +275,8 @@ def _audio_body(description: str) -> dict[str, Any]:
 
 
 def _search_answer(found: Found, profile: bool) -> SearchAnswer:
-    return SearchAnswer(hits=[_hit_answer(hit, profile) for hit in found.hits], seconds=round(found.seconds, 4))
+    hits = [_hit_answer(hit, profile) for hit in found.hits]
+    return SearchAnswer(question=found.question, hits=hits, seconds=round(found.seconds, 4))
 
 
 def _hit_answer(found: FoundHit, profile: bool) -> HitAnswer:

@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import Literal
 
 from clsr.errors import InputError
-from clsr.search.index import RecordingStatus
+from clsr.search.index import RecordingStatus, Watch
 
 WAITING_JOBS = 32
 KEPT_JOBS = 50
@@ -35,6 +35,14 @@ class FileProgress:
     share: float = 0.0  # of it that is done, 0 to 1
     reason: str | None = None
 
+    def note(self, state: float | RecordingStatus) -> None:
+        """Take down the share done, or what became of it."""
+        if isinstance(state, RecordingStatus):
+            self.duration_s, self.reason, self.share = state.duration_s, state.reason, 1.0
+            self.status = state.status
+        else:
+            self.status, self.share = "indexing", state
+
 
 @dataclass
 class Job:
@@ -44,7 +52,6 @@ class Job:
     files: list[FileProgress]
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
     error: str | None = None  # why no recording could be indexed
-    started: float = field(default=0.0)  # monotonic clock
     seconds: float = 0.0  # it took
 
     @property
@@ -69,11 +76,11 @@ class Indexer:
     """Runs jobs in a thread of its own, one at a time, in the order they came.
 
     Args:
-        index_one: bring the index up to date with one recording; it calls back with the share done.
+        index: bring the index up to date with recordings, telling of each as ``index_recordings`` does.
     """
 
-    def __init__(self, index_one: Callable[[Path, Callable[[float], None]], RecordingStatus]) -> None:
-        self._index_one = index_one
+    def __init__(self, index: Callable[[Sequence[Path], Watch], object]) -> None:
+        self._index = index
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
         self._queue: Queue[Job] = Queue()
@@ -109,24 +116,14 @@ class Indexer:
             self._run(self._queue.get())
 
     def _run(self, job: Job) -> None:
-        job.state, job.started = "running", time.monotonic()
+        job.state, start = "running", time.monotonic()
+        files = {file.path: file for file in job.files}
         try:
-            for file in job.files:
-                self._run_file(file)
+            self._index(list(files), lambda path, state: files[path].note(state))
             job.state = "done"
         except InputError as error:  # of the index or the model, not of a recording
             job.error, job.state = str(error), "failed"
         except Exception:
             _log.exception("indexing failed")
             job.error, job.state = "indexing failed; the server's log says why", "failed"
-        job.seconds = time.monotonic() - job.started
-
-    def _run_file(self, file: FileProgress) -> None:
-        file.status = "indexing"
-
-        def note(share: float) -> None:
-            file.share = share
-
-        status = self._index_one(file.path, note)
-        file.duration_s, file.reason, file.share = status.duration_s, status.reason, 1.0
-        file.status = status.status
+        job.seconds = time.monotonic() - start

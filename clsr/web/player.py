@@ -32,10 +32,10 @@ def hits_html(found: Found) -> str:
         return '<p class="note">Nothing was found. Try other words, or another ranking under “Options”.</p>'
     scores = [score for hit in found.hits for _, _, score in hit.profile]
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
-    count = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)}"
+    said = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)} for “{escape(found.question)}”"
     legend = "".join(f'<i class="s{shade}"></i>' for shade in range(SHADES))
     head = (
-        f'<div class="found"><p role="status">{count} in {found.seconds * 1000:.0f} ms</p>'
+        f'<div class="found"><p role="status">{said} in {found.seconds * 1000:.0f} ms</p>'
         f'<p class="legend" aria-hidden="true">score <span>low</span>{legend}<span>high</span></p></div>'
     )
     return f'{head}<ol class="hits">{"".join(_hit(hit, low, high) for hit in found.hits)}</ol>'

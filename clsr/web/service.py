@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsr.errors import InputError
 from clsr.search.filters import Filter
 from clsr.search.hit import Hit
-from clsr.search.index import IndexConfig, RecordingStatus, index_recordings
+from clsr.search.index import IndexConfig, Watch, index_recordings
 from clsr.search.question import Question
 from clsr.search.ranking import Mode
 from clsr.search.retriever import Retriever
@@ -73,6 +74,7 @@ class FoundHit(NamedTuple):
 class Found(NamedTuple):
     """What a search came to."""
 
+    question: str  # as typed, or as recognised
     hits: list[FoundHit]
     seconds: float  # it took, without waiting for its turn
 
@@ -86,7 +88,7 @@ class SearchService:
         uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
         self.folders = Folders(config.allowed, uploads)
         self._indexing = config.indexing
-        self._indexer = Indexer(self._index_one)
+        self._indexer = Indexer(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
         self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
@@ -121,11 +123,12 @@ class SearchService:
         retriever = self._open_retriever()
         start = time.perf_counter()
         only = Filter([self.recording(id_).path for id_ in recordings]) if recordings else None
-        hits = retriever.search(question, top_k, mode, only)
+        asked = retriever.encode(question)
+        hits = retriever.search(asked, top_k, mode, only)
         known = {str(recording.path): recording for recording in self.recordings()}
-        profiles = {path: retriever.profile(question, path) for path in {hit.recording for hit in hits} & set(known)}
+        profiles = {path: retriever.profile(asked, path) for path in {hit.recording for hit in hits} & set(known)}
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
-        return Found(found, time.perf_counter() - start)
+        return Found(asked.text, found, time.perf_counter() - start)
 
     def recordings(self) -> list[Recording]:
         """The recordings of the index by name."""
@@ -188,30 +191,26 @@ class SearchService:
 
     def without_paths(self, message: str) -> str:
         """A message as others may read it: paths of this machine are shortened to names."""
-        known = [self.index_dir, self.folders.uploads, *self.folders.labels.values()]
-        known += [self.model_path] if self.model_path else []
+        known = [self.index_dir, self.model_path, self.folders.uploads, *self.folders.labels.values()]
         for folder in sorted(known, key=lambda folder: -len(str(folder))):
             message = message.replace(f"{folder}/", "").replace(str(folder), folder.name)
         return " ".join(
             word.rsplit("/", 1)[-1] if word.lstrip("('\"").startswith("/") else word for word in message.split()
         )
 
-    def _index_one(self, path: Path, note: Callable[[float], None]) -> RecordingStatus:
-        if self.model_path is None:
-            raise InputError("no model is known; start clsr serve with --model")
-        encoder = self._load_speech_encoder(self.model_path)
+    def _index(self, paths: Sequence[Path], watch: Watch) -> None:
+        encoder = self._load_speech_encoder()
         settings = self._indexing or _settings_of(open_table(self.index_dir)) or IndexConfig()
-        (status,) = index_recordings(encoder, self.model_path, self.index_dir, [path], settings)
-        return status
+        index_recordings(encoder, self.model_path, self.index_dir, paths, settings, watch)
 
-    def _load_speech_encoder(self, model_path: Path) -> SpeechEncoder:
+    def _load_speech_encoder(self) -> SpeechEncoder:
         from clsr import checkpoint
 
         with self._loading:
             if self._retriever is not None:  # which has it, or will want it for spoken questions
                 return self._retriever.load_speech_encoder()
             if self._speech_encoder is None:
-                self._speech_encoder = checkpoint.load_speech_encoder(model_path)
+                self._speech_encoder = checkpoint.load_speech_encoder(self.model_path)
             return self._speech_encoder
 
     def _open_retriever(self) -> Retriever:
@@ -241,7 +240,7 @@ def recording_id(path: str) -> str:
     return hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
-def _model_path(config: ServiceConfig) -> Path | None:
+def _model_path(config: ServiceConfig) -> Path:
     """The model to index with; it has to be the one that built the index, if there is one."""
     from clsr import checkpoint
 
@@ -261,10 +260,8 @@ def _model_path(config: ServiceConfig) -> Path | None:
 def _settings_of(table: LanceTable | None) -> IndexConfig | None:
     """How the recordings of an index were cut, so that those to come are cut alike."""
     rows = table.search().select(["cut"]).limit(1).to_list() if table is not None else []
-    if not rows:
-        return None
-    window_s, hop_s = map(float, rows[0]["cut"].split("/"))
-    return IndexConfig(window_s, hop_s)
+    found = re.fullmatch(r"([\d.]+)/([\d.]+)", rows[0]["cut"]) if rows else None
+    return IndexConfig(float(found[1]), float(found[2])) if found else None
 
 
 def _list(table: LanceTable, folders: Folders) -> list[Recording]:

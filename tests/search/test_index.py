@@ -60,6 +60,30 @@ def test_batches_change_nothing(speech_encoder: Any, model: Path, speak: Speak, 
     assert tables[0] == tables[1] == tables[2]
 
 
+def test_who_watches_is_told_of_each_recording(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+    paths = [speak(tmp_path / "a.wav", "cat " * 10), speak(tmp_path / "b.wav", "sea")]  # three windows, and one
+    told: list[Any] = []
+    for _ in range(2):
+        statuses = index_recordings(
+            speech_encoder, model, tmp_path / "index", paths, SMALL, lambda *state: told.append(state)
+        )
+    first, second = ((path, status) for path, status in zip(paths, statuses, strict=True))
+    a, b = paths
+    assert told == [
+        (a, 0.0),
+        (a, 2 / 3),
+        (a, 1.0),
+        first,
+        (b, 0.0),
+        (b, 1.0),
+        second,
+        (a, 0.0),
+        first,
+        (b, 0.0),
+        second,
+    ]
+
+
 def test_unchanged_recording_is_skipped(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun")
     first = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)

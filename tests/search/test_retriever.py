@@ -168,3 +168,16 @@ def test_hit_as_json() -> None:
         "window_end_s": 790.0,
         "window_text": "a boat the sea is the sea",
     }
+
+
+def test_a_question_is_encoded_once_for_many_uses(
+    index: Path, speech_encoder: Any, speak: Speak, tmp_path: Path
+) -> None:
+    retriever = Retriever.open(index, speech_encoder=speech_encoder)
+    asked = retriever.encode(speak(tmp_path / "asked.wav", "tea sea"))
+    heard = len(speech_encoder.batches)
+    assert asked.text == "tea sea" and asked.vector == pytest.approx([0, 0, 0, 0, 0.5**0.5, 0.5**0.5, 0, 0])
+    assert retriever.search(asked) == retriever.search("tea sea")
+    recording = retriever.search(asked, top_k=1)[0].recording
+    assert retriever.profile(asked, recording) == retriever.profile("tea sea", recording)
+    assert len(speech_encoder.batches) == heard

@@ -77,8 +77,9 @@ def test_modes_and_recordings_limit_a_search(ask: Any, talks: Path) -> None:
 
 def test_a_spoken_question(ask: Any, speak: Speak, tmp_path: Path) -> None:
     audio = speak(tmp_path / "q.wav", "cat tea").read_bytes()
-    spoken = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()["hits"]
-    assert spoken == ask("POST", "/api/search", json={"question": "cat tea", "top_k": 1}).json()["hits"]
+    spoken = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()
+    assert spoken["question"] == "cat tea"
+    assert spoken["hits"] == ask("POST", "/api/search", json={"question": "cat tea", "top_k": 1}).json()["hits"]
     broken = ask("POST", "/api/search/spoken", content=b"no audio")
     assert broken.status_code == 400 and broken.json()["detail"].startswith("the spoken question: cannot be read")
     assert ask("POST", "/api/search/spoken", content=b"").status_code == 400

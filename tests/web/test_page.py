@@ -53,7 +53,7 @@ def evil_hit() -> FoundHit:
 def test_what_others_wrote_is_text_and_nothing_more(service: SearchService) -> None:
     file = FileProgress(Path(f"/x/{EVIL.replace('/', '')}.wav"), "failed", 1.0, 1.0, EVIL)
     for html in (
-        hits_html(Found([evil_hit()], 0.01)),
+        hits_html(Found(EVIL, [evil_hit()], 0.01)),
         recordings_html([evil_hit().recording]),
         jobs_html([Job(1, [file], "failed", EVIL)], service),
     ):
@@ -280,7 +280,7 @@ def test_a_question_asked_into_the_microphone(
 
     def search(question: Path, *_: Any) -> Found:
         heard.append(read_waveform(question))
-        return Found([evil_hit()], 0.01)
+        return Found(EVIL, [evil_hit()], 0.01)
 
     monkeypatch.setattr(service, "search", search)
     page = visit(service, permissions=["microphone"])
@@ -312,7 +312,7 @@ def test_a_format_that_browsers_do_not_play_comes_as_wav(visit: Callable, servic
 def test_transcripts_are_text_in_the_browser_too(
     visit: Callable, service: SearchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "search", lambda *_: Found([evil_hit()], 0.01))
+    monkeypatch.setattr(service, "search", lambda *_: Found(EVIL, [evil_hit()], 0.01))
     page = visit(service)
     ask(page, "cat")
     assert EVIL in page.inner_text(".hit .said") and page.evaluate("window.hit") is None

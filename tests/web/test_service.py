@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import soundfile
 from clsr.audio import SAMPLE_RATE, read_waveform
 from clsr.cli import main
 from clsr.errors import InputError
-from clsr.search.index import RecordingStatus
+from clsr.search.index import RecordingStatus, Watch
 from clsr.web import jobs as jobs_module
 from clsr.web.folders import Folders, Missing, safe_name
 from clsr.web.jobs import Busy, Indexer
@@ -198,14 +198,15 @@ def test_recordings_replaced_by_links_are_not_played(service: SearchService, tal
 def test_jobs_wait_for_one_another_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, order = threading.Event(), []
 
-    def index_one(path: Path, note: Callable[[float], None]) -> RecordingStatus:
-        note(0.5)
-        go_on.wait(10)
-        order.append(path.name)
-        return RecordingStatus(str(path), "indexed", 1.0)
+    def index(paths: Sequence[Path], watch: Watch) -> None:
+        for path in paths:
+            watch(path, 0.5)
+            go_on.wait(10)
+            order.append(path.name)
+            watch(path, RecordingStatus(str(path), "indexed", 1.0))
 
     monkeypatch.setattr(jobs_module, "WAITING_JOBS", 2)
-    indexer = Indexer(index_one)
+    indexer = Indexer(index)
     first, second = indexer.start([Path("a"), Path("b")]), indexer.start([Path("c")])
     with pytest.raises(Busy, match="jobs are waiting"):
         indexer.start([Path("d")])
@@ -221,12 +222,11 @@ def test_jobs_wait_for_one_another_and_not_without_end(monkeypatch: pytest.Monke
 def test_a_fault_of_the_index_stops_a_job_and_not_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     faults: list[Exception] = [InputError("no room"), MemoryError("/secret/path")]
 
-    def index_one(path: Path, note: Callable[[float], None]) -> RecordingStatus:
+    def index(paths: Sequence[Path], watch: Watch) -> None:
         if faults:
             raise faults.pop(0)
-        return RecordingStatus(str(path), "silent", 1.0)
 
-    indexer = Indexer(index_one)
+    indexer = Indexer(index)
     made = [indexer.start([Path("a"), Path("b")]) for _ in range(3)]
     while made[-1].active:
         pass
