@@ -156,7 +156,7 @@ class Vocabulary:
 
     def join(self, texts: Iterable[str]) -> str:
         """Join words, or transcripts of successive pieces: a space, but none beside a Han character."""
-        return _join(texts, _HAN)
+        return join_words(texts)
 
     def words(self, indices: Sequence[int], times: Sequence[tuple[float, float]]) -> list[Word]:
         """Join pieces into words, each from the start of its first piece to the end of its last.
@@ -261,6 +261,15 @@ class ReleaseVocabulary:
                 words.append(Word(text, start_s, end_s))
             glue = piece.endswith("@@")
         return [word for word in words if word.text]
+
+
+def join_words(texts: Iterable[str]) -> str:
+    """Join words into text: a space between two of them, but none beside a Han character.
+
+    >>> join_words(["the", "city", "北", "京"])
+    'the city北京'
+    """
+    return _join(texts, _HAN)
 
 
 def _join(texts: Iterable[str], unspaced: re.Pattern[str]) -> str:

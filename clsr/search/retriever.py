@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clsr.errors import InputError
 from clsr.search.filters import Filter, quote
 from clsr.search.hit import Hit
+from clsr.search.moments import Heard, find_moments
 from clsr.search.question import Asked, Question, encode_questions
-from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, Words, fuse, read_down
+from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
 from clsr.search.table import open_table, read_description, require_same_model, windows_schema
-from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
     from clsr.models.speech_encoder import SpeechEncoder
     from clsr.models.text_encoder import TextEncoder
-
-BEST_WORDS = 3  # different words marked in a hit, at most
 
 
 class Retriever:
@@ -92,7 +88,8 @@ class Retriever:
         """Best moments for a question, best first, fewer than ``top_k`` if the recordings have no more.
 
         Windows in which nothing was recognised are no hits; of windows that overlap, whatever their sizes, the best is
-        one (``clsr.search.windows.merge``).
+        one (``clsr.search.windows.merge``). A hit's times are those of the best stretch of speech in its window
+        (``clsr.search.moments.find_moments``).
 
         Args:
             question: typed (a text), or spoken (a ``Path``, or a waveform ``(N,)`` at 16 kHz) for up to a minute.
@@ -173,42 +170,23 @@ class Retriever:
         return read_down(rank, top_k, FUSED_DEPTH if mode == "hybrid" else 4 * top_k)
 
     def _hits(self, asked: Asked, windows: Sequence[Window]) -> list[Hit]:
-        heard = self._rankings.words(windows)
-        scores = self._word_scores(asked.vector, {word.text for said in heard.values() for word in said.words})
-        found = [(window, heard[window.id]) for window in windows if window.id in heard]
-        return [_hit(rank, window, said, scores) for rank, (window, said) in enumerate(found, start=1)]
-
-    def _word_scores(self, question: np.ndarray, words: set[str]) -> dict[str, float]:
-        """Cosine of the question's vector ``(E,)`` and that of each word by itself.
-
-        In its context, a word's vector speaks for the sentence, and "the" before a good match beats the match; alone,
-        words without meaning of their own come out last.
-        """
-        distinct = sorted(words)
-        vectors = self.text_encoder.encode(distinct, "passage").numpy()
-        return dict(zip(distinct, (vectors @ question).tolist(), strict=True))
-
-
-def _hit(rank: int, window: Window, said: Words, word_scores: dict[str, float]) -> Hit:
-    return Hit(
-        rank=rank,
-        recording=window.recording,
-        start_s=window.start_s,
-        end_s=window.end_s,
-        window_start_s=window.start_s,
-        window_end_s=window.end_s,
-        score=window.score,
-        text=said.text,
-        window_text=said.text,
-        matches=_best_matches(said.words, word_scores),
-    )
-
-
-def _best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word, ...]:
-    """Occurrences of the best words: those whose score is nearer to the best than to the mean of the hit's words."""
-    ranked = sorted({word.text for word in words}, key=lambda text: (-scores[text], text))
-    if not ranked:
-        return ()
-    mean = sum(scores[text] for text in ranked) / len(ranked)
-    best = {text for text in ranked[:BEST_WORDS] if scores[text] >= (mean + scores[ranked[0]]) / 2}
-    return tuple(word for word in words if word.text in best)
+        """Hits of the windows, but for those that a writer has removed since."""
+        said = self._rankings.words(windows)
+        found = [(window, said[window.id]) for window in windows if window.id in said]
+        heard = [Heard(window.start_s, window.end_s, *words) for window, words in found]
+        moments = find_moments(self.text_encoder, asked.vector, heard)
+        return [
+            Hit(
+                rank=rank,
+                recording=window.recording,
+                start_s=moment.start_s,
+                end_s=moment.end_s,
+                window_start_s=window.start_s,
+                window_end_s=window.end_s,
+                score=window.score,
+                text=moment.text,
+                window_text=words.text,
+                matches=moment.matches,
+            )
+            for rank, ((window, words), moment) in enumerate(zip(found, moments, strict=True), start=1)
+        ]

@@ -38,11 +38,13 @@ def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Pat
 def test_ranking_and_scores(index: Path, tmp_path: Path) -> None:
     """Windows of ``a``: 0-4 cat the dog the, 3-7 the, 6-10 silent, 9-13 tea sea sun, 10-14 tea sea sun boat."""
     hits = Retriever.open(index).search("sea")
-    places = [(Path(hit.recording).name, hit.start_s, hit.end_s, hit.text) for hit in hits]
+    places = [(Path(hit.recording).name, hit.window_start_s, hit.window_end_s, hit.window_text) for hit in hits]
     assert places[:2] == [("b.wav", 0.0, 2.0, "sea sun"), ("a.wav", 9.0, 13.0, "tea sea sun")]
     assert places[2:] == [("a.wav", 0.0, 4.0, "cat the dog the")]  # overlapping and silent windows are left out
     assert [hit.score for hit in hits] == pytest.approx([2**-0.5, 3**-0.5, 0.0], abs=1e-6)
     assert [hit.rank for hit in hits] == [1, 2, 3]
+    # what is said in 9-13 begins at 10, and a quarter of a second before it belongs to the moment
+    assert [(hit.start_s, hit.end_s, hit.text) for hit in hits[:2]] == [(0, 2, "sea sun"), (9.75, 13, "tea sea sun")]
 
 
 def test_best_words_are_marked_and_words_without_meaning_are_not(index: Path) -> None:
@@ -64,7 +66,7 @@ def test_at_most_three_words_are_marked_and_each_as_often_as_said(
 
 def test_words_of_later_windows_have_times_of_the_recording(index: Path) -> None:
     hit = Retriever.open(index).search("tea", top_k=1)[0]
-    assert (hit.start_s, hit.matches) == (9.0, (Word("tea", 10.0, 11.0),))
+    assert (hit.window_start_s, hit.matches) == (9.0, (Word("tea", 10.0, 11.0),))
 
 
 def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, s
     retriever = Retriever.open(tmp_path / "index")
     for top_k in range(1, len(ranking) + 2):
         hits = retriever.search("cat", top_k)
-        assert [hit.start_s for hit in hits] == [span.start_s for span in ranking[:top_k]]
+        assert [hit.window_start_s for hit in hits] == [span.start_s for span in ranking[:top_k]]
         assert [hit.score for hit in hits] == pytest.approx([span.score for span in ranking[:top_k]])
 
 
