@@ -30,12 +30,13 @@ ORDER = """
     baselines.load baselines.transcribed
     search.windows search.pauses search.table search.full_text search.index search.transcribe
     search.hit search.filters search.ranking search.question search.moments search.retriever search.answer
+    search.export search.ask
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
     web.folders web.jobs web.playback web.service web.player web.guard web.reference web.api web.page web.serve
-    baselines.commands search.commands web.commands cli
+    baselines.commands search.asking search.commands web.commands cli
 """.split()
 
 

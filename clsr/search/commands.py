@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from clsr.errors import InputError
-
-Add = Callable[[argparse._SubParsersAction, str, str, Callable], argparse.ArgumentParser]
-"""Add a command: to what, its name, its title, what runs it."""
+from clsr.search.asking import Add, add_asking
 
 
 def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
-    """Add ``clsr transcribe``, ``index`` and ``search``."""
+    """Add ``clsr transcribe``, ``index``, ``search`` and ``ask``."""
     transcribe = add(commands, "transcribe", "write down what is said, with times", _transcribe)
     transcribe.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     transcribe.add_argument("--json", action="store_true", help="one object a file, with token times")
@@ -26,12 +23,7 @@ def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
     index.add_argument("--hop-s", type=float, default=30.0, help="from one window's start to the next (30)")
     index.add_argument("--json", action="store_true", help="one object a file")
     index.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files or folders")
-    search = add(commands, "search", "find the moments that answer a question", _search)
-    search.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
-    search.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved since")
-    search.add_argument("--top-k", type=int, default=5, metavar="K", help="hits at most (5)")
-    search.add_argument("--json", action="store_true", help="one object a hit")
-    search.add_argument("question")
+    add_asking(commands, add)
 
 
 def _transcribe(options: argparse.Namespace) -> int:
@@ -63,10 +55,3 @@ def _index(options: argparse.Namespace) -> int:
             reason = f": {status.reason}" if status.reason else ""
             print(f"{status.path}  {status.status}  {status.duration_s:.1f} s  {status.windows} windows{reason}")
     return 2 if any(status.status == "failed" for status in statuses) else 0
-
-
-def _search(options: argparse.Namespace) -> None:
-    from clsr.search.retriever import Retriever
-
-    for hit in Retriever.open(options.index_dir, options.model).search(options.question, options.top_k):
-        print(hit.to_json() if options.json else hit)

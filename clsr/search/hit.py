@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clsr.vocabulary import Word
 
@@ -44,14 +45,21 @@ class Hit:
         """
         file = Path(self.recording)
         name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-        marked = {word.text for word in self.matches}
-        text = " ".join(f"*{word}*" if word in marked else word for word in self.text.split())
         span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
-        return f"{name}  {span}  {self.score:.3f}  {text}"
+        return f"{name}  {span}  {self.score:.3f}  {self.marked()}"
+
+    def marked(self, before: str = "*", after: str = "*") -> str:
+        """The text of the moment, with something before and after each word that is one of the matches."""
+        matches = {word.text for word in self.matches}
+        return " ".join(f"{before}{word}{after}" if word in matches else word for word in self.text.split())
 
     def to_json(self) -> str:
-        """The hit as one line of JSON; times to the millisecond, the score to four significant digits."""
-        values = {
+        """``values`` as one line of JSON."""
+        return json.dumps(self.values(), ensure_ascii=False)
+
+    def values(self) -> dict[str, Any]:
+        """The hit as an object of JSON; times to the millisecond, the score to four significant digits."""
+        return {
             "rank": self.rank,
             "recording": self.recording,
             "start_s": round(self.start_s, 3),
@@ -63,7 +71,6 @@ class Hit:
             "window_end_s": round(self.window_end_s, 3),
             "window_text": self.window_text,
         }
-        return json.dumps(values, ensure_ascii=False)
 
 
 def format_clock(seconds: int) -> str:

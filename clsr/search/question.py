@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,8 +27,15 @@ class Asked(NamedTuple):
 
 
 Question = str | Path | np.ndarray | Asked
-"""Typed; or spoken, as a path (a ``Path``: a text is a typed question), or as a waveform ``(N,)`` at 16 kHz; or asked
-before, and not encoded again."""
+"""Typed; or spoken, as a path (a ``Path``: a text is a typed question), or as a waveform ``(N,)`` at 16 kHz; or encoded
+before."""
+
+
+class Listed(NamedTuple):
+    """A question of a file."""
+
+    id: str
+    question: str | Path
 
 
 def encode_questions(
@@ -39,7 +47,7 @@ def encode_questions(
     ``clsr evaluate``.
 
     Args:
-        questions: typed and spoken, in any order.
+        questions: typed and spoken, in any order; those that are encoded already are taken as they are.
         text_encoder: of the model.
         load_speech_encoder: called if any question is spoken.
 
@@ -79,8 +87,48 @@ def read_question(question: Path | np.ndarray) -> np.ndarray:
     return question.astype(np.float32, copy=False)
 
 
+def read_questions(path: Path) -> list[Listed]:
+    """Questions of a file, in its order.
+
+    A line is a typed question, whose id is the line's number; empty lines are passed over. In a file ``*.jsonl`` a line
+    is an object with ``id`` and ``question``, or ``audio``: the path of a spoken one, which counts from the file.
+
+    Raises:
+        InputError: with file and line: it cannot be read, a line is no question, or an id is there twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error}); check the path") from error
+    questions: dict[str, Listed] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            listed = _listed(line, path) if path.suffix == ".jsonl" else Listed(str(number), line.strip())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}:{number}: is no question ({error!r}); give id, and question or audio") from error
+        if listed.id in questions:
+            raise InputError(f"{path}:{number}: {listed.id}: is there twice; make ids unique")
+        questions[listed.id] = listed
+    if not questions:
+        raise InputError(f"{path}: holds no question; write one a line")
+    return list(questions.values())
+
+
+def _listed(line: str, path: Path) -> Listed:
+    row = json.loads(line)
+    kinds = [kind for kind in ("question", "audio") if row.get(kind) is not None]
+    if not isinstance(row["id"], str | int) or len(kinds) != 1:
+        raise ValueError("id is no text, or there is not one of question and audio")
+    value = row[kinds[0]]
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{kinds[0]} is no text")
+    return Listed(str(row["id"]), path.parent / value if kinds[0] == "audio" else value)
+
+
 def _name(question: Question) -> str:
-    return "the spoken question" if isinstance(question, np.ndarray) else str(question)
+    return str(question) if isinstance(question, Path) else "the spoken question"
 
 
 def _require_words(question: str) -> str:

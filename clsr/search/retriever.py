@@ -121,7 +121,7 @@ class Retriever:
         where = only.to_sql() if only else ""
         if only:
             self._require_indexed(only)
-        asked = encode_questions(questions, self.text_encoder, self.load_speech_encoder)
+        asked = self.encode_many(questions)
         return [self._hits(one, self._find(one, top_k, mode, where, exact)) for one in asked]
 
     def encode(self, question: Question) -> Asked:
@@ -130,7 +130,11 @@ class Retriever:
         Raises:
             InputError: the question is empty or cannot be read or understood.
         """
-        return encode_questions([question], self.text_encoder, self.load_speech_encoder)[0]
+        return self.encode_many([question])[0]
+
+    def encode_many(self, questions: Sequence[Question]) -> list[Asked]:
+        """The words and vectors of questions, encoded together."""
+        return encode_questions(questions, self.text_encoder, self.load_speech_encoder)
 
     def profile(self, question: Question, recording: str | Path) -> list[tuple[float, float, float]]:
         """How well each window of a recording answers a question: start and end in seconds, and cosine, by start.

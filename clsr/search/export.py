@@ -1,0 +1,77 @@
+"""Hits -> subtitles and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clsr.audio import read_waveform, write_waveform
+from clsr.errors import InputError
+from clsr.search.hit import Hit
+
+CLIP_MARGIN_S = 0.5  # before and after a moment, so that a clip does not begin and end within a breath
+LONGEST_NAME = 60  # characters of a recording's name in that of its clip: file systems end at 255 bytes
+
+
+def format_srt(hits: Sequence[Hit]) -> str:
+    """The hits as SubRip subtitles, matching words in bold: recordings by their best hit, moments of each by time.
+
+    Times count from the start of a recording, whose path is the first line of a subtitle where there are several.
+    """
+    order: dict[str, int] = {}
+    for hit in hits:
+        order.setdefault(hit.recording, len(order))
+    ordered = sorted(hits, key=lambda hit: (order[hit.recording], hit.start_s))
+    blocks = []
+    for number, hit in enumerate(ordered, start=1):
+        name = f"{hit.recording}\n" if len(order) > 1 else ""
+        span = f"{_srt_time(hit.start_s)} --> {_srt_time(hit.end_s)}"
+        blocks.append(f"{number}\n{span}\n{name}{hit.marked('<b>', '</b>')}\n")
+    return "\n".join(blocks)
+
+
+def write_srt(hits: Sequence[Hit], path: Path) -> None:
+    """Write ``format_srt`` into a new file.
+
+    Raises:
+        InputError: the file exists, or cannot be written.
+    """
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(format_srt(hits))
+    except FileExistsError:
+        raise InputError(f"{path}: exists already; remove it or name another file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+
+
+def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
+    """Write each moment and half a second around it as 16 kHz wav, ``RANK_RECORDING_START.wav``, and return the files.
+
+    ``01_interview_754.2s.wav`` is the best hit; it begins half a second before second 754.2 of ``interview.mp3``.
+
+    Raises:
+        InputError: a file of that name exists (nothing is written then), a recording cannot be read, or the folder
+            cannot be written.
+    """
+    files = [folder / f"{hit.rank:02}_{Path(hit.recording).stem[:LONGEST_NAME]}_{hit.start_s:.1f}s.wav" for hit in hits]
+    there = next((file for file in files if file.exists()), None)
+    if there:
+        raise InputError(f"{there}: exists already; remove it or name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); name another place") from error
+    for hit, file in zip(hits, files, strict=True):
+        start_s, end_s = max(0.0, hit.start_s - CLIP_MARGIN_S), hit.end_s + CLIP_MARGIN_S
+        write_waveform(file, read_waveform(hit.recording, start_s, end_s))
+    return files
+
+
+def _srt_time(seconds: float) -> str:
+    """``hh:mm:ss,mmm``."""
+    milliseconds = round(1000 * seconds)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02}:{minutes:02}:{seconds:02},{milliseconds:03}"

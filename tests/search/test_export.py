@@ -1,0 +1,78 @@
+"""Hits as subtitles and clips."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsr.audio import SAMPLE_RATE, read_waveform
+from clsr.errors import InputError
+from clsr.search.export import format_srt, save_clips, write_srt
+from clsr.search.hit import Hit
+from clsr.vocabulary import Word
+
+Speak = Callable[[Path, str], Path]
+
+
+def hit(rank: int, recording: str | Path, start_s: float, end_s: float, text: str = "the sea") -> Hit:
+    matches = (Word("sea", start_s, end_s),)
+    return Hit(rank, str(recording), start_s, end_s, 0.0, 9.0, 0.5, text, f"a boat {text}", matches)
+
+
+def test_subtitles_of_one_recording_go_by_time() -> None:
+    hits = [hit(1, "/a.wav", 3725.0624, 3729.9996), hit(2, "/a.wav", 2.5, 4.0, "tea sea sea")]
+    assert format_srt(hits) == (
+        "1\n00:00:02,500 --> 00:00:04,000\ntea <b>sea</b> <b>sea</b>\n\n"
+        "2\n01:02:05,062 --> 01:02:10,000\nthe <b>sea</b>\n"
+    )
+
+
+def test_subtitles_of_several_recordings_name_them_best_first() -> None:
+    hits = [hit(1, "/b.wav", 5, 6), hit(2, "/a.wav", 1, 2), hit(3, "/b.wav", 0, 1)]
+    lines = format_srt(hits).splitlines()
+    assert [line for line in lines if line.startswith("/")] == ["/b.wav", "/b.wav", "/a.wav"]
+    assert next(line for line in lines if "-->" in line).startswith("00:00:00,000")
+    assert format_srt([]) == ""
+
+
+def test_subtitles_go_into_a_new_file(tmp_path: Path) -> None:
+    write_srt([hit(1, "/a.wav", 0, 1)], tmp_path / "a.srt")
+    assert (tmp_path / "a.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\nthe <b>sea</b>\n"
+    with pytest.raises(InputError, match=r"a\.srt: exists already"):
+        write_srt([], tmp_path / "a.srt")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_srt([], tmp_path / "none" / "a.srt")
+
+
+def test_clips_hold_the_moment_and_half_a_second_around_it(speak: Speak, tmp_path: Path) -> None:
+    talk = speak(tmp_path / "my talk.wav", "cat dog tea sea sun boat")
+    hits = [hit(1, talk, 2.0, 3.0), hit(2, talk, 0.2, 1.0), hit(12, talk, 5.5, 6.0)]
+    files = save_clips(hits, tmp_path / "clips")
+    names = ["01_my talk_2.0s.wav", "02_my talk_0.2s.wav", "12_my talk_5.5s.wav"]
+    assert [file.name for file in files] == names
+    whole = read_waveform(talk)
+    for file, (start_s, end_s) in zip(files, [(1.5, 3.5), (0.0, 1.5), (5.0, 6.0)], strict=True):
+        assert np.array_equal(read_waveform(file), whole[int(start_s * SAMPLE_RATE) : int(end_s * SAMPLE_RATE)])
+
+
+def test_no_clip_is_overwritten_and_none_written_beside_one(speak: Speak, tmp_path: Path) -> None:
+    talk = speak(tmp_path / "a.wav", "cat dog tea")
+    save_clips([hit(2, talk, 1.0, 2.0)], tmp_path / "clips")
+    before = (tmp_path / "clips" / "02_a_1.0s.wav").read_bytes()
+    with pytest.raises(InputError, match=r"02_a_1\.0s\.wav: exists already"):
+        save_clips([hit(1, talk, 0.0, 1.0), hit(2, talk, 1.0, 2.0)], tmp_path / "clips")
+    assert [file.name for file in (tmp_path / "clips").iterdir()] == ["02_a_1.0s.wav"]
+    assert (tmp_path / "clips" / "02_a_1.0s.wav").read_bytes() == before
+
+
+def test_clips_of_long_names_and_of_recordings_that_are_gone(speak: Speak, tmp_path: Path) -> None:
+    talk = speak(tmp_path / f"{'ü' * 120}.wav", "cat dog")
+    (file,) = save_clips([hit(1, talk, 0.0, 1.0)], tmp_path / "clips")
+    assert file.name == f"01_{'ü' * 60}_0.0s.wav" and file.is_file()
+    talk.unlink()
+    with pytest.raises(InputError, match="no such audio file"):
+        save_clips([hit(1, talk, 0.0, 1.0)], tmp_path / "other")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        save_clips([], tmp_path / "file" / "clips")
