@@ -102,7 +102,7 @@ def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown
         elem_id="upload", height=170,
     )  # fmt: skip
     folders = service.folders.listing()
-    with gr.Row(visible=bool(folders), equal_height=True, elem_id="folders"):
+    with gr.Row(visible=bool(folders), elem_id="folders"):
         folder = gr.Dropdown(
             folders, label="Folder of this server", value=folders[0] if folders else None, elem_id="folder", scale=4
         )
@@ -111,14 +111,11 @@ def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown
     listing = gr.HTML(elem_id="listing")
     timer = gr.Timer(REFRESH_S, active=False)
 
-    def shown() -> tuple[str, str, gr.Timer, gr.Dropdown]:
+    def shown() -> tuple[Any, ...]:
         jobs = service.jobs()
-        return (
-            jobs_html(jobs, service),
-            recordings_html(service.recordings()),
-            gr.Timer(active=any(job.active for job in jobs)),
-            gr.Dropdown(choices=_choices(service)),
-        )
+        active = any(job.active for job in jobs)  # before the rest is looked at, so that the last look sees all
+        choices = gr.skip() if active else gr.Dropdown(choices=_choices(service))
+        return jobs_html(jobs, service), recordings_html(service.recordings()), gr.Timer(active=active), choices
 
     def take(paths: list[str] | None) -> tuple[Any, ...]:
         if paths:

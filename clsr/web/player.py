@@ -15,6 +15,7 @@ from clsr.web.service import Found, FoundHit, Profile, Recording, SearchService
 
 BARS = 120  # of a strip; more are too fine for a phone
 SHADES = 5
+ROWS = 100  # of a list of recordings
 STRIP_HEIGHT = 40.0
 LOWEST_BAR = 0.08  # of the height, so that a low score is seen to be one, and nothing recognised is not
 SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "failed": "✗"}
@@ -143,12 +144,24 @@ def _job(job: Job, service: SearchService) -> str:
     state = {"waiting": "Waiting", "running": "Indexing", "done": "Indexed", "failed": "Stopped"}[job.state]
     said = f"{state}: {job.done} of {len(job.files)} recordings" + (f", {failed} failed" if failed else "")
     error = f'<p class="reason">{escape(service.without_paths(job.error))}</p>' if job.error else ""
-    files = "".join(_file(file, service) for file in job.files)
+    rows = "".join(_file(file, service) for file in _worth_showing(job.files)) + _rest(len(job.files))
     return (
         f'<section class="job" data-state="{job.state}"><p role="status">{said}</p>'
         f'<progress max="100" value="{percent}" aria-label="{state}">{percent} %</progress>{error}'
-        f'<ul class="files">{files}</ul></section>'
+        f'<ul class="files">{rows}</ul></section>'
     )
+
+
+def _worth_showing(files: Sequence[FileProgress]) -> list[FileProgress]:
+    """The recording at work, those that failed, those done last, those to come; so many that a page stays light."""
+    order = {"indexing": 0, "failed": 1, "indexed": 2, "silent": 2, "waiting": 3}
+    numbered = list(enumerate(files))
+    numbered.sort(key=lambda one: (order[one[1].status], one[0] if order[one[1].status] != 2 else -one[0]))
+    return [file for _, file in numbered[:ROWS]]
+
+
+def _rest(count: int) -> str:
+    return f'<li><span class="state">and {count - ROWS} more</span></li>' if count > ROWS else ""
 
 
 def _file(file: FileProgress, service: SearchService) -> str:
@@ -171,7 +184,7 @@ def recordings_html(recordings: Sequence[Recording]) -> str:
     rows = "".join(
         f'<li><span class="name">{escape(recording.name)}</span>'
         f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span></li>'
-        for recording in recordings
-    )
+        for recording in recordings[:ROWS]
+    ) + _rest(len(recordings))
     count = f"{len(recordings)} recording{'s' * (len(recordings) > 1)}"
     return f'<section class="job"><p>{count}, {hours} in all</p><ul class="files">{rows}</ul></section>'
