@@ -29,8 +29,8 @@ ORDER = """
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
     search.windows search.pauses search.table search.full_text search.index search.transcribe
-    search.hit search.filters search.ranking search.question search.moments search.retriever search.answer
-    search.export search.ask
+    search.hit search.filters search.ranking search.question search.memory search.moments search.retriever
+    search.answer search.export search.ask
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform

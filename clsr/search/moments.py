@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clsr.models.text_encoder import TextEncoder
+    from clsr.search.memory import PassageMemory
 
 LEAST_S = 2.0  # of a stretch: less is a phrase, and a player that starts there says too little
 MARGIN_S = 0.25  # before the first word and after the last, at most, so that neither is cut
@@ -41,7 +42,9 @@ class Moment(NamedTuple):
     matches: tuple[Word, ...]
 
 
-def find_moments(text_encoder: TextEncoder, question: np.ndarray, windows: Sequence[Heard]) -> list[Moment]:
+def find_moments(
+    text_encoder: TextEncoder | PassageMemory, question: np.ndarray, windows: Sequence[Heard]
+) -> list[Moment]:
     """The moment of each window: of its stretches between pauses, the one whose vector is nearest to the question's.
 
     Each stretch is encoded by itself, as a passage without passage map: its tokens then speak for their own sentence,
@@ -109,7 +112,7 @@ def _moment(window: Heard, stretches: list[list[Word]], at: int, word_scores: di
     return Moment(start_s, end_s, join_words(word.text for word in words), best_matches(words, word_scores))
 
 
-def _score(text_encoder: TextEncoder, question: np.ndarray, texts: Sequence[str]) -> dict[str, float]:
+def _score(text_encoder: TextEncoder | PassageMemory, question: np.ndarray, texts: Sequence[str]) -> dict[str, float]:
     """Cosine of the question's vector ``(E,)`` and that of each text by itself.
 
     For single words this is what marks them: in its context, a word's vector speaks for the sentence, and "the" before

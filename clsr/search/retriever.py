@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clsr.errors import InputError
 from clsr.search.filters import Filter, quote
 from clsr.search.hit import Hit
+from clsr.search.memory import PassageMemory
 from clsr.search.moments import Heard, find_moments
 from clsr.search.question import Asked, Question, encode_questions
 from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
@@ -43,6 +44,7 @@ class Retriever:
         self.model_path = model_path
         self._speech_encoder = speech_encoder
         self._rankings = Rankings(table)
+        self._passages = PassageMemory(text_encoder)
 
     @classmethod
     def open(
@@ -178,7 +180,7 @@ class Retriever:
         said = self._rankings.words(windows)
         found = [(window, said[window.id]) for window in windows if window.id in said]
         heard = [Heard(window.start_s, window.end_s, *words) for window, words in found]
-        moments = find_moments(self.text_encoder, asked.vector, heard)
+        moments = find_moments(self._passages, asked.vector, heard)
         return [
             Hit(
                 rank=rank,

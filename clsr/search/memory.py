@@ -1,0 +1,45 @@
+"""Vectors of texts that come again: the words of transcripts, from one search to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clsr.models.text_encoder import TextEncoder
+
+TEXTS = 20_000  # remembered at most: 30 MB of vectors of 384 numbers
+
+
+class PassageMemory:
+    """A text encoder that encodes no passage twice, until it has met too many others since.
+
+    Nine tenths of a search are vectors of words to be marked, and most words come again in the next.
+
+    Args:
+        text_encoder: asked for what is not remembered.
+        texts: remembered at most.
+    """
+
+    def __init__(self, text_encoder: TextEncoder, texts: int = TEXTS) -> None:
+        self.text_encoder = text_encoder
+        self.texts = texts
+        self._vectors: dict[str, Tensor] = {}  # the oldest first
+
+    def encode(self, texts: Sequence[str], kind: Literal["question", "passage"]) -> Tensor:
+        """Unit vectors ``(B, E)`` of texts; those of questions are not remembered."""
+        import torch
+
+        if kind != "passage" or not texts:
+            return self.text_encoder.encode(list(texts), kind)
+        known = {text: self._vectors.get(text) for text in texts}
+        new = [text for text, vector in known.items() if vector is None]
+        if new:
+            vectors = dict(zip(new, self.text_encoder.encode(new, kind), strict=True))
+            known.update(vectors)
+            self._vectors.update({text: vector.clone() for text, vector in vectors.items()})  # not all their batch
+            for text in list(self._vectors)[: max(0, len(self._vectors) - self.texts)]:
+                self._vectors.pop(text, None)
+        return torch.stack([vector for vector in map(known.__getitem__, texts) if vector is not None])
