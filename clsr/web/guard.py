@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import html
 import ipaddress
+import json
+import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ PAGE_GET = re.compile(
     r"/(|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(assets|static|svelte)/[\w./@+~-]+"
     r"|gradio_api/(heartbeat/\w+|queue/data|upload_progress|startup-events))/?"
 )
+QUEUE = "/gradio_api/queue/join"  # where functions of the page are called
 PAGE_POST = re.compile(r"/gradio_api/(queue/join|upload|cancel|reset)/?")
 HEADERS = {
     "content-security-policy": (
@@ -90,6 +93,11 @@ class Guard:
             return await _answer(send, refusal[0], _detail(refusal[1]), "application/json")
         if self.rules.token is not None and await self._login(scope, headers, receive, send):
             return None
+        if scope["path"].rstrip("/") == QUEUE:
+            body = _without_foreign_paths(await _read(receive, SMALL_BODY), self.rules.cache_dir)
+            if body is None:
+                return await _answer(send, 422, _detail("no request of the page"), "application/json")
+            scope, receive = _with_body(scope, receive, body)
         await self._limited(scope, headers, receive, send)
 
     def _refusal(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
@@ -218,6 +226,42 @@ def _is_foreign(path: str, method: str, headers: dict[str, str]) -> bool:
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
+def _without_foreign_paths(body: bytes, cache_dir: str) -> bytes | None:
+    """The body of a call of a function, if all files that it names were uploaded before; else ``None``.
+
+    Gradio, mounted in another application, copies any file of this machine that a call names into its cache, from which
+    it is served, and fetches any address.
+    """
+    try:
+        call = json.loads(body)
+        left = [call]
+        while left:
+            part = left.pop()
+            if isinstance(part, dict):
+                path = part.get("path")
+                if path is not None and not (
+                    isinstance(path, str) and os.path.normpath(path).startswith(f"{cache_dir}/")
+                ):
+                    return None
+            left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+        return json.dumps(call).encode()  # what was checked, and no other reading of it
+    except (ValueError, RecursionError):
+        return None
+
+
+def _with_body(
+    scope: MutableMapping[str, Any], receive: Receive, body: bytes
+) -> tuple[MutableMapping[str, Any], Receive]:
+    """A request with another body, already received."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, received
+
+
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -253,6 +297,4 @@ async def _read(receive: Receive, limit: int) -> bytes:
 
 
 def _detail(text: str) -> bytes:
-    import json
-
     return json.dumps({"detail": text}).encode()
