@@ -30,7 +30,7 @@ ORDER = """
     baselines.load baselines.transcribed
     search.windows search.pauses search.table search.full_text search.index search.transcribe
     search.hit search.filters search.ranking search.question search.memory search.moments search.retriever
-    search.answer search.export search.ask
+    search.answer search.export search.ask api adapters.langchain adapters.llama_index
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform

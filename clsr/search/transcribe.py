@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from clsr.audio import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
-from clsr.models.recogniser import Recogniser
+from clsr.models.recogniser import Reading, Recogniser
 from clsr.search.index import find_recordings
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
@@ -79,11 +79,8 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
         InputError: the audio cannot be read.
     """
     end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
-    vocabulary = recogniser.vocabulary
-    ids = vocabulary.token_ids
-    token_ids: list[int] = []
-    times: list[tuple[float, float]] = []
-    texts: list[str] = []
+    heard: list[Reading] = []
+    starts_s: list[float] = []
     position_s = utterance.start_s
     while position_s < end_s:
         stop_s = min(end_s, position_s + PIECE_S)
@@ -91,15 +88,48 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        heard = recogniser.recognise([waveform])[0][0]
-        kept = [row for row, index in enumerate(heard.best) if index not in vocabulary.marks]
-        token_ids += [ids[heard.best[row]] for row in kept]
-        times += [(position_s + heard.times[row][0], position_s + heard.times[row][1]) for row in kept]
-        texts.append(vocabulary.decode(heard.best))
+        heard.append(recogniser.recognise([waveform])[0][0])
+        starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
-    text = vocabulary.join(text for text in texts if text)
     length_s = end_s - utterance.start_s
-    return Transcript(str(utterance.recording), text, token_ids, times, length_s, utterance.id or None)
+    return _join(recogniser, heard, starts_s, str(utterance.recording), length_s, utterance.id or None)
+
+
+def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
+    """Transcribe 16 kHz waveforms ``(N_i,)`` of any length by name, the pieces of all of them together."""
+    pieces: list[np.ndarray] = []
+    starts_s: list[list[float]] = []
+    for waveform in waveforms.values():
+        starts_s.append([])
+        position = 0
+        while position < len(waveform):
+            piece = waveform[position : position + int(PIECE_S * SAMPLE_RATE)]
+            if position + len(piece) < len(waveform):
+                piece = piece[: quietest(piece)]
+            pieces.append(piece)
+            starts_s[-1].append(position / SAMPLE_RATE)
+            position += len(piece)
+    heard = iter(readings[0] for readings in recogniser.recognise(pieces))
+    return [
+        _join(recogniser, [next(heard) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
+        for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
+    ]
+
+
+def _join(
+    recogniser: Recogniser, heard: Sequence[Reading], starts_s: Sequence[float], audio: str, length_s: float,
+    id_: str | None,
+) -> Transcript:  # fmt: skip
+    """The transcript of successive pieces, which start at so many seconds."""
+    vocabulary = recogniser.vocabulary
+    token_ids: list[int] = []
+    times: list[tuple[float, float]] = []
+    for reading, start_s in zip(heard, starts_s, strict=True):
+        kept = [row for row, index in enumerate(reading.best) if index not in vocabulary.marks]
+        token_ids += [vocabulary.token_ids[reading.best[row]] for row in kept]
+        times += [(start_s + reading.times[row][0], start_s + reading.times[row][1]) for row in kept]
+    text = vocabulary.join(text for text in (vocabulary.decode(reading.best) for reading in heard) if text)
+    return Transcript(audio, text, token_ids, times, length_s, id_)
 
 
 def quietest(waveform: np.ndarray) -> int:

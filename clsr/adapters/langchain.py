@@ -1,0 +1,37 @@
+"""A LangChain retriever; needs langchain-core (``pip install clsr[langchain]``)."""
+
+from __future__ import annotations
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict
+
+from clsr.search.filters import Filter
+from clsr.search.ranking import Mode
+from clsr.search.retriever import Retriever
+
+
+class ClsrRetriever(BaseRetriever):
+    """Finds moments of speech, as documents: the text is that of the window found, the metadata say where it is.
+
+    Attributes:
+        retriever: of the index.
+        top_k: documents at most.
+        mode, only: as for ``Retriever.search``.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    retriever: Retriever
+    top_k: int = 5
+    mode: Mode = "dense"
+    only: Filter | None = None
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        hits = self.retriever.search(query, self.top_k, self.mode, self.only)
+        return [
+            Document(id=f"{hit.recording}#t={hit.start_s:.3f},{hit.end_s:.3f}", page_content=hit.window_text,
+                     metadata=hit.values())
+            for hit in hits
+        ]  # fmt: skip
