@@ -1,5 +1,6 @@
 """Commands and links of the READMEs: each names targets, scripts, options and files that exist; the quick ones run."""
 
+import importlib
 import os
 import re
 import shlex
@@ -117,6 +118,15 @@ def test_links_lead_somewhere(readme: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme.read_text())
     dead = [link for link in links if "://" not in link and not (readme.parent / link).exists()]
     assert not dead, f"{readme}: no such file: {', '.join(dead)}"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", readme.read_text(), re.DOTALL | re.MULTILINE):
+        compile(block, str(readme), "exec")
+        for module, names in re.findall(r"^from (clsr\.\S+) import (.+)$", block, re.MULTILINE):
+            there = importlib.import_module(module)
+            assert all(hasattr(there, name.strip()) for name in names.split(",")), f"{readme}: {module} has not {names}"
 
 
 def test_results_are_what_the_command_makes_of_the_committed_reports(

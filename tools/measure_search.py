@@ -32,10 +32,11 @@ def main() -> None:
     parser.add_argument("--index", type=Path, required=True, metavar="DIR")
     parser.add_argument("--set", type=Path, required=True, metavar="DIR", help="retrieval set or long-form set")
     parser.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a long-form set, each N-th question")
     options = parser.parse_args()
     retriever = Retriever.open(options.index, options.model)
     if (options.set / QUESTIONS).exists():
-        questions = read_long_form(options.set)
+        questions = read_long_form(options.set)[:: options.every]
         asked = retriever.encode_many([question.text for question in questions])
         recall(retriever, asked, lambda i, hit: in_window(questions[i], hit))
         print()
