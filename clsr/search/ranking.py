@@ -24,7 +24,6 @@ RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
 PLACE = ["id", "recording", "start_s", "end_s"]
 REFINE = 20  # by an approximate index: so many times the windows wanted have their exact cosine computed
-PROBES_SHARE = 0.1  # and that share of its partitions is read
 
 Result = TypeVar("Result")
 
@@ -60,7 +59,8 @@ class Rankings:
     def dense(self, vector: np.ndarray, limit: int, where: str = "", exact: bool = False) -> list[Window]:
         """The windows whose vectors have the greatest cosine with a unit vector ``(E,)``, greatest first.
 
-        Every window is compared, unless the table has an approximate index and ``exact`` is false.
+        Every window is compared, unless the table has an approximate index of metric "dot" (one of another metric is
+        passed over) and ``exact`` is false; the cosines of what that finds are exact too.
         """
         condition = f"({where}) AND text != ''" if where else "text != ''"
 

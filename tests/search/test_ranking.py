@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import lancedb
+import numpy as np
 import pytest
+from lancedb.index import IvfPq
 
 from clsr.errors import InputError
 from clsr.search.filters import Filter
@@ -14,7 +18,7 @@ from clsr.search.full_text import TEXT_COLUMN, full_text_config
 from clsr.search.index import IndexConfig, index_recordings
 from clsr.search.ranking import Rankings, Window, fuse, read, read_down
 from clsr.search.retriever import Retriever
-from clsr.search.table import open_table
+from clsr.search.table import TABLE, open_table, windows_schema
 
 Speak = Callable[[Path, str], Path]
 SAID = {"a": "sea sun sun cat", "b": "sea cat dog tea", "c": "boat tea dog cat", "d": "sun sun sun the"}
@@ -177,6 +181,32 @@ def test_words_of_windows_that_are_gone_are_left_out(index: Path) -> None:
     assert table is not None
     assert Rankings(table).words([window("no such")]) == {}
     assert Rankings(table).words([]) == {}
+
+
+def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((2000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = [
+        {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
+         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": []}
+        for i, vector in enumerate(vectors)
+    ]  # fmt: skip
+    table = lancedb.connect(tmp_path).create_table(TABLE, rows, schema=windows_schema(16))
+    table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
+    opened = open_table(tmp_path)
+    assert opened is not None
+    rankings, found = Rankings(opened), 0
+    spoken = [i for i in range(2000) if i % 4]
+    for question in vectors[:20]:
+        best = sorted(spoken, key=lambda i: -float(vectors[i] @ question))[:10]
+        assert [window.id for window in rankings.dense(question, 10, exact=True)] == [str(i) for i in best]
+        approximate = rankings.dense(question, 10)
+        assert all(w.score == pytest.approx(float(vectors[int(w.id)] @ question), abs=1e-5) for w in approximate)
+        found += len({window.id for window in approximate} & {str(i) for i in best})
+        inside = rankings.dense(question, 10, "recording < '2'")
+        assert len(inside) == 10 and all(window.recording < "2" for window in inside)
+    assert found >= 180
 
 
 def test_there_is_no_other_mode(index: Path) -> None:
