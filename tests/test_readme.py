@@ -78,6 +78,8 @@ def test_command_is_one_that_there_is(command: Command) -> None:
         check_make(arguments)
     elif Path(program).name == "clsr":
         check_clsr(arguments, command.folder)
+    elif program == "curl":
+        check_curl(arguments)
     elif program.endswith(".py"):
         run([command.folder / program, "--help"], command.folder)
     elif program.endswith(".sh"):
@@ -86,6 +88,14 @@ def test_command_is_one_that_there_is(command: Command) -> None:
         assert Path(program).name in {"cat", "git", "pip", "python3", "source"}, (
             f"{program}: say here how it is checked"
         )
+
+
+def check_curl(arguments: list[str]) -> None:
+    """Let the server's routes have the address: one without a variable part, or with one."""
+    (url,) = [one for one in arguments if one.startswith("localhost:7860/")]
+    routes = re.findall(r'@app\.(?:get|post|put)\("([^"]+)"', (ROOT / "clsr" / "web" / "api.py").read_text())
+    asked = url.partition("/")[2].partition("?")[0]
+    assert any(re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]*", re.escape(route)), f"/{asked}") for route in routes), url
 
 
 def check_make(arguments: list[str]) -> None:

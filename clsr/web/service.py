@@ -194,9 +194,7 @@ class SearchService:
         known = [self.index_dir, self.model_path, self.folders.uploads, *self.folders.labels.values()]
         for folder in sorted(known, key=lambda folder: -len(str(folder))):
             message = message.replace(f"{folder}/", "").replace(str(folder), folder.name)
-        return " ".join(
-            word.rsplit("/", 1)[-1] if word.lstrip("('\"").startswith("/") else word for word in message.split()
-        )
+        return " ".join(map(_without_folders, message.split()))
 
     def _index(self, paths: Sequence[Path], watch: Watch) -> None:
         encoder = self._load_speech_encoder()
@@ -233,6 +231,12 @@ class SearchService:
         if self._catalogue[0] != version:
             self._catalogue = (version, {recording.id: recording for recording in _list(table, self.folders)})
         return self._catalogue[1]
+
+
+def _without_folders(word: str) -> str:
+    """The last part of a word that is an absolute path of the server; those of the API are everyone's."""
+    bare = word.lstrip("('\"")
+    return word.rsplit("/", 1)[-1] if bare.startswith("/") and not bare.startswith("/api/") else word
 
 
 def recording_id(path: str) -> str:

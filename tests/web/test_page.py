@@ -234,18 +234,37 @@ def test_all_can_be_reached_with_the_tab_key(page: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_wider_than_the_screen(visit: Callable, service: SearchService, width: int, scheme: str) -> None:
+def test_nothing_is_wider_than_the_screen(
+    visit: Callable, service: SearchService, width: int, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = visit(service, color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 844})
+
+    def check() -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        parts = "[...document.querySelectorAll('.gradio-container *')].filter(e => e.offsetParent)"
+        assert page.evaluate(f"Math.max(...{parts}.map(e => e.getBoundingClientRect().right))") <= width
+        assert page.evaluate(INSIDE) == []
+
     ask(page, "cat")
     for tab in ("Recordings", "Search"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(200)
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        parts = "[...document.querySelectorAll('.gradio-container *')].filter(e => e.offsetParent && e.id != 'x')"
-        assert page.evaluate(f"Math.max(...{parts}.map(e => e.getBoundingClientRect().right))") <= width
+        check()
     contrast = page.evaluate(CONTRAST)
     assert contrast and min(contrast.values()) >= 4.5, contrast  # WCAG 2.2, AA
+    long = evil_hit()._replace(recording=Recording("0" * 16, "talks/" + "long-name " * 9 + "x" * 99, Path("a"), 8.0, 2))
+    monkeypatch.setattr(service, "search", lambda *_: Found("long", [long], 0.01))
+    page.fill("#question textarea", "long")
+    page.press("#question textarea", "Enter")
+    page.wait_for_selector(".hit h3:has-text('long-name')")
+    check()
+
+
+INSIDE = """() => [...document.querySelectorAll('.hit')].flatMap(hit => {
+  const right = hit.getBoundingClientRect().right;
+  return [...hit.querySelectorAll('*')].filter(e => e.offsetParent && e.getBoundingClientRect().right > right)
+    .map(e => e.tagName); })"""
 
 
 CONTRAST = """() => {
