@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -49,7 +51,11 @@ def serve(service: ServiceConfig, config: ServeConfig) -> None:
     app = make_app(served, config)
     print(f"http://{_printed(config.host)}:{config.port}/", flush=True)
     # No access log: the token may be in an address. No server header: it tells only attackers something.
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=2,  # an open page keeps a connection for as long as it is open
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
     server.run([listening])
 
 
@@ -72,6 +78,7 @@ def make_app(service: SearchService, config: ServeConfig) -> App:
     """The page and the API of a service, behind the guard, as an ASGI application."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would ask a server elsewhere for news
     cache_dir = os.path.realpath(tempfile.mkdtemp(prefix="clsr-page-"))
+    atexit.register(shutil.rmtree, cache_dir, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = cache_dir  # its own, or files of other programs would be within reach
     import gradio as gr
 

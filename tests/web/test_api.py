@@ -1,6 +1,7 @@
 """Tests of the API and of the guard before it and the page: what is answered, what is refused, what is never opened."""
 
 import asyncio
+import http.client
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -270,22 +272,26 @@ def opened() -> Iterator[list[str]]:
 
 
 def test_no_request_reaches_a_file(
-    client: Client, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., str], service: SearchService, opened: list[str], tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.wav"
     secret.write_bytes(SECRET)
-    ask = client()
+    server = urlsplit(serve(service))
     allowed = os.environ["GRADIO_TEMP_DIR"]
     opened.clear()
     open(secret, "rb").close()
     assert str(secret) in opened  # the hook sees what is opened
     opened.clear()
     statuses = []
+    connection = http.client.HTTPConnection(server.hostname or "", server.port, timeout=20)  # which sends ".." as it is
     for method, url, request in traversals(secret, allowed):
-        answer = ask(method, url, **request)
-        assert 300 < answer.status_code < 500, (method, url, answer.status_code)
-        assert SECRET not in answer.content and b"root:" not in answer.content
-        statuses.append(answer.status_code)
+        body = json.dumps(request["json"]) if "json" in request else request.get("content")
+        connection.request(method, url, body, JSON if "json" in request else {})
+        answer = connection.getresponse()
+        content = answer.read()
+        assert 300 < answer.status < 500, (method, url, answer.status)
+        assert SECRET not in content and b"root:" not in content
+        statuses.append(answer.status)
     assert len(statuses) > 300
     foreign = {name for name in opened if "secret" in name or name.startswith(("/etc", "/proc", "/root"))}
     assert not foreign
