@@ -13,8 +13,9 @@ corpus=corpus data=data exp=exp    # as in run.sh; what is new is written to DIR
 . ../../tools/recipe.sh            # log, begin, run, finish
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4)
 small=() ages="150 300 600" ratios="20 10 5 0"  # passages at 10 dB: run.sh has measured them
+short=(--optimizer.max_steps 60 --optimizer.warmup_steps 20 --trainer.validate_every 60)
 if $smoke; then
-  corpus+=/smoke data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml) ages="2 4" ratios="10 0"
+  corpus+=/smoke data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml) ages="2 4" ratios="10 0" short=()
 fi
 rows=(--rows text cascade cascade-8best clsr-soft)
 
@@ -29,13 +30,18 @@ for seed in $seeds; do
   tags=(dataset=mini seed="$seed")
 
   for age in $ages; do
-    if begin 2 "$at/age$age/model" "a recogniser trained for $age steps, seed $seed"; then
+    if begin 2 "$at/age$age/asr" "a recogniser trained for $age steps, seed $seed"; then
       run clsr train-asr conf/asr.yaml "${small[@]}" --optimizer.max_steps "$age" --trainer.validate_every "$age" \
-        --data "$data" --seed "$seed" --output "$at/age$age/model"
+        --data "$data" --seed "$seed" --output "$at/age$age/asr"
+      finish
+    fi
+    if begin 2 "$at/age$age/joint" "and a little together with retrieval, as the model that noise is added to"; then
+      run clsr train-joint conf/joint.yaml "${small[@]}" "${short[@]}" --data "$data" --seed "$seed" \
+        --start "$at/age$age/asr" --output "$at/age$age/joint"
       finish
     fi
     if begin 2 "$at/age$age/test" "measure it"; then
-      run clsr evaluate --model "$at/age$age/model" --set "$data/test" "${rows[@]}" --output "$at/age$age/test" \
+      run clsr evaluate --model "$at/age$age/joint" --set "$data/test" "${rows[@]}" --output "$at/age$age/test" \
         --tag "${tags[@]}" split=test step="$age"
       finish
     fi
