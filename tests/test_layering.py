@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # synthesised into retrieval sets, hence below them. Training measures word errors and recall as it goes, so that these
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
-    errors config settings hub audio features vocabulary padding
+    errors config settings hub containers audio features vocabulary padding
     data.corpus data.squad data.one_to_one data.holdout
     data.kaldi data.retrieval_set data.long_form data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
@@ -28,7 +28,8 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
-    search.windows search.pauses search.table search.full_text search.index search.transcribe
+    search.windows search.pauses search.table search.full_text search.decoding_worker search.decoding search.index
+    search.transcribe
     search.hit search.filters search.ranking search.question search.memory search.moments search.retriever
     search.answer search.export search.ask api adapters.langchain adapters.llama_index
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
