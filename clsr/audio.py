@@ -119,6 +119,8 @@ def read_waveform(source: str | Path | bytes, start_s: float = 0.0, end_s: float
         _say_what_changes(name, file)
     if rate != SAMPLE_RATE:
         waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
+        if not np.isfinite(waveform).all():  # the largest numbers there are overflow
+            raise _not_finite(name)
     if not len(waveform):
         raise _no_sound(name, start_s, end_s)
     return waveform.astype(np.float32, copy=False)
@@ -161,7 +163,7 @@ def stream_progress(
         _say_what_changes(name, file)
         block_frames = max(1, min(_DECODED_S * file.samplerate, _BLOCK_SAMPLES // file.channels))
         blocks = _finite(name, (_mixed(block) for block in file.blocks(start, end, block_frames)))
-        for block in _resampled(blocks, file.samplerate):
+        for block in _finite(name, _resampled(blocks, file.samplerate)):  # the largest numbers overflow
             yield from (block[first : first + longest] for first in range(0, max(1, len(block)), longest))
             given += len(block)
     if not given:

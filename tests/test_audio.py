@@ -148,6 +148,15 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> 
             read(tmp_path / "a.wav")
 
 
+def test_numbers_that_overflow_are_refused(tmp_path: Path) -> None:
+    loud = np.where(np.arange(8_000) % 2, 3.4e38, -3.4e38).astype(np.float32)
+    for rate, samples in ((SAMPLE_RATE, np.stack([np.abs(loud)] * 2, axis=1)), (48_000, np.repeat(loud, 6))):
+        soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+        for read in (read_waveform, lambda path: list(stream_waveform(path))):
+            with pytest.raises(InputError, match="not finite"):
+                read(tmp_path / "a.wav")
+
+
 @pytest.mark.parametrize("span", [(-1.0, None), (0.5, 0.5), (0.7, 0.2), (2.0, None), (2.0, 3.0)])
 def test_spans_without_sound_are_refused(tmp_path: Path, span: tuple[float, float | None]) -> None:
     write_waveform(tmp_path / "a.wav", tone(440, 1.0))
