@@ -27,7 +27,7 @@ def talk(tmp_path: Path, say_in_tones: Say) -> Path:
 
 
 def test_load_index_search(model: Model, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    retriever = model.index(talk.parent, talk.parents[1] / "index", IndexConfig(0.6, 0.6))
+    retriever = model.index(talk.parent, talk.parents[1] / "index", IndexConfig("0.6/0.6"))
     capsys.readouterr()
     print(*retriever.search("old boat", top_k=1), sep="\n")
     assert capsys.readouterr().out.startswith(f"{talk}  00:01-00:02  0.99")

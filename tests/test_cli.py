@@ -162,9 +162,9 @@ def test_transcribe_index_search(clsr: Command, tone_model: Path, say_in_tones, 
     assert set(transcript) == {"audio", "text", "token_ids", "times", "duration_s"}
     assert len(transcript["token_ids"]) == len(transcript["times"]) == 8
     place = ("--index", tmp_path / "index")
-    cut = ("--window-s", 0.6, "--hop-s", 0.6)
+    cut = ("--windows", "0.6/0.6")
     status, out, _ = clsr("index", "--model", tone_model, *place, *cut, tmp_path / "talk.wav")
-    assert (status, out) == (0, f"{tmp_path / 'talk.wav'}  indexed  2.4 s  4 windows\n")
+    assert (status, out) == (0, f"{tmp_path / 'talk.wav'}  indexed  2.4 s, 2.4 indexed, 0.0 silent  4 windows\n")
     _, out, _ = clsr("index", "--json", "--model", tone_model, *place, *cut, tmp_path / "talk.wav")
     assert json.loads(out)["status"] == "indexed"
     status, out, _ = clsr("search", *place, "--top-k", 2, "old boat")

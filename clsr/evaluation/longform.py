@@ -27,7 +27,6 @@ from clsr.evaluation.longform_report import LongFormRow, Window, covered, write_
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
 from clsr.evaluation.results import WHOLE
 from clsr.search.answer import Answerer
-from clsr.search.index import IndexConfig
 from clsr.search.windows import covered_s, merge, windows
 
 SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
@@ -57,7 +56,8 @@ class LongFormConfig:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        IndexConfig(self.window_s, self.hop_s)  # refuses what an index refuses
+        if not 0 < self.hop_s <= self.window_s:
+            raise InputError(f"hop_s is {self.hop_s}, window_s {self.window_s}: give 0 < hop_s <= window_s")
         if not self.top_k or min(self.top_k) < 1:
             raise InputError(f"top_k is {self.top_k}: give numbers of 1 or more")
 

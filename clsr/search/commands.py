@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
 from clsr.search.asking import Add, add_asking
+
+if TYPE_CHECKING:
+    from clsr.search.recordings import RecordingStatus
 
 
 def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
@@ -16,14 +21,24 @@ def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
     transcribe.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     transcribe.add_argument("--json", action="store_true", help="one object a file, with token times")
     transcribe.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, data directories")
-    index = add(commands, "index", "make recordings searchable", _index)
-    index.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
-    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
-    index.add_argument("--window-s", type=float, default=40.0, help="length of a window (40)")
-    index.add_argument("--hop-s", type=float, default=30.0, help="from one window's start to the next (30)")
-    index.add_argument("--json", action="store_true", help="one object a file")
-    index.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files or folders")
+    _add_index(add(commands, "index", "make recordings searchable", _index))
     add_asking(commands, add)
+
+
+def _add_index(index: argparse.ArgumentParser) -> None:
+    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
+    index.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the one that built the index)")
+    how = "lengths in seconds, with the step or without: 40, 10,40 or 40/20; or speech, speech:20 (as before, or 40)"
+    index.add_argument("--windows", metavar="CUT", help=how)
+    approximate = "windows from which on vectors get an approximate index, 0 for never (100000)"
+    index.add_argument("--approximate-from", type=int, default=100_000, metavar="N", help=approximate)
+    index.add_argument("--prune", action="store_true", help="remove recordings whose files are gone")
+    index.add_argument("--status", action="store_true", help="say what the index holds, second by second, and stop")
+    index.add_argument("--verify", action="store_true", help="read all of the index, say what is damaged, and stop")
+    index.add_argument("--json", action="store_true", help="one object a file")
+    index.add_argument(
+        "audio", nargs="*", type=Path, metavar="AUDIO", help="files, folders, patterns such as 'a/**/*.mp3'"
+    )
 
 
 def _transcribe(options: argparse.Namespace) -> int:
@@ -42,16 +57,60 @@ def _transcribe(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
+    if options.verify:
+        return _verify(options.index_dir)
+    if options.status:
+        from clsr.search.recordings import statuses
+
+        _print_statuses(statuses(options.index_dir, options.audio), options.json)
+        return 0
+    if not options.audio and not options.prune:
+        raise InputError("nothing to index: name files, folders or patterns, or give --status, --verify or --prune")
+    failed = _write(options) if options.audio else False
+    if options.prune:
+        from clsr.search.index import prune
+
+        for path in prune(options.index_dir):
+            print(f"{path}: removed, its file is gone", file=sys.stderr if options.json else sys.stdout)
+    return 2 if failed else 0
+
+
+def _write(options: argparse.Namespace) -> bool:
+    """Index; return whether any recording failed."""
     from clsr.checkpoint import load_speech_encoder
     from clsr.search.index import IndexConfig, index_recordings
+    from clsr.search.table import DESCRIPTION, read_description
 
-    settings = IndexConfig(options.window_s, options.hop_s)
-    encoder = load_speech_encoder(options.model)
-    statuses = index_recordings(encoder, options.model, options.index_dir, options.audio, settings)
+    settings = IndexConfig(options.windows, approximate_from=options.approximate_from)
+    model = options.model
+    if model is None:
+        if not (options.index_dir / DESCRIPTION).exists():
+            raise InputError(f"{options.index_dir}: no index here yet; give --model to make one")
+        model = Path(read_description(options.index_dir).model)
+    statuses = index_recordings(load_speech_encoder(model), model, options.index_dir, options.audio, settings)
+    _print_statuses(statuses, options.json)
+    return any(status.status == "failed" for status in statuses)
+
+
+def _print_statuses(statuses: Sequence[RecordingStatus], as_json: bool) -> None:
     for status in statuses:
-        if options.json:
+        if as_json:
             print(status.to_json())
         else:
+            seconds = f"{status.duration_s:.1f} s, {status.indexed_s:.1f} indexed, {status.silent_s:.1f} silent"
             reason = f": {status.reason}" if status.reason else ""
-            print(f"{status.path}  {status.status}  {status.duration_s:.1f} s  {status.windows} windows{reason}")
-    return 2 if any(status.status == "failed" for status in statuses) else 0
+            print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{reason}")
+
+
+def _verify(index_dir: Path) -> int:
+    from clsr.search.verify import verify
+
+    verdict = verify(index_dir)
+    for line in verdict.damage + verdict.stale:
+        print(line)
+    if not verdict.damage:
+        print(
+            f"{index_dir}: sound"
+            + (f", but {len(verdict.stale)} recordings are not up to date" if verdict.stale else "")
+        )
+    return 2 if verdict.damage else 0

@@ -13,7 +13,7 @@ from clsr.search.memory import PassageMemory
 from clsr.search.moments import Heard, find_moments
 from clsr.search.question import Asked, Question, encode_questions
 from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
-from clsr.search.table import open_table, read_description, require_same_model, windows_schema
+from clsr.search.table import open_table, read_description, require_current, require_same_model, windows_schema
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -73,9 +73,7 @@ class Retriever:
         table = open_table(index_dir)
         if table is None:
             raise InputError(f"{index_dir}: nothing is indexed yet; run clsr index")
-        missing = set(windows_schema(1).names) - set(table.schema.names)
-        if missing:
-            raise InputError(f"{index_dir}: of an earlier version (no {min(missing)}); delete the folder, index again")
+        require_current(index_dir, table, windows_schema(1))
         text_encoder = speech_encoder.text_encoder if speech_encoder else checkpoint.load_text_side(model_path)
         return cls(text_encoder, table, model_path, speech_encoder)
 

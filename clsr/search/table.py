@@ -1,7 +1,8 @@
-"""What an index is made of: a LanceDB table of windows, and a file that says which model built it."""
+"""What an index is made of: LanceDB tables of windows and of recordings, and a file that says which model built it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     import pyarrow
     from lancedb.table import LanceTable
 
-TABLE = "windows"
+WINDOWS, RECORDINGS = "windows", "recordings"
 DESCRIPTION = "index.json"
+LOCK = "lock"
 
 
 class IndexDescription(NamedTuple):
@@ -24,6 +26,7 @@ class IndexDescription(NamedTuple):
 
     model: str  # checkpoint folder
     fingerprint: str  # of the checkpoint, its text encoder included
+    windows: str = "40"  # how recordings to come are cut, see clsr.search.cuts
 
 
 def windows_schema(width: int) -> pyarrow.Schema:
@@ -44,6 +47,30 @@ def windows_schema(width: int) -> pyarrow.Schema:
             "vector": pyarrow.list_(pyarrow.float32(), width),
             "text": pyarrow.string(),
             "words": pyarrow.list_(word),
+            "checksum": pyarrow.string(),  # of all the rest, see clsr.search.rows
+        }
+    )
+
+
+def recordings_schema() -> pyarrow.Schema:
+    """Columns of the table of recordings: the fields of ``clsr.search.recordings.Entry``, and a checksum."""
+    import pyarrow
+
+    text, number, seconds = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+    return pyarrow.schema(
+        {
+            "recording": text,
+            "content_hash": text,
+            "size_bytes": number,
+            "modified_ns": number,
+            "cut": text,
+            "state": text,
+            "duration_s": seconds,
+            "indexed_s": seconds,
+            "silent_s": seconds,
+            "windows": number,
+            "reason": text,
+            "checksum": text,  # of all the rest
         }
     )
 
@@ -63,8 +90,8 @@ def read_description(index_dir: str | Path) -> IndexDescription:
         raise InputError(f"{path}: cannot be read ({error}); delete the folder and index again") from error
 
 
-def open_table(index_dir: str | Path) -> LanceTable | None:
-    """Open the table of windows; it shows what was written last, by this process or another. ``None``: not yet made.
+def open_table(index_dir: str | Path, name: str = WINDOWS) -> LanceTable | None:
+    """Open a table; it shows what was written last, by this process or another. ``None``: not yet made.
 
     Raises:
         InputError: the table is damaged.
@@ -73,12 +100,40 @@ def open_table(index_dir: str | Path) -> LanceTable | None:
 
     from lancedb.db import LanceDBConnection
 
-    try:
-        return LanceDBConnection(index_dir, read_consistency_interval=timedelta(0)).open_table(TABLE)
-    except ValueError:  # no such table; a folder without a first transaction is none either
-        return None
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{index_dir}: cannot be read ({brief(error)}); delete the folder, index again") from error
+    with reading(index_dir):
+        try:
+            return LanceDBConnection(index_dir, read_consistency_interval=timedelta(0)).open_table(name)
+        except ValueError as error:
+            if "was not found" not in str(error):
+                raise
+            return None  # a folder without a first transaction is none either
+
+
+def open_or_make(index_dir: str | Path, name: str, schema: pyarrow.Schema) -> LanceTable:
+    """Open a table for writing, an empty one where there is none.
+
+    Raises:
+        InputError: the table is damaged, or of an earlier version of clsr.
+    """
+    import lancedb
+
+    lancedb.connect(index_dir).create_table(name, schema=schema, exist_ok=True)
+    table = open_table(index_dir, name)
+    assert table is not None
+    require_current(index_dir, table, schema)
+    return table
+
+
+def require_current(index_dir: str | Path, table: LanceTable, schema: pyarrow.Schema) -> None:
+    """Refuse a table that lacks columns.
+
+    Raises:
+        InputError: it does; the message names one.
+    """
+    with reading(index_dir):
+        missing = set(schema.names) - set(table.schema.names)
+    if missing:
+        raise InputError(f"{index_dir}: of an earlier version (no {min(missing)}); delete the folder, index again")
 
 
 def require_same_model(index_dir: str | Path, built_with: str, given: str) -> None:
@@ -94,18 +149,27 @@ def require_same_model(index_dir: str | Path, built_with: str, given: str) -> No
         )
 
 
-def claim(index_dir: Path, model_path: Path) -> str:
-    """Describe the index as built by this model, unless another has built it, and return the model's fingerprint.
+def claim(index_dir: Path, model_path: Path, windows: str | None = None) -> IndexDescription:
+    """Describe the index as built by this model, unless another has built it.
+
+    Args:
+        index_dir: folder of the index, made if there is none.
+        model_path: checkpoint folder.
+        windows: how recordings are cut from now on; ``None`` leaves that as it is.
 
     Raises:
         InputError: another model has built the index, or it is damaged or cannot be written.
     """
     from clsr import checkpoint
 
-    path = index_dir / DESCRIPTION
     ours = IndexDescription(str(model_path), checkpoint.fingerprint(model_path))
-    if path.exists():
-        require_same_model(index_dir, read_description(index_dir).fingerprint, ours.fingerprint)
+    if (index_dir / DESCRIPTION).exists():
+        before = read_description(index_dir)
+        require_same_model(index_dir, before.fingerprint, ours.fingerprint)
+        ours = ours._replace(windows=before.windows)
+    if windows is not None:
+        ours = ours._replace(windows=windows)
+    path = index_dir / DESCRIPTION
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(index_dir):
         index_dir.mkdir(parents=True, exist_ok=True)
@@ -114,7 +178,31 @@ def claim(index_dir: Path, model_path: Path) -> str:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    return ours.fingerprint
+    return ours
+
+
+@contextmanager
+def only_writer(index_dir: Path) -> Iterator[None]:
+    """Keep others from writing into an index, in this process or another; whoever reads is let be.
+
+    The lock is the operating system's, so that it is gone with its process, however that ends.
+
+    Raises:
+        InputError: someone else is writing, or the folder cannot be written.
+    """
+    with writing(index_dir):
+        index_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(index_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{index_dir}: another process is writing into this index; wait until it is done"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -127,6 +215,36 @@ def writing(index_dir: Path) -> Iterator[None]:
             f"{index_dir}: cannot be written ({brief(error)}); what was indexed before is whole: "
             "free space or mend the permissions, then run again"
         ) from error
+
+
+@contextmanager
+def confirmed(index_dir: Path, table: LanceTable, count: int) -> Iterator[None]:
+    """Read back the ``count`` rows that a transaction has written, and undo it if they are not there whole.
+
+    LanceDB may report a transaction as done of which the disk took only a part: a last write that was cut short.
+
+    Raises:
+        InputError: the index cannot be written.
+    """
+    before = table.version
+    with writing(index_dir):
+        yield
+        try:
+            end = table.count_rows()
+            table.take_offsets(list(range(end - count, end))).to_arrow()
+        except (OSError, RuntimeError) as error:
+            table.checkout(before)
+            table.restore()
+            raise OSError("the disk has kept only a part") from error
+
+
+@contextmanager
+def reading(index_dir: str | Path) -> Iterator[None]:
+    """What the disk or LanceDB says against a read becomes an InputError; damage can make LanceDB raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{index_dir}: cannot be read ({brief(error)}); delete the folder, index again") from error
 
 
 def brief(error: Exception) -> str:

@@ -13,7 +13,7 @@ from clsr.audio import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Reading, Recogniser
-from clsr.search.index import find_recordings
+from clsr.search.files import find_recordings
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
 SEARCH_S = 5.0  # and ends in the quietest moment of its last so many seconds

@@ -31,8 +31,7 @@ def add_serve(commands: argparse._SubParsersAction, add: Add) -> None:
         "--upload-dir", type=Path, metavar="DIR", help="folder for uploads (that of the index, -uploads)"
     )
     serve.add_argument("--max-upload-mb", type=int, default=500, metavar="N", help="largest upload (500)")
-    serve.add_argument("--window-s", type=float, help="of an index to be made: length of a window (40)")
-    serve.add_argument("--hop-s", type=float, help="from one window's start to the next (3/4 of a window)")
+    serve.add_argument("--windows", metavar="CUT", help="of an index to be made, as clsr index has them (40)")
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -45,15 +44,13 @@ def _serve(options: argparse.Namespace) -> None:
         raise InputError(f"--max-upload-mb is {options.max_upload_mb}: give 1 or more")
     if not 1 <= options.port <= 65535:
         raise InputError(f"--port is {options.port}: give 1 to 65535")
-    indexing = None
-    if options.window_s is not None or options.hop_s is not None:
-        window_s = options.window_s if options.window_s is not None else 40.0
-        indexing = IndexConfig(window_s, options.hop_s if options.hop_s is not None else 0.75 * window_s)
     config = ServeConfig(
         options.host, options.port, options.token or os.environ.get(TOKEN) or None, options.without_token,
         options.max_upload_mb << 20,
     )  # fmt: skip
     require_token(config)
     require_packages()
-    service = ServiceConfig(options.index_dir, options.model, tuple(options.allow), options.upload_dir, indexing)
+    service = ServiceConfig(
+        options.index_dir, options.model, tuple(options.allow), options.upload_dir, IndexConfig(options.windows)
+    )
     serve(service, config)

@@ -13,7 +13,8 @@ from queue import Queue
 from typing import Literal
 
 from clsr.errors import InputError
-from clsr.search.index import RecordingStatus, Watch
+from clsr.search.progress import Watch
+from clsr.search.recordings import RecordingStatus
 
 WAITING_JOBS = 32
 KEPT_JOBS = 50

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.errors import InputError
 from clsr.search.filters import Filter
 from clsr.search.hit import Hit
-from clsr.search.index import IndexConfig, Watch, index_recordings
+from clsr.search.index import IndexConfig, index_recordings
+from clsr.search.progress import Watch
 from clsr.search.question import Question
 from clsr.search.ranking import Mode
+from clsr.search.recordings import RecordingsTable
 from clsr.search.retriever import Retriever
-from clsr.search.table import open_table, read_description, require_same_model
+from clsr.search.table import DESCRIPTION, RECORDINGS, open_table, read_description, require_same_model
 from clsr.web.folders import Folders, Missing
 from clsr.web.jobs import Busy, Indexer, Job
 
@@ -43,14 +44,14 @@ class ServiceConfig:
         model_path: checkpoint folder; ``None`` is the one that built the index.
         allowed: folders whose recordings may be indexed.
         upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
-        indexing: windows of an index to be made; one that is there goes on with its own.
+        indexing: how to index; the windows are those of an index to be made, one that is there goes on with its own.
     """
 
     index_dir: Path
     model_path: Path | None = None
     allowed: tuple[Path, ...] = ()
     upload_dir: Path | None = None
-    indexing: IndexConfig | None = None
+    indexing: IndexConfig = field(default_factory=IndexConfig)
 
 
 class Recording(NamedTuple):
@@ -95,6 +96,7 @@ class SearchService:
         self._loading = threading.RLock()
         self._retriever: Retriever | None = None
         self._speech_encoder: SpeechEncoder | None = None
+        self._entries: LanceTable | None = None
         self._catalogue: tuple[int, dict[str, Recording]] = (-1, {})
 
     def submit_search(
@@ -198,7 +200,8 @@ class SearchService:
 
     def _index(self, paths: Sequence[Path], watch: Watch) -> None:
         encoder = self._load_speech_encoder()
-        settings = self._indexing or _settings_of(open_table(self.index_dir)) or IndexConfig()
+        is_there = (self.index_dir / DESCRIPTION).exists()
+        settings = replace(self._indexing, windows=None) if is_there else self._indexing
         index_recordings(encoder, self.model_path, self.index_dir, paths, settings, watch)
 
     def _load_speech_encoder(self) -> SpeechEncoder:
@@ -223,13 +226,13 @@ class SearchService:
         return self._retriever.table if self._retriever else open_table(self.index_dir)
 
     def _recordings(self) -> dict[str, Recording]:
-        """Recordings by id; read again only when the table has changed."""
-        table = self._table()
-        if table is None:
+        """Recordings by id; read again only when their table has changed."""
+        self._entries = self._entries or open_table(self.index_dir, RECORDINGS)
+        if self._entries is None:
             return {}
-        version = table.version
+        version = self._entries.version
         if self._catalogue[0] != version:
-            self._catalogue = (version, {recording.id: recording for recording in _list(table, self.folders)})
+            self._catalogue = (version, {recording.id: recording for recording in _list(self.index_dir, self.folders)})
         return self._catalogue[1]
 
 
@@ -248,7 +251,7 @@ def _model_path(config: ServiceConfig) -> Path:
     """The model to index with; it has to be the one that built the index, if there is one."""
     from clsr import checkpoint
 
-    if not (config.index_dir / "index.json").exists():
+    if not (config.index_dir / DESCRIPTION).exists():
         if config.model_path is None:
             raise InputError(f"{config.index_dir}: no index here yet; give --model to make one")
         checkpoint.fingerprint(config.model_path)  # that it is a model is found out now
@@ -261,20 +264,11 @@ def _model_path(config: ServiceConfig) -> Path:
     return model_path.resolve()
 
 
-def _settings_of(table: LanceTable | None) -> IndexConfig | None:
-    """How the recordings of an index were cut, so that those to come are cut alike."""
-    rows = table.search().select(["cut"]).limit(1).to_list() if table is not None else []
-    found = re.fullmatch(r"([\d.]+)/([\d.]+)", rows[0]["cut"]) if rows else None
-    return IndexConfig(float(found[1]), float(found[2])) if found else None
-
-
-def _list(table: LanceTable, folders: Folders) -> list[Recording]:
-    import pyarrow.compute as pc
-
-    rows = table.search().select(["recording", "end_s"]).to_arrow()
-    groups = rows.group_by("recording").aggregate([("end_s", "max"), ("end_s", "count")])
-    names = groups["recording"].to_pylist()
-    columns = zip(
-        names, groups["end_s_max"].to_pylist(), pc.cast(groups["end_s_count"], "int64").to_pylist(), strict=True
-    )
-    return [Recording(recording_id(p), folders.name(Path(p)), Path(p), d, n) for p, d, n in columns]
+def _list(index_dir: Path, folders: Folders) -> list[Recording]:
+    """What the index holds windows of."""
+    entries = [entry for entry in RecordingsTable(index_dir).read().values() if entry.windows or entry.state == "begun"]
+    paths = [Path(entry.recording) for entry in entries]
+    return [
+        Recording(recording_id(str(path)), folders.name(path), path, entry.duration_s, entry.windows)
+        for path, entry in zip(paths, entries, strict=True)
+    ]

@@ -57,7 +57,7 @@ for split in test test_unseen noise; do
 done
 
 if begin 5 "$exp/index" "index a long recording of statements never trained on"; then
-  run clsr index --model "$exp/joint" --index "$exp/index" --window-s 6 --hop-s 3 "$data/long.wav"
+  run clsr index --model "$exp/joint" --index "$exp/index" --windows 6/3 "$data/long.wav"
   finish
 fi
 

@@ -21,7 +21,7 @@ KEYS = {"rank", "recording", "start_s", "end_s", "score", "text", "matches", "wi
 def retriever(tone_model: Path, say_in_tones: Say, tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("adapters")
     write_waveform(folder / "talk.wav", say_in_tones("red dog blue cat old boat green sun"))
-    return Model.load(tone_model).index(folder, folder / "index", IndexConfig(0.6, 0.6))
+    return Model.load(tone_model).index(folder, folder / "index", IndexConfig("0.6/0.6"))
 
 
 def test_langchain(retriever: Retriever) -> None:

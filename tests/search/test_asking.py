@@ -57,7 +57,7 @@ def clsr(
     folder.mkdir()
     speak(folder / "a.wav", "cat the dog the - - - - tea sea sun boat")
     speak(folder / "it's b.wav", "sea sun")
-    index_recordings(speech_encoder, model, tmp_path / "index", [folder], IndexConfig(4.0, 4.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [folder], IndexConfig("4/4"))
     return Command(tmp_path / "index", capsys)
 
 

@@ -38,7 +38,7 @@ def retriever(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, re
         path = speak(recordings / name, "sea")
         noon = datetime(2026, 5, day, 12, tzinfo=timezone.utc).timestamp()
         os.utime(path, (noon, noon))
-    index_recordings(speech_encoder, model, tmp_path / "index", [recordings], IndexConfig(4.0, 3.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [recordings], IndexConfig("4/3"))
     return Retriever.open(tmp_path / "index")
 
 

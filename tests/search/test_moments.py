@@ -103,7 +103,7 @@ def test_a_hit_is_tightened_to_what_was_said_between_two_silences(
     speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog the - sea the sun - - the boat tea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig(12.0, 12.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("12/12"))
     (hit,) = Retriever.open(tmp_path / "index").search("boat")
     assert (hit.window_start_s, hit.window_end_s) == (0.0, 12.0)
     assert (hit.start_s, hit.end_s, hit.text) == (8.75, 12.0, "the boat tea")

@@ -18,7 +18,7 @@ from clsr.search.full_text import TEXT_COLUMN, full_text_config
 from clsr.search.index import IndexConfig, index_recordings
 from clsr.search.ranking import Rankings, Window, fuse, read, read_down
 from clsr.search.retriever import Retriever
-from clsr.search.table import TABLE, open_table, windows_schema
+from clsr.search.table import WINDOWS, open_table, windows_schema
 
 Speak = Callable[[Path, str], Path]
 SAID = {"a": "sea sun sun cat", "b": "sea cat dog tea", "c": "boat tea dog cat", "d": "sun sun sun the"}
@@ -28,7 +28,7 @@ SAID = {"a": "sea sun sun cat", "b": "sea cat dog tea", "c": "boat tea dog cat",
 def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
     for name, text in SAID.items():
         speak(tmp_path / f"{name}.wav", text)
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig(4.0, 3.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig("4/3"))
     return tmp_path / "index"
 
 
@@ -134,8 +134,8 @@ def test_overlapping_windows_of_all_sizes_are_one_hit(
     speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, mode: Any
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat cat dog tea - - - cat cat dog tea tea tea sea cat")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig(4.0, 2.0))
-    index_recordings(speech_encoder, model, tmp_path / "other", [path], IndexConfig(9.0, 3.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("4/2"))
+    index_recordings(speech_encoder, model, tmp_path / "other", [path], IndexConfig("9/3"))
     table, other = open_table(tmp_path / "index"), open_table(tmp_path / "other")
     assert table is not None and other is not None
     table.add(other.to_arrow())
@@ -189,10 +189,11 @@ def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = [
         {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
-         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": []}
+         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": [],
+         "checksum": ""}
         for i, vector in enumerate(vectors)
     ]  # fmt: skip
-    table = lancedb.connect(tmp_path).create_table(TABLE, rows, schema=windows_schema(16))
+    table = lancedb.connect(tmp_path).create_table(WINDOWS, rows, schema=windows_schema(16))
     table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
     opened = open_table(tmp_path)
     assert opened is not None

@@ -14,7 +14,7 @@ from clsr.search.table import open_table
 from clsr.search.windows import merge
 from clsr.vocabulary import Word
 
-SMALL = IndexConfig(window_s=4.0, hop_s=3.0)
+SMALL = IndexConfig("4/3")
 Speak = Callable[[Path, str], Path]
 
 
@@ -58,7 +58,7 @@ def test_at_most_three_words_are_marked_and_each_as_often_as_said(
     speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
 ) -> None:
     speak(tmp_path / "a.wav", "boat sea the tea sun cat sea the")
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig(8.0, 8.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig("8/8"))
     best = Retriever.open(tmp_path / "index").search("boat sun sea tea")[0]
     # four words score equally: the first three of the alphabet are kept
     assert best.matches == (Word("boat", 0, 1), Word("sea", 1, 2), Word("sun", 4, 5), Word("sea", 6, 7))
@@ -72,7 +72,7 @@ def test_words_of_later_windows_have_times_of_the_recording(index: Path) -> None
 def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
     """With ten windows over every second, the hits asked for lie far below the first rows of the ranking."""
     speak(tmp_path / "a.wav", "cat " * 12 + "dog sea " * 6 + "tea cat sun " * 8 + "boat the cat the " * 5)
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], IndexConfig(10.0, 1.0))
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], IndexConfig("10/1"))
     table = open_table(tmp_path / "index")
     assert table is not None
     cat = speech_encoder.text_encoder.encode(["cat"], "question")[0].numpy()

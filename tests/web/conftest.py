@@ -19,7 +19,7 @@ loudness = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loudness)
 speech_encoder, speak, model = loudness.speech_encoder, loudness.speak, loudness.model
 
-SMALL = IndexConfig(window_s=4.0, hop_s=4.0)
+SMALL = IndexConfig("4/4")
 LONG = "cat the dog the - - - - tea sea sun boat - - - - cat tea cat tea - - - -"
 
 

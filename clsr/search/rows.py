@@ -1,0 +1,84 @@
+"""Windows and what was heard in them -> rows of the table of windows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clsr.search.cuts import Sound, Span
+from clsr.search.pauses import find_pauses, without_pauses
+from clsr.search.recordings import Entry
+from clsr.search.table import windows_schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from clsr.models.speech_encoder import SpeechEncoding
+
+Row = dict[str, Any]
+
+
+def window_id(recording: str, span: Span) -> str:
+    """What a window goes by: its recording and times, as a media fragment.
+
+    >>> window_id("talk.wav", (30.0, 70.0))
+    'talk.wav#t=30.000,70.000'
+    """
+    return f"{recording}#t={span[0]:.3f},{span[1]:.3f}"
+
+
+def to_rows(
+    recordings: Sequence[Entry], sounds: Sequence[Sound], encoding: SpeechEncoding, fingerprint: str
+) -> list[Row]:
+    """The row of each window.
+
+    Args:
+        recordings: that of each window.
+        sounds: the windows.
+        encoding: of their waveforms, in the same order.
+        fingerprint: of the model.
+    """
+    rows = []
+    for entry, sound, vector, text, words in zip(
+        recordings, sounds, encoding.vectors, encoding.transcripts, encoding.words, strict=True
+    ):
+        row = {
+            "id": window_id(entry.recording, (sound.start_s, sound.end_s)),
+            "recording": entry.recording,
+            "content_hash": entry.content_hash,
+            "fingerprint": fingerprint,
+            "modified": datetime.fromtimestamp(entry.modified_ns // 1000 / 1e6, timezone.utc),
+            "cut": entry.cut,
+            "start_s": sound.start_s,
+            "end_s": sound.end_s,
+            "vector": vector,
+            "text": text,
+            "words": [
+                {"text": word.text, "start_s": sound.start_s + word.start_s, "end_s": sound.start_s + word.end_s}
+                for word in without_pauses(words, find_pauses(sound.waveform))
+            ],
+        }
+        rows.append(row | {"checksum": checksum(row)})
+    return rows
+
+
+def to_arrow(rows: Sequence[Row]) -> pyarrow.Table:
+    """Rows, one at least, as they are written into the table."""
+    import pyarrow
+
+    return pyarrow.Table.from_pylist(list(rows), schema=windows_schema(len(rows[0]["vector"])))
+
+
+def checksum(row: Mapping[str, Any]) -> str:
+    """BLAKE2b of everything in a row but the checksum, 16 hexadecimal digits: LanceDB itself does not notice damage."""
+    words: Iterable[Mapping[str, Any]] = row["words"]
+    told = [row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")]
+    told += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
+    digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=8)
+    digest.update(np.asarray(row["vector"], dtype="<f4").tobytes())
+    return digest.hexdigest()
