@@ -26,7 +26,7 @@ _COUNTABLE = ("aac", "opus")
 _STEADY_PACKETS = 16  # alike in a row, and more of their kind are counted without being decoded
 _WARM_UP_S = 0.5  # decoded before a span: what is heard of a packet leans on those before it
 
-_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63}  # 1.0 in samples of each kind
+_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}  # 1.0 in samples of each kind
 
 
 class Container:
@@ -137,7 +137,7 @@ class Container:
         last: AudioFrame | None = None
         for frame in self._frames():
             if last is not None:
-                yield _samples(last)
+                yield self._samples(last)
             if isinstance(frame, int):
                 last = None
                 yield np.broadcast_to(np.float32(0), (frame, self.channels))  # no memory, and never heard
@@ -148,7 +148,7 @@ class Container:
             elif (frame.sample_rate, frame.layout.nb_channels) != (self.samplerate, self.channels):
                 raise InputError(f"{self._name}: changes its sample rate or channels midway; convert it to wav or flac")
         if last is not None:
-            yield _samples(last)[: _claimed_frames(last)]
+            yield self._samples(last)[: _claimed_frames(last)]
 
     def _frames(self) -> Iterator[AudioFrame | int]:
         """Frames of the decoder, and in place of those counted but not decoded, how long they are."""
@@ -183,6 +183,20 @@ class Container:
             if self._file.read(1):  # at its end, the file was cut off
                 raise self._unreadable(error) from error
 
+    def _samples(self, frame: AudioFrame) -> np.ndarray:
+        """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can say."""
+        try:
+            samples = frame.to_ndarray()
+        except ValueError as error:  # integers of 64 bits
+            raise self._unreadable(error) from error
+        samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
+        kind = frame.format.name.removesuffix("p")
+        if kind in _FULL_SCALE:
+            silence = 128 if kind == "u8" else 0
+            samples = (samples.astype(np.float64) - silence) / _FULL_SCALE[kind]
+        with np.errstate(over="ignore"):  # of float64: infinite ones are found out later
+            return samples.astype(np.float32)
+
     def _unreadable(self, error: Exception) -> InputError:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         return InputError(f"{self._name}: cannot be read as audio ({reason}); convert it to wav or flac")
@@ -212,17 +226,6 @@ class _Steady:
             and not packet.is_discard
             and not any(True for _ in packet.iter_sidedata())  # which says that the packet is cut
         )
-
-
-def _samples(frame: AudioFrame) -> np.ndarray:
-    """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can say."""
-    samples = frame.to_ndarray()
-    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    kind = frame.format.name.removesuffix("p")
-    if kind in _FULL_SCALE:
-        silence = 128 if kind == "u8" else 0
-        samples = (samples.astype(np.float64) - silence) / _FULL_SCALE[kind]
-    return samples.astype(np.float32)
 
 
 def _claimed_frames(frame: AudioFrame) -> int:

@@ -10,8 +10,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from clsr.audio import AUDIO_SUFFIXES
 from clsr.errors import InputError
-from clsr.search.index import AUDIO_SUFFIXES, find_recordings
+from clsr.search.index import find_recordings
 
 NAME_BYTES = 150  # of an uploaded file's name, without suffix
 LISTED_FOLDERS = 200
