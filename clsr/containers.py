@@ -21,7 +21,12 @@ FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "loas",
     "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tak", "tta", "wav", "webm", "wv", "xwma",
 )  # fmt: skip
-_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63}  # 1.0 in samples of each kind
+# Codecs whose packets give the same number of frames whatever was decoded before: passed over, they are still counted.
+_COUNTABLE = ("aac", "opus")
+_STEADY_PACKETS = 16  # alike in a row, and more of their kind are counted without being decoded
+_WARM_UP_S = 0.5  # decoded before a span: what is heard of a packet leans on those before it
+
+_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}  # 1.0 in samples of each kind
 
 
 class Container:
@@ -46,6 +51,8 @@ class Container:
                 self._file: BinaryIO = io.BytesIO(source)
             else:  # opened here, since FFmpeg would take a name like http:x for an address
                 self._file = opening.enter_context(open(source, "rb"))
+            self.samplerate = self.channels = 0  # until the first frame tells
+            self._wanted_from = 0  # the first frame that is to be decoded
             self._container = opening.enter_context(self._open())
             self._pieces = self._decode()
             first = next(self._pieces, None)
@@ -73,14 +80,16 @@ class Container:
     def blocks(self, start: int, end: int | None, block_frames: int) -> Iterator[np.ndarray]:
         """Frames ``start`` to ``end`` as float32 blocks ``(n, channels)`` of about ``block_frames``; once only.
 
-        Decodes from the beginning, since compressed frames lean on those before them; a block of no frames is given
-        each time that ``block_frames`` have been passed over.
+        What lies before the span is decoded too, since compressed frames lean on those before them; of aac and opus,
+        steady packets are counted instead, up to half a second before the span, which then sounds the same but for
+        rounding. A block of no frames is given each time that ``block_frames`` have been passed over.
 
         Raises:
             InputError: the stream is damaged; what is good before that has been given.
         """
         position, waiting, waiting_frames = 0, [np.zeros((0, self.channels), np.float32)], 0
         damage = None
+        self._wanted_from = start - round(_WARM_UP_S * self.samplerate)
         while damage is None and (end is None or position < end):
             try:
                 piece = next(self._pieces, None)
@@ -127,33 +136,42 @@ class Container:
         """
         last: AudioFrame | None = None
         for frame in self._frames():
-            if last is None:
+            if last is not None:
+                yield self._samples(last)
+            if isinstance(frame, int):
+                last = None
+                yield np.broadcast_to(np.float32(0), (frame, self.channels))  # no memory, and never heard
+                continue
+            last = frame
+            if not self.samplerate:
                 self.samplerate, self.channels = frame.sample_rate, frame.layout.nb_channels
             elif (frame.sample_rate, frame.layout.nb_channels) != (self.samplerate, self.channels):
-                yield _samples(last)
                 raise InputError(f"{self._name}: changes its sample rate or channels midway; convert it to wav or flac")
-            else:
-                yield _samples(last)
-            last = frame
         if last is not None:
-            yield _samples(last)[: _claimed_frames(last)]
+            yield self._samples(last)[: _claimed_frames(last)]
 
-    def _frames(self) -> Iterator[Any]:
+    def _frames(self) -> Iterator[AudioFrame | int]:
+        """Frames of the decoder, and in place of those counted but not decoded, how long they are."""
         import av
 
         damage: Exception | None = None
-        sound = False
+        position, steady = 0, _Steady()
         for packet in self._packets():
+            if position + steady.samples < self._wanted_from and steady.has(packet):
+                position += steady.samples
+                yield steady.samples
+                continue
             try:
-                frames = packet.decode()
+                frames: list[Any] = packet.decode()
             except (av.FFmpegError, ValueError) as error:
                 damage = damage or error
                 continue
             if frames and damage and packet.size:  # an empty packet flushes what came before the damage
                 raise self._unreadable(damage) from damage
+            steady.note(packet, frames)
+            position += sum(frame.samples for frame in frames)
             yield from frames
-            sound = sound or bool(frames)
-        if damage and not sound:
+        if damage and not position:
             raise self._unreadable(damage) from damage
 
     def _packets(self) -> Iterator[Packet]:
@@ -165,20 +183,49 @@ class Container:
             if self._file.read(1):  # at its end, the file was cut off
                 raise self._unreadable(error) from error
 
+    def _samples(self, frame: AudioFrame) -> np.ndarray:
+        """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can say."""
+        try:
+            samples = frame.to_ndarray()
+        except ValueError as error:  # integers of 64 bits
+            raise self._unreadable(error) from error
+        samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
+        kind = frame.format.name.removesuffix("p")
+        if kind in _FULL_SCALE:
+            silence = 128 if kind == "u8" else 0
+            samples = (samples.astype(np.float64) - silence) / _FULL_SCALE[kind]
+        with np.errstate(over="ignore"):  # of float64: infinite ones are found out later
+            return samples.astype(np.float32)
+
     def _unreadable(self, error: Exception) -> InputError:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         return InputError(f"{self._name}: cannot be read as audio ({reason}); convert it to wav or flac")
 
 
-def _samples(frame: AudioFrame) -> np.ndarray:
-    """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can say."""
-    samples = frame.to_ndarray()
-    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    kind = frame.format.name.removesuffix("p")
-    if kind in _FULL_SCALE:
-        silence = 128 if kind == "u8" else 0
-        samples = (samples.astype(np.float64) - silence) / _FULL_SCALE[kind]
-    return samples.astype(np.float32)
+class _Steady:
+    """Knows packets by their like: the same duration, and one frame of so many samples from each of the last ones."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._duration: int | None = None
+        self._packets = 0
+
+    def note(self, packet: Packet, frames: list[AudioFrame]) -> None:
+        samples = frames[0].samples if len(frames) == 1 else 0
+        alike = samples > 0 and (samples, packet.duration) == (self.samples, self._duration)
+        self._packets = self._packets + 1 if alike else 0
+        self.samples, self._duration = samples, packet.duration
+
+    def has(self, packet: Packet) -> bool:
+        context = packet.stream.codec_context
+        return (
+            self._packets >= _STEADY_PACKETS
+            and packet.duration == self._duration
+            and context.name in _COUNTABLE
+            and context.profile in (None, "LC")  # others lean on more than half a second
+            and not packet.is_discard
+            and not any(True for _ in packet.iter_sidedata())  # which says that the packet is cut
+        )
 
 
 def _claimed_frames(frame: AudioFrame) -> int:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from clsr import containers
 from clsr.audio import (
     SAMPLE_RATE,
     claimed_duration_s,
@@ -18,6 +19,7 @@ from clsr.audio import (
     duration_s,
     read_header,
     read_waveform,
+    stream_progress,
     stream_waveform,
 )
 from clsr.errors import InputError
@@ -59,6 +61,20 @@ def write(path: Path, waveform: np.ndarray, layout: str = "mono", video: bool = 
     return path
 
 
+class Count:
+    """A method that counts how often it says yes."""
+
+    def __init__(self, method: Callable[..., bool]) -> None:
+        self.method, self.yes = method, 0
+
+    def __get__(self, owner: object, _: type) -> Callable[..., bool]:
+        return lambda *args: self(owner, *args)
+
+    def __call__(self, *args: object) -> bool:
+        self.yes += (answer := self.method(*args))
+        return answer
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_length_is_what_was_written_and_every_way_to_it_agrees(tmp_path: Path, kind: str) -> None:
     rate, extra = KINDS[kind][2:]
@@ -98,6 +114,60 @@ def test_spans_and_streams_are_slices(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose(span[200:-200], part[200 : len(span) - 200], atol=1e-3)  # the resampler sees the cut
     with pytest.raises(InputError, match=r"no sound between 40\.0 s and the end"):
         read_waveform(path, 40.0)
+
+
+@pytest.mark.parametrize("kind", ["m4a", "mp4", "aac", "webm", "mka"])
+def test_distant_spans_are_found_without_decoding_what_lies_before(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / f"a.{kind}", chirp(60.0, KINDS[kind][2]))
+    whole, counted = read_waveform(path), 0
+    monkeypatch.setattr(containers._Steady, "has", count := Count(containers._Steady.has))
+    for start_s in (0.3, 7.7, 29.12, 57.0):
+        count.yes = 0
+        blocks = list(stream_waveform(path, start_s, start_s + 3.0))
+        span = np.concatenate(blocks)
+        part = whole[round(start_s * SAMPLE_RATE) :][: len(span)]
+        np.testing.assert_allclose(span[200:-200], part[200:-200], atol=2e-3)
+        counted += count.yes
+    packet_s = 0.02 if kind == "webm" else 1_024 / KINDS[kind][2]
+    assert counted * packet_s > 85  # of 94 s that lie before the spans
+
+
+def test_signs_of_life_come_while_what_lies_before_a_span_is_decoded(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wma", chirp(60.0, 44_100))
+    lengths = [len(block) for block in stream_progress(path, 50.0, 53.0)]
+    assert sum(length == 0 for length in lengths) >= 5 and sum(lengths) == pytest.approx(3 * SAMPLE_RATE, abs=1)
+    assert all(len(block) for block in stream_waveform(path, 50.0, 53.0))
+
+
+def test_spans_of_opus_that_changes_its_ways_are_where_they_are_in_the_whole(tmp_path: Path) -> None:
+    """Speech and music are coded apart in opus, by decoders that hold back unlike numbers of samples."""
+    stream = io.BytesIO()
+    parts = [("voip", 12_000), ("audio", 96_000), ("voip", 24_000), ("lowdelay", 64_000), ("voip", 8_000)]
+    with av.open(stream, "w", format="webm") as file:
+        track = file.add_stream("libopus", rate=48_000, layout="mono")
+        file.start_encoding()
+        pts = 0
+        for application, bits in parts:
+            encoder = av.CodecContext.create("libopus", "w")
+            encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = 48_000, "mono", "flt", bits
+            encoder.options = {"application": application}
+            frame = av.AudioFrame.from_ndarray(chirp(8.0, 48_000)[None], "flt", "mono")
+            frame.sample_rate = 48_000
+            for packet in encoder.encode(frame):
+                packet.stream, packet.pts, packet.dts, packet.time_base = track, pts, pts, Fraction(1, 48_000)
+                pts += 960
+                file.mux(packet)
+    content = stream.getvalue()
+    whole = read_waveform(content)
+    assert len(whole) == pytest.approx(40 * SAMPLE_RATE, abs=SAMPLE_RATE // 2)
+    for start_s in (4.0, 9.0, 12.0, 17.0, 20.0, 25.0, 28.0, 33.0, 36.0, 38.5):
+        span = read_waveform(content, start_s, start_s + 1.0)
+        part = whole[round(start_s * SAMPLE_RATE) :][: len(span)]
+        lags = [np.dot(span[1_000:9_000], part[1_000 + lag : 9_000 + lag]) for lag in range(-400, 401)]
+        assert int(np.argmax(lags)) - 400 == 0
+        np.testing.assert_allclose(span[200:-200], part[200:-200], atol=0.02)
 
 
 def test_channels_are_averaged_and_pictures_left(tmp_path: Path) -> None:
@@ -197,3 +267,13 @@ def test_samples_of_every_size_have_the_same_loudness(tmp_path: Path, subtype: s
         for part in [*convert(frame), None]:
             file.mux(track.encode(part))
     np.testing.assert_allclose(read_waveform(stream.getvalue()), waveform, atol=tolerance)
+
+
+def test_samples_of_64_bits_are_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.wav"), "w") as file:
+        track = file.add_stream("pcm_s64le", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame("s64", "mono", 100)
+        frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+        file.mux(track.encode(frame))
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read as audio"):
+        read_waveform(tmp_path / "a.wav")

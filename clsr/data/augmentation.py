@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from clsr.audio import SAMPLE_RATE, add_noise, duration_s, read_waveform
+from clsr.audio import AUDIO_SUFFIXES, SAMPLE_RATE, add_noise, duration_s, read_waveform
 from clsr.config import AugmentConfig
 from clsr.data.kaldi import Utterance, to_cuts
 from clsr.errors import InputError
@@ -22,8 +22,6 @@ from clsr.features import MEL_BINS, STACK
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")  # others are licences and notes of noise collections
 
 
 def check(config: AugmentConfig) -> None:
@@ -174,9 +172,9 @@ def _sounds(setting: str, folder: str | None) -> list[Path]:
         return []
     if not Path(folder).is_dir():
         raise InputError(f"data.augment.{setting}: {folder}: no such folder; name one that holds recordings")
-    files = sorted(path for path in Path(folder).rglob("[!.]*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in Path(folder).rglob("[!.]*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
-        raise InputError(f"data.augment.{setting}: {folder}: holds no audio; looked for {' '.join(SUFFIXES)}")
+        raise InputError(f"data.augment.{setting}: {folder}: holds no audio; looked for {' '.join(AUDIO_SUFFIXES)}")
     return files
 
 

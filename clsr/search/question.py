@@ -71,15 +71,21 @@ def encode_questions(
     return [question for question in asked if question is not None]
 
 
-def read_question(question: Path | np.ndarray) -> np.ndarray:
+def read_question(
+    question: Path | np.ndarray, read: Callable[[Path, float, float], np.ndarray] = read_waveform
+) -> np.ndarray:
     """The waveform ``(N,)`` of a spoken question.
+
+    Args:
+        question: its file, or its waveform.
+        read: reads a span of a file; ``Decoder.read_waveform`` where the file is a stranger's.
 
     Raises:
         InputError: it cannot be read, is no mono waveform, or lasts longer than a minute.
     """
     name = _name(question)
     if isinstance(question, Path):
-        question = read_waveform(question, 0.0, LONGEST_S + 1)
+        question = read(question, 0.0, LONGEST_S + 1)
     if question.ndim != 1 or not len(question) or not np.isfinite(question).all():
         raise InputError(f"{name}: has shape {question.shape}; give samples of one channel at 16 kHz, finite numbers")
     if len(question) > LONGEST_S * SAMPLE_RATE:

@@ -253,7 +253,7 @@ def _add_audio(app: FastAPI, service: SearchService) -> None:
         headers["content-length"] = str(end - first)
         if span:
             headers["content-range"] = f"bytes {first}-{end - 1}/{size}"
-        content = stream_wav(recording.path, recording.duration_s, first, end)
+        content = stream_wav(recording.path, recording.duration_s, first, end, service.decoder.read_waveform)
         return StreamingResponse(content, 206 if span else 200, headers, "audio/wav")
 
     @app.get("/api/audio/{id}", tags=["audio"], response_class=FileResponse)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from clsr.audio import SAMPLE_RATE, read_waveform
+from clsr.audio import SAMPLE_RATE
 from clsr.errors import InputError
 
 HEADER_BYTES = 44
 PIECE_S = 20  # decoded at a time
 # What browsers play and seek in exactly. MP3, ADTS and recorders' webm have no table of times: browsers guess there.
 NATIVE = {
-    ".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".m4a": "audio/mp4",
-    ".mp4": "audio/mp4",
+    ".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg",
+    ".m4a": "audio/mp4", ".mp4": "audio/mp4",
 }  # fmt: skip
+
+Read = Callable[[Path, float, float], np.ndarray]
+"""Reads a span of a recording, in seconds: ``Decoder.read_waveform``, or ``clsr.audio.read_waveform``."""
 
 _log = logging.getLogger("clsr")
 
@@ -29,11 +32,13 @@ def wav_bytes(duration_s: float) -> int:
     return HEADER_BYTES + 2 * round(duration_s * SAMPLE_RATE)
 
 
-def stream_wav(path: Path, duration_s: float, first: int, end: int) -> Iterator[bytes]:
+def stream_wav(path: Path, duration_s: float, first: int, end: int, read: Read) -> Iterator[bytes]:
     """Bytes ``first`` to ``end`` of the recording as wav, decoding only what they hold.
 
-    Where the recording cannot be decoded, silence stands in for it: the length was promised.
+    From where the recording cannot be decoded, silence stands in for it: the length was promised, and a file that makes
+    its decoder hang is not tried again and again.
     """
+    lost = False
     if first < HEADER_BYTES:
         yield _header(wav_bytes(duration_s) - HEADER_BYTES)[first:end]
     position = max(0, first - HEADER_BYTES)
@@ -41,7 +46,14 @@ def stream_wav(path: Path, duration_s: float, first: int, end: int) -> Iterator[
     while position < stop:
         sample = position // 2
         last_sample = min(sample + PIECE_S * SAMPLE_RATE, (stop + 1) // 2)
-        piece = _pcm(path, sample, last_sample)
+        waveform = np.zeros(0, np.float32)
+        if not lost:
+            try:
+                waveform = read(path, sample / SAMPLE_RATE, last_sample / SAMPLE_RATE)
+            except InputError as error:
+                _log.info("%s", error)
+                lost = True
+        piece = _pcm(waveform, last_sample - sample)
         yield piece[position % 2 : min(len(piece), stop - 2 * sample)]
         position = 2 * last_sample
 
@@ -66,13 +78,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return first, end
 
 
-def _pcm(path: Path, sample: int, last_sample: int) -> bytes:
-    try:
-        waveform = read_waveform(path, sample / SAMPLE_RATE, last_sample / SAMPLE_RATE)
-    except InputError as error:
-        _log.info("%s", error)
-        waveform = np.zeros(0, dtype=np.float32)
-    waveform = np.pad(waveform[: last_sample - sample], (0, max(0, last_sample - sample - len(waveform))))
+def _pcm(waveform: np.ndarray, samples: int) -> bytes:
+    waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
     return np.clip(np.rint(waveform * 32_768), -32_768, 32_767).astype("<i2").tobytes()
 
 

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.errors import InputError
+from clsr.search.decoding import Decoder
 from clsr.search.filters import Filter
 from clsr.search.hit import Hit
 from clsr.search.index import IndexConfig, index_recordings
 from clsr.search.progress import Watch
-from clsr.search.question import Question
+from clsr.search.question import Question, read_question
 from clsr.search.ranking import Mode
 from clsr.search.recordings import RecordingsTable
 from clsr.search.retriever import Retriever
@@ -92,6 +93,10 @@ class SearchService:
         self._indexer = Indexer(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._hearing = ThreadPoolExecutor(
+            1, thread_name_prefix="hearing"
+        )  # a file that hangs holds up no typed question
+        self.decoder = Decoder()  # for all that strangers may have sent
         self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
         self._loading = threading.RLock()
         self._retriever: Retriever | None = None
@@ -109,7 +114,10 @@ class SearchService:
         """
         if not self._waiting.acquire(blocking=False):
             raise Busy(f"{WAITING_SEARCHES} searches are waiting; try again in a moment")
-        future = self._searches.submit(self.search, question, top_k, mode, recordings)
+        if isinstance(question, Path):
+            future = self._hearing.submit(self._search_spoken, question, top_k, mode, recordings)
+        else:
+            future = self._searches.submit(self.search, question, top_k, mode, recordings)
         future.add_done_callback(lambda _: self._waiting.release())
         return future
 
@@ -125,12 +133,18 @@ class SearchService:
         retriever = self._open_retriever()
         start = time.perf_counter()
         only = Filter([self.recording(id_).path for id_ in recordings]) if recordings else None
-        asked = retriever.encode(question)
+        asked = retriever.encode(self._heard(question))
         hits = retriever.search(asked, top_k, mode, only)
         known = {str(recording.path): recording for recording in self.recordings()}
         profiles = {path: retriever.profile(asked, path) for path in {hit.recording for hit in hits} & set(known)}
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
         return Found(asked.text, found, time.perf_counter() - start)
+
+    def _search_spoken(self, question: Path, *options: Any) -> Found:
+        return self._searches.submit(self.search, self._heard(question), *options).result()
+
+    def _heard(self, question: Question) -> Question:
+        return read_question(question, self.decoder.read_waveform) if isinstance(question, Path) else question
 
     def recordings(self) -> list[Recording]:
         """The recordings of the index by name."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import io
 import itertools
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import av
+import numpy as np
 import pytest
 
 httpx = pytest.importorskip("httpx")
@@ -108,6 +111,64 @@ def test_uploads_are_indexed_and_found(
         "talks/a.wav",
         "talks/sub/b.wav",
     ]
+
+
+def in_container(waveform: Any, kind: str, codec: str) -> bytes:
+    """A waveform ``(N,)`` at 16 kHz in one of the formats that FFmpeg writes."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format=kind) as file:
+        track = file.add_stream(codec, rate=48_000 if codec == "libopus" else SAMPLE_RATE, layout="mono")
+        resampler = av.AudioResampler(track.format, "mono", track.rate, track.codec_context.frame_size or 1_024)
+        frame = av.AudioFrame.from_ndarray(waveform[None], "fltp", "mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            file.mux(track.encode(part))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "codec", "native"),
+    [
+        ("m4a", "ipod", "aac", "audio/mp4"),
+        ("mp4", "mp4", "aac", "audio/mp4"),
+        ("aac", "adts", "aac", None),
+        ("mka", "matroska", "pcm_s16le", None),
+        ("webm", "webm", "libopus", None),
+    ],
+)
+def test_other_formats_are_taken_found_and_played(
+    ask: Any, service: SearchService, settled: Callable, speak: Speak, tmp_path: Path, suffix: str, kind: str,
+    codec: str, native: str | None,
+) -> None:  # fmt: skip
+    waveform = read_waveform(speak(tmp_path / "new.wav", "boat boat sun"))
+    audio = in_container(waveform, kind, codec)
+    assert ask("PUT", f"/api/recordings/new.{suffix}", content=audio).status_code == 202
+    settled(service)
+    (file,) = ask("GET", "/api/index").json()["jobs"][0]["files"]
+    assert file["status"] == ("silent" if codec == "libopus" else "indexed")  # which keeps no loudness that is constant
+    assert file["duration_s"] == pytest.approx(3.0, abs=0.13 if suffix == "aac" else 0.001)
+    url = next(one["audio"] for one in ask("GET", "/api/recordings").json() if one["name"] == f"new.{suffix}")
+    assert url.endswith(".wav") == (native is None)
+    played = ask("GET", url)
+    assert played.headers["content-type"] == (native or "audio/wav")
+    assert abs(len(read_waveform(played.content)) - file["duration_s"] * SAMPLE_RATE) <= 1
+    if codec != "libopus":
+        np.testing.assert_allclose(read_waveform(played.content)[18_000:30_000], 7 / 16, atol=0.02)
+        hit = ask("POST", "/api/search", json={"question": "boat boat sun", "top_k": 1}).json()["hits"][0]
+        assert hit["recording"] == f"new.{suffix}" and hit["text"].startswith("boat boat sun")
+        asked = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()
+        assert asked["question"].startswith("boat boat sun")  # the padding of aac is part of a fourth second
+
+
+def test_a_spoken_question_on_which_decoding_hangs_is_refused(
+    ask: Any, service: SearchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.decoder, "timeout_s", 0.0)
+    answer = ask("POST", "/api/search/spoken", content=b"RIFF" + bytes(1000))
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400, "the spoken question: decoding hung for 0 s; convert it to wav or flac",
+    )  # fmt: skip
+    assert ask("POST", "/api/search", json={"question": "cat"}).status_code == 200
 
 
 def test_folders_are_indexed(ask: Any, service: SearchService, settled: Callable, speak: Speak, talks: Path) -> None:

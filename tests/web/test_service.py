@@ -246,7 +246,7 @@ def test_any_range_of_the_wav_is_that_of_the_whole(tmp_path: Path, monkeypatch: 
     soundfile.write(path, samples, SAMPLE_RATE, "PCM_16")
     duration_s = len(samples) / SAMPLE_RATE
     size = wav_bytes(duration_s)
-    whole = b"".join(stream_wav(path, duration_s, 0, size))
+    whole = b"".join(stream_wav(path, duration_s, 0, size, read_waveform))
     assert len(whole) == size == 44 + 2 * len(samples)
     assert (read_waveform(whole) == samples.astype(np.float32)).all()
     assert soundfile.info(io.BytesIO(whole)).subtype == "PCM_16"
@@ -260,12 +260,27 @@ def test_any_range_of_the_wav_is_that_of_the_whole(tmp_path: Path, monkeypatch: 
         (size - 3, size),
         (32043, 32045),
     ]:
-        assert b"".join(stream_wav(path, duration_s, first, end)) == whole[first:end]
+        assert b"".join(stream_wav(path, duration_s, first, end, read_waveform)) == whole[first:end]
+
+
+def test_a_file_that_hangs_its_decoder_is_not_tried_again() -> None:
+    tries = []
+
+    def read(path: Path, start_s: float, end_s: float) -> np.ndarray:
+        tries.append(start_s)
+        if start_s >= 20.0:
+            raise InputError("decoding hung")
+        return np.ones(round((end_s - start_s) * SAMPLE_RATE), np.float32)
+
+    size = wav_bytes(100.0)
+    content = b"".join(stream_wav(Path("a.wav"), 100.0, 44, size, read))
+    assert content == b"\xff\x7f" * (20 * SAMPLE_RATE) + bytes(2 * 80 * SAMPLE_RATE)
+    assert tries == [0.0, 20.0]
 
 
 def test_what_cannot_be_decoded_is_silence_of_its_length(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"nothing")
-    assert b"".join(stream_wav(tmp_path / "a.wav", 0.5, 44, wav_bytes(0.5))) == bytes(SAMPLE_RATE)
+    assert b"".join(stream_wav(tmp_path / "a.wav", 0.5, 44, wav_bytes(0.5), read_waveform)) == bytes(SAMPLE_RATE)
 
 
 @pytest.mark.parametrize(
