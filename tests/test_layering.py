@@ -28,7 +28,7 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
-    search.windows search.pauses search.table search.full_text search.index search.transcribe
+    search.windows search.pauses search.speech search.table search.full_text search.index search.transcribe
     search.hit search.filters search.ranking search.question search.memory search.moments search.retriever
     search.answer search.export search.ask api adapters.langchain adapters.llama_index
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
