@@ -25,6 +25,7 @@ INSTALL = [
     "PyYAML==6.0.3",
     "safetensors==0.8.0",
     "sentence-transformers==6.2.0",  # the format of text encoders, and what they are checked against in tests
+    "silero-vad==6.2.3",  # only its model is read: importing it sets the threads of the whole process
     "soundfile==0.14.0",
     "soxr==1.1.0",
     "tensorboard==2.21.0",

@@ -33,7 +33,7 @@ class IndexConfig:
     """
 
     windows: str | None = None
-    batch_s: float = 320.0
+    batch_s: float = 160.0
     approximate_from: int = 100_000
 
     def __post_init__(self) -> None:

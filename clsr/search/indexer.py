@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections.abc import Sequence
@@ -159,6 +160,7 @@ class Indexer:
             _log.debug("%d windows from %s on", len(batch), batch[0][0].path, exc_info=True)
             for one in batch:
                 self._encode_alone(*one)
+        _release_memory()
         for work in {id(work): work for work, _ in batch}.values():
             self.progress.encoded(work.path, work.share, work.encoded_s)
         if self._rows_s >= COMMIT_AUDIO_S or time.monotonic() - self._committed_at >= COMMIT_WALL_S:
@@ -203,3 +205,13 @@ class Indexer:
     def _end(self, path: Path, entry: Entry) -> None:
         self.statuses[path] = entry.to_status()
         self.progress.end(path, self.statuses[path])
+
+
+def _release_memory() -> None:
+    """Give freed memory back to the system.
+
+    glibc keeps it for later, in pieces that fit windows of other lengths less and less: over hours they add up.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
