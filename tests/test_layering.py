@@ -28,17 +28,12 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
-<<<<<<< HEAD
     search.windows search.pauses search.speech search.cuts search.files
     search.decoding_worker search.decoding
     search.table search.filters search.recordings search.rows
     search.full_text search.ranking search.approximate search.writer search.progress search.indexer search.index
     search.verify search.transcribe
     search.hit search.question search.memory search.moments search.retriever
-=======
-    search.windows search.pauses search.speech search.table search.full_text search.index search.transcribe
-    search.hit search.filters search.ranking search.question search.memory search.moments search.retriever
->>>>>>> 2c718a4b773724e660cd132b92a30eae470baee6
     search.answer search.export search.ask api adapters.langchain adapters.llama_index
     evaluation.report evaluation.measure evaluation.bench evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
