@@ -153,6 +153,33 @@ def test_train_evaluate_report(clsr: Command, tone_corpus: Path, settings: Path,
     assert status == 0 and "Differences from run 1" in out
 
 
+def test_index_tells_what_it_holds(clsr: Command, tone_model: Path, say_in_tones, tmp_path: Path):
+    talk, gone, place = tmp_path / "talk.wav", tmp_path / "gone.flac", ("--index", tmp_path / "index")
+    write_waveform(talk, say_in_tones("red dog blue cat"))
+    soundfile.write(gone, say_in_tones("old boat"), 16_000)
+    damaged = tmp_path / "damaged.wav"
+    damaged.write_bytes(b"RIFF")
+    assert clsr("index", *place, talk)[0::2] == (2, f"clsr: {place[1]}: no index here yet; give --model to make one\n")
+    status, out, _ = clsr("index", "--model", tone_model, *place, "--windows", "0.6,1.2", f"{tmp_path}/*.*")
+    first, *others = out.splitlines()
+    assert status == 2 and first.startswith(
+        f"{damaged}  failed  0.0 s, 0.0 indexed, 0.0 silent  0 windows: {damaged}: "
+    )
+    assert others == [
+        f"{gone}  indexed  0.6 s, 0.6 indexed, 0.0 silent  1 windows",
+        f"{talk}  indexed  1.2 s, 1.2 indexed, 0.0 silent  4 windows",  # from 0, 0.45 and 0.6, and the whole
+    ]
+    assert clsr("index", *place, "--status")[1] == out
+    gone.unlink()
+    status, told, _ = clsr("index", *place, "--verify")
+    assert status == 0 and f"{gone}: its file is gone" in told and "sound, but" in told
+    assert clsr("index", *place, "--prune")[1] == f"{gone}: removed, its file is gone\n"
+    held = [json.loads(line) for line in clsr("index", *place, "--status", "--json")[1].splitlines()]
+    assert [row["path"] for row in held] == [str(damaged), str(talk)]
+    assert set(held[0]) == {"path", "status", "duration_s", "indexed_s", "silent_s", "windows", "reason"}
+    assert clsr("index", *place)[0] == 2
+
+
 def test_transcribe_index_search(clsr: Command, tone_model: Path, say_in_tones, tmp_path: Path):
     write_waveform(tmp_path / "talk.wav", say_in_tones("red dog blue cat old boat green sun"))
     status, out, _ = clsr("transcribe", "--model", tone_model, tmp_path / "talk.wav")
