@@ -93,9 +93,8 @@ class SearchService:
         self._indexer = Indexer(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
-        self._hearing = ThreadPoolExecutor(
-            1, thread_name_prefix="hearing"
-        )  # a file that hangs holds up no typed question
+        # And one that decodes spoken questions: a file that hangs holds up no typed one.
+        self._hearing = ThreadPoolExecutor(1, thread_name_prefix="hearing")
         self.decoder = Decoder()  # for all that strangers may have sent
         self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
         self._loading = threading.RLock()

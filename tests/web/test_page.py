@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
 
-from clsr.audio import SAMPLE_RATE, read_waveform
+from clsr.audio import SAMPLE_RATE
 from clsr.search.hit import Hit
 from clsr.vocabulary import Word
 from clsr.web.jobs import FileProgress, Job
@@ -297,8 +298,8 @@ def test_a_question_asked_into_the_microphone(
 ) -> None:
     heard: list[Any] = []
 
-    def search(question: Path, *_: Any) -> Found:
-        heard.append(read_waveform(question))
+    def search(question: np.ndarray, *_: Any) -> Found:
+        heard.append(question)
         return Found(EVIL, [evil_hit()], 0.01)
 
     monkeypatch.setattr(service, "search", search)
