@@ -180,7 +180,9 @@ def _as_found(entry: Entry, index_dir: Path) -> Entry:
     table = open_table(index_dir) if entry.state == "begun" else None
     if table is None:
         return entry
-    query = table.search().where(f"recording = {quote(entry.recording)}").select(["start_s", "end_s", "text"])
+    same = f"content_hash = {quote(entry.content_hash)} AND cut = {quote(entry.cut)}"
+    where = f"recording = {quote(entry.recording)} AND {same}"
+    query = table.search().where(where).select(["start_s", "end_s", "text"])
     windows = [(row["start_s"], row["end_s"], bool(row["text"])) for row in query.to_list()]
     heard_s = covered_s((start_s, end_s) for start_s, end_s, _ in windows)
     found = entry.of_windows(windows, heard_s)

@@ -91,11 +91,11 @@ def _row_faults(row: Row, fingerprint: str, seen: set[str]) -> Iterator[str]:
 
 def _entry_faults(entry: Entry, windows: list[Row]) -> Iterator[str]:
     """What is wrong with a recording; while one was being written, nothing can be said of the number of its windows."""
+    if entry.state == "begun":  # before its first window is written, those of its content before are there
+        return
     if any((row["content_hash"], row["cut"]) != (entry.content_hash, entry.cut) for row in windows):
         if entry.state != "failed":  # which keeps what was there before
             yield "has windows of other contents or cuts"
-        return
-    if entry.state == "begun":
         return
     if len(windows) != entry.windows:
         yield f"has {len(windows)} windows where {entry.windows} were written"

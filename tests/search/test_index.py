@@ -182,7 +182,8 @@ def test_recording_that_changed_after_an_interruption_is_indexed_anew(
         with pytest.raises(KeyboardInterrupt):
             index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
     assert rows(tmp_path / "index")[0]["text"] == "cat dog tea sea"
-    assert statuses(tmp_path / "index")[0].status == "failed"
+    assert statuses(tmp_path / "index") == [RecordingStatus(str(path), "failed", 4.0, reason=INTERRUPTED)]  # none of it
+    assert verify(tmp_path / "index").damage == []
     index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sun sun sun sun"]
 
