@@ -38,9 +38,10 @@ DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
 RIVALS = ["faster-whisper==1.2.1"]  # one of the recognisers that clsr is compared with; imported only there
 WEB = ["fastapi==0.165.0", "gradio==6.31.0", "pydantic==2.14.4", "uvicorn==0.54.0"]  # clsr serve; imported only there
 BROWSER = ["httpx==0.28.1", "playwright==1.65.2"]  # how tests reach it
+RAY = ["lance-ray==0.5.0", "pylance==14.0.2", "ray==2.60.0"]  # clsr index --engine ray; imported only there
 LANGCHAIN = ["langchain-core==1.8.3"]  # clsr.adapters.langchain; imported only there
 LLAMA_INDEX = ["llama-index-core==0.14.25"]  # clsr.adapters.llama_index; imported only there
-TEST = [*DEMO, *WEB, *LANGCHAIN, *LLAMA_INDEX, *BROWSER, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
+TEST = [*DEMO, *WEB, *RAY, *LANGCHAIN, *LLAMA_INDEX, *BROWSER, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
 
 setup(
     name="clsr",
@@ -54,6 +55,7 @@ setup(
         "demo": DEMO,
         "langchain": LANGCHAIN,
         "llama-index": LLAMA_INDEX,
+        "ray": RAY,
         "rivals": RIVALS,
         "test": TEST,
         "web": WEB,

@@ -32,6 +32,10 @@ def _add_index(index: argparse.ArgumentParser) -> None:
     index.add_argument("--windows", metavar="CUT", help=how)
     approximate = "windows from which on vectors get an approximate index, 0 for never (100000)"
     index.add_argument("--approximate-from", type=int, default=100_000, metavar="N", help=approximate)
+    index.add_argument("--engine", choices=["local", "ray"], default="local", help="who encodes (local)")
+    cluster = "of a Ray cluster, such as auto or ray://host:10001 (Ray started on this machine)"
+    index.add_argument("--ray-address", metavar="ADDRESS", help=cluster)
+    index.add_argument("--workers", type=int, default=0, metavar="N", help="of Ray (one a GPU, or one a processor)")
     index.add_argument("--prune", action="store_true", help="remove recordings whose files are gone")
     index.add_argument("--status", action="store_true", help="say what the index holds, second by second, and stop")
     index.add_argument("--verify", action="store_true", help="read all of the index, say what is damaged, and stop")
@@ -77,8 +81,7 @@ def _index(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace) -> bool:
     """Index; return whether any recording failed."""
-    from clsr.checkpoint import load_speech_encoder
-    from clsr.search.index import IndexConfig, index_recordings
+    from clsr.search.index import IndexConfig
     from clsr.search.table import DESCRIPTION, read_description
 
     settings = IndexConfig(options.windows, approximate_from=options.approximate_from)
@@ -87,7 +90,16 @@ def _write(options: argparse.Namespace) -> bool:
         if not (options.index_dir / DESCRIPTION).exists():
             raise InputError(f"{options.index_dir}: no index here yet; give --model to make one")
         model = Path(read_description(options.index_dir).model)
-    statuses = index_recordings(load_speech_encoder(model), model, options.index_dir, options.audio, settings)
+    if options.engine == "ray":
+        from clsr.search.distributed import RayConfig, index_with_ray
+
+        cluster = RayConfig(options.ray_address, options.workers)
+        statuses = index_with_ray(model, options.index_dir, options.audio, settings, cluster)
+    else:
+        from clsr.checkpoint import load_speech_encoder
+        from clsr.search.index import index_recordings
+
+        statuses = index_recordings(load_speech_encoder(model), model, options.index_dir, options.audio, settings)
     _print_statuses(statuses, options.json)
     return any(status.status == "failed" for status in statuses)
 

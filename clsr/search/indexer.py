@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from clsr.errors import InputError
-from clsr.search.cuts import Cutting, Sound, Span, join_cuts, parse_cuts
+from clsr.search.cuts import Cutting, Sound, Span, parse_cuts
 from clsr.search.decoding import Decoder
 from clsr.search.files import content_hash, file_state
 from clsr.search.progress import Progress
@@ -19,9 +19,10 @@ from clsr.search.recordings import Entry, RecordingStatus
 from clsr.search.rows import Row, to_arrow, to_rows, window_id
 from clsr.search.table import IndexDescription, brief
 from clsr.search.windows import covered_s
-from clsr.search.writer import IndexWriter
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from clsr.models.speech_encoder import SpeechEncoder
 
 COMMIT_AUDIO_S = 600.0  # a transaction holds windows of so much audio,
@@ -71,16 +72,31 @@ class Work:
         return entry._replace(state=state, duration_s=duration_s, reason=self.reason)
 
 
+class Writes(Protocol):
+    """What takes down what was encoded: ``clsr.search.writer.IndexWriter``."""
+
+    known: dict[str, Entry]
+
+    def there(self, entry: Entry) -> dict[str, bool]:
+        """Windows that need not be encoded: ids, and whether with words."""
+
+    def commit(self, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry] = ()) -> None:
+        """Take down recordings that are begun, windows, and recordings that are done with them."""
+
+    def note(self, entry: Entry) -> None:
+        """Take down something about a recording whose windows stay as they are."""
+
+
 class Indexer:
     """Takes recordings one after the other; what is to be encoded is gathered over them, however short they are."""
 
     def __init__(
-        self, speech_encoder: SpeechEncoder, built_with: IndexDescription, writer: IndexWriter, decoder: Decoder,
+        self, speech_encoder: SpeechEncoder, built_with: IndexDescription, writer: Writes, decoder: Decoder,
         batch_s: float, progress: Progress,
     ) -> None:  # fmt: skip
         self.speech_encoder = speech_encoder
         self.fingerprint = built_with.fingerprint
-        self.cuts = parse_cuts(built_with.windows)
+        self.cut = built_with.windows
         self.writer = writer
         self.decoder = decoder
         self.batch_s = batch_s
@@ -98,12 +114,15 @@ class Indexer:
         self.progress.begin(path)
         known = self.writer.known.get(str(path))
         try:
-            entry = self._entry(path, known)
+            entry = unchanged(path, known, self.cut)
+            if entry is not None:
+                if entry != known:
+                    self.writer.note(entry)
+                self._end(path, entry)
+                return
+            entry = Entry(str(path), content_hash(path), *file_state(path), self.cut)
         except OSError as error:
             self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); mend its permissions")
-            return
-        if known is not None and entry == known:
-            self._end(path, known)
             return
         work = Work(path, entry, self.writer.there(entry), self.decoder.claimed_s(path))
         self._at_work.append(work)
@@ -117,21 +136,8 @@ class Indexer:
         self._encode()
         self._commit()
 
-    def _entry(self, path: Path, known: Entry | None) -> Entry:
-        """What is known of a recording if it is up to date, else a new entry for it."""
-        state, cut = file_state(path), join_cuts(self.cuts)
-        settled = known is not None and known.state in ("indexed", "silent") and known.cut == cut
-        if known is not None and settled and state == (known.size_bytes, known.modified_ns):
-            return known
-        entry = Entry(str(path), content_hash(path), *state, cut)
-        if known is not None and settled and known.content_hash == entry.content_hash:
-            touched = known._replace(size_bytes=state.size_bytes, modified_ns=state.modified_ns)
-            self.writer.note(touched)
-            return self.writer.known[str(path)]
-        return entry
-
     def _hear(self, work: Work) -> None:
-        cutting = Cutting(self.cuts)
+        cutting = Cutting(parse_cuts(self.cut))
         try:
             for sound in cutting.windows(self.decoder.stream(work.path)):
                 work.heard_s = cutting.heard_s
@@ -199,12 +205,30 @@ class Indexer:
 
     def _give_up(self, path: Path, known: Entry | None, reason: str) -> None:
         """Nothing of the recording can be heard: the index keeps what it has of it, if anything."""
-        entry = known or Entry(str(path), "", 0, 0, join_cuts(self.cuts))
+        entry = known or Entry(str(path), "", 0, 0, self.cut)
         self._unread.append(entry._replace(state="failed", reason=reason))
 
     def _end(self, path: Path, entry: Entry) -> None:
         self.statuses[path] = entry.to_status()
         self.progress.end(path, self.statuses[path])
+
+
+def unchanged(path: Path, known: Entry | None, cut: str) -> Entry | None:
+    """What is known of a recording if it need not be indexed, with the date that its file has now; else ``None``.
+
+    The content is looked at only where size or date differ.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if known is None or known.state not in ("indexed", "silent") or known.cut != cut:
+        return None
+    state = file_state(path)
+    if state == (known.size_bytes, known.modified_ns):
+        return known
+    if known.content_hash != content_hash(path):
+        return None
+    return known._replace(size_bytes=state.size_bytes, modified_ns=state.modified_ns)
 
 
 def _release_memory() -> None:

@@ -26,7 +26,7 @@ class IndexDescription(NamedTuple):
 
     model: str  # checkpoint folder
     fingerprint: str  # of the checkpoint, its text encoder included
-    windows: str = "40"  # how recordings to come are cut, see clsr.search.cuts
+    windows: str = "40/30"  # how recordings to come are cut, as clsr.search.cuts.join_cuts writes it
 
 
 def windows_schema(width: int) -> pyarrow.Schema:

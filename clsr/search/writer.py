@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clsr.search.approximate import build_approximate
 from clsr.search.filters import quote
@@ -23,7 +23,6 @@ from clsr.search.table import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow
     from lancedb.table import LanceTable
 
 COMPACT_EVERY = 100  # transactions: each leaves a file or two, which every search has to open
@@ -62,12 +61,12 @@ class IndexWriter:
         query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(["id", "text"])
         return {row["id"]: bool(row["text"]) for row in query.to_list()}
 
-    def commit(self, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry] = ()) -> None:
+    def commit(self, begun: Sequence[Entry], rows: Any, done: Sequence[Entry] = ()) -> None:
         """Write windows; when it returns, they are on the disk and found by every search.
 
         Args:
             begun: recordings of which these are the first windows of this run.
-            rows: windows; ``None`` is none.
+            rows: windows, a ``pyarrow.Table``; ``None`` is none.
             done: recordings of which these were the last.
 
         Raises:
@@ -137,8 +136,7 @@ class IndexWriter:
         self._recordings.write(entries)
         self.known.update({entry.recording: entry for entry in entries})
 
-    @staticmethod
-    def _write(table: LanceTable, stale: Sequence[str], rows: pyarrow.Table | None) -> None:
+    def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
         """Add windows, and remove all that stale recordings had, in one transaction."""
         condition = f"recording IN ({', '.join(map(quote, stale))})"
         if rows is None:
