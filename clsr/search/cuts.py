@@ -15,6 +15,7 @@ from clsr.search.windows import ROUNDING_S
 Span = tuple[float, float]
 HOP_SHARE = 0.75  # of a window, from one start to the next, where none is given: the paper's 40 s then begin every 30 s
 SPEECH_S = 40.0  # longest speech-aware window, where none is given
+LEAST_SPEECH_S = 1.0  # of that: shorter windows hold no word for certain
 LONGEST_S = 300.0  # of any window: attention grows with its square
 
 _CUT = re.compile(r"(?P<speech>speech)(?::(?P<most>[\d.]+))?|(?P<length>[\d.]+)(?:/(?P<hop>[\d.]+))?")
@@ -177,7 +178,10 @@ class Cutting:
 
 def _cut(parts: dict[str, str | None]) -> Cut:
     if parts["speech"]:
-        return Cut(float(parts["most"] or SPEECH_S), 0.0)
+        most_s = float(parts["most"] or SPEECH_S)
+        if most_s < LEAST_SPEECH_S:
+            raise ValueError("too short for words")
+        return Cut(most_s, 0.0)
     length_s = float(parts["length"] or "")
     hop_s = float(parts["hop"]) if parts["hop"] else HOP_SHARE * length_s
     if not hop_s:

@@ -17,7 +17,7 @@ def blocks(waveform: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "40/0", "40/41", "-1", "40,", "speech:0", "speech:", "tall", "nan", "1e9", "301"]
+    "text", ["", "0", "40/0", "40/41", "-1", "40,", "speech:0", "speech:0.9", "speech:", "tall", "nan", "1e9", "301"]
 )
 def test_what_is_no_way_to_cut_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="no way to cut"):
