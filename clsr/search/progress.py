@@ -30,7 +30,7 @@ class Progress:
         self._bar = tqdm(
             total=max(1, sum(sizes.values())),
             disable=None if shown is None else not shown,
-            bar_format="index {percentage:3.0f}%|{bar}|{postfix}",
+            bar_format="index {percentage:3.0f}%|{bar}| {desc}",
         )
         self._start_s = time.monotonic()
         self._encoded: dict[Path, tuple[float, float]] = {}  # of those at work: share and seconds
@@ -72,7 +72,7 @@ class Progress:
         seconds = self._ended_s + sum(seconds for _, seconds in self._encoded.values())
         self._bar.n = min(round(done), self._bar.total)
         share_left = (self._bar.total - self._bar.n) / max(1.0, done - self._skipped_bytes)
-        self._bar.set_postfix_str(describe(seconds, time.monotonic() - self._start_s, share_left), refresh=False)
+        self._bar.set_description_str(describe(seconds, time.monotonic() - self._start_s, share_left), refresh=False)
         self._bar.update(0)
 
 
