@@ -30,7 +30,7 @@ ORDER = """
     baselines.load baselines.transcribed
     search.windows search.pauses search.speech search.cuts search.files
     search.decoding_worker search.decoding
-    search.table search.filters search.recordings search.rows
+    search.place search.table search.filters search.recordings search.rows
     search.full_text search.ranking search.approximate search.writer search.progress search.indexer search.index
     search.distributed
     search.verify search.transcribe

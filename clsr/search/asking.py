@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
+from clsr.search.place import to_place
 
 if TYPE_CHECKING:
     from clsr.search.filters import Filter
@@ -48,7 +49,9 @@ def _add_question(command: argparse.ArgumentParser) -> None:
 
 
 def _add_looking(command: argparse.ArgumentParser, top_k: int) -> None:
-    command.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
+    command.add_argument(
+        "--index", type=to_place, required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://..."
+    )
     command.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved since")
     command.add_argument("--top-k", type=int, default=top_k, metavar="N", help=f"hits at most ({top_k})")
     command.add_argument("--mode", choices=MODES, default="dense", help="rank by vectors, by words, or by both (dense)")

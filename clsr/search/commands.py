@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
 from clsr.search.asking import Add, add_asking
+from clsr.search.place import Place, to_place
 
 if TYPE_CHECKING:
     from clsr.search.recordings import RecordingStatus
@@ -26,7 +27,9 @@ def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
 
 
 def _add_index(index: argparse.ArgumentParser) -> None:
-    index.add_argument("--index", type=Path, required=True, metavar="DIR", dest="index_dir", help="its folder")
+    index.add_argument(
+        "--index", type=to_place, required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://..."
+    )
     index.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the one that built the index)")
     how = "lengths in seconds, with the step or without: 40, 10,40 or 40/20; or speech, speech:20 (as before, or 40)"
     index.add_argument("--windows", metavar="CUT", help=how)
@@ -82,12 +85,12 @@ def _index(options: argparse.Namespace) -> int:
 def _write(options: argparse.Namespace) -> bool:
     """Index; return whether any recording failed."""
     from clsr.search.index import IndexConfig
-    from clsr.search.table import DESCRIPTION, read_description
+    from clsr.search.table import is_index, read_description
 
     settings = IndexConfig(options.windows, approximate_from=options.approximate_from)
     model = options.model
     if model is None:
-        if not (options.index_dir / DESCRIPTION).exists():
+        if not is_index(options.index_dir):
             raise InputError(f"{options.index_dir}: no index here yet; give --model to make one")
         model = Path(read_description(options.index_dir).model)
     if options.engine == "ray":
@@ -114,7 +117,7 @@ def _print_statuses(statuses: Sequence[RecordingStatus], as_json: bool) -> None:
             print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{reason}")
 
 
-def _verify(index_dir: Path) -> int:
+def _verify(index_dir: Place) -> int:
     from clsr.search.verify import verify
 
     verdict = verify(index_dir)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from clsr.search.files import find_recordings
 from clsr.search.filters import quote
 from clsr.search.index import IndexConfig
 from clsr.search.indexer import Indexer, unchanged
+from clsr.search.place import to_place
 from clsr.search.progress import Progress, Watch
 from clsr.search.recordings import Entry, RecordingStatus
 from clsr.search.table import WINDOWS, IndexDescription, claim, only_writer, open_or_make, windows_schema, writing
@@ -70,12 +73,12 @@ def index_with_ray(
     Raises:
         InputError: as ``index_recordings``; Ray is not installed, or there is no cluster at the address.
     """
-    settings, index_dir = settings or IndexConfig(), Path(index_dir).resolve()
+    settings, place = settings or IndexConfig(), to_place(index_dir)
     paths = find_recordings(recordings)
     _start(cluster := cluster or RayConfig())
-    with only_writer(index_dir):
-        built_with = claim(index_dir, Path(model_path).resolve(), settings.windows)
-        writer = _RayWriter(index_dir, settings.approximate_from)
+    with only_writer(place):
+        built_with = claim(place, Path(model_path).resolve(), settings.windows)
+        writer = _RayWriter(place, settings.approximate_from)
         statuses: dict[Path, RecordingStatus] = {}
         with Progress({path: path.stat().st_size for path in paths}, watch) as progress:
             to_do = []
@@ -88,7 +91,7 @@ def index_with_ray(
                     statuses[path] = entry.to_status()
                     progress.end(path, statuses[path])
             writer.make_table(_width(built_with))
-            for entry in _enter(_encode(to_do, built_with, writer.place, settings, cluster), writer):
+            for entry in _enter(_encode(to_do, built_with, writer.uri, settings, cluster), writer):
                 path = Path(entry.recording)
                 statuses[path] = entry.to_status()
                 progress.encoded(path, 1.0, entry.duration_s)
@@ -108,7 +111,7 @@ class _RayWriter(IndexWriter):
     """Enters what workers have written; recordings come whole, so that nothing of one may be there before."""
 
     @property
-    def place(self) -> str:
+    def uri(self) -> str:
         """Where the table of windows is."""
         return f"{self.index_dir}/{WINDOWS}.lance"
 
@@ -130,7 +133,7 @@ class _RayWriter(IndexWriter):
             table.delete(f"recording IN ({', '.join(map(quote, stale))})")
         if isinstance(rows, Written) and rows.fragments:
             append = lance.LanceOperation.Append(rows.fragments)
-            lance.LanceDataset.commit(self.place, append, read_version=lance.dataset(self.place).version)
+            lance.LanceDataset.commit(self.uri, append, read_version=lance.dataset(self.uri).version)
             table.checkout_latest()
 
 
@@ -210,7 +213,10 @@ class EncodeRecordings:
 
 
 def _start(cluster: RayConfig) -> None:
+    """Connect to a cluster, or start one, without what Ray and lance say of themselves on the way."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         import lance_ray  # noqa: F401
         import ray
@@ -221,10 +227,12 @@ def _start(cluster: RayConfig) -> None:
             ray.init(
                 cluster.address or "local",
                 log_to_driver=False,
+                logging_level=logging.ERROR,
                 include_dashboard=False if cluster.address is None else None,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"no Ray cluster at {cluster.address or 'this machine'} ({error})") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 

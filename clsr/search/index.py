@@ -12,6 +12,7 @@ from clsr.search.cuts import join_cuts, parse_cuts
 from clsr.search.decoding import Decoder
 from clsr.search.files import find_recordings
 from clsr.search.indexer import Indexer
+from clsr.search.place import to_place
 from clsr.search.progress import Progress, Watch
 from clsr.search.recordings import RecordingStatus
 from clsr.search.table import claim, only_writer, read_description
@@ -64,7 +65,7 @@ def index_recordings(
     Args:
         speech_encoder: the model, loaded from ``model_path``.
         model_path: its checkpoint folder; written down in the index for the searches to come.
-        index_dir: folder of the index.
+        index_dir: folder of the index, or its address in an object store (``s3://bucket/index``).
         recordings: audio files, folders searched to any depth, and patterns (``clsr.search.files.find_recordings``).
         settings: windows and batches; ``None`` is the defaults.
         watch: called with each recording and the share of it that is encoded, 0 to 1, and in the end with its status.
@@ -78,10 +79,10 @@ def index_recordings(
     """
     settings = settings or IndexConfig()
     paths = find_recordings(recordings)
-    index_dir = Path(index_dir)
-    with only_writer(index_dir):
-        built_with = claim(index_dir, Path(model_path).resolve(), settings.windows)
-        writer = IndexWriter(index_dir, settings.approximate_from)
+    place = to_place(index_dir)
+    with only_writer(place):
+        built_with = claim(place, Path(model_path).resolve(), settings.windows)
+        writer = IndexWriter(place, settings.approximate_from)
         with Decoder() as decoder, Progress({path: path.stat().st_size for path in paths}, watch) as progress:
             indexer = Indexer(speech_encoder, built_with, writer, decoder, settings.batch_s, progress)
             for path in paths:
@@ -98,8 +99,8 @@ def prune(index_dir: str | Path) -> list[str]:
         InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
     """
     read_description(index_dir)
-    with only_writer(Path(index_dir)):
-        writer = IndexWriter(Path(index_dir))
+    with only_writer(place := to_place(index_dir)):
+        writer = IndexWriter(place)
         gone = sorted(path for path in writer.known if not Path(path).exists())
         writer.prune(gone)
         writer.finish()

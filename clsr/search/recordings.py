@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from clsr.errors import InputError
 from clsr.search.files import find_recordings
 from clsr.search.filters import quote
+from clsr.search.place import Place, to_place
 from clsr.search.table import (
     RECORDINGS,
     confirmed,
@@ -103,7 +104,7 @@ class RecordingsTable:
         index_dir: folder of the index.
     """
 
-    def __init__(self, index_dir: Path) -> None:
+    def __init__(self, index_dir: Place) -> None:
         self.index_dir = index_dir
 
     def read(self) -> dict[str, Entry]:
@@ -165,17 +166,17 @@ def statuses(index_dir: str | Path, recordings: Iterable[str | Path] = ()) -> li
         InputError: there is no index, or it is damaged; a path is missing.
     """
     read_description(index_dir)
-    entries = RecordingsTable(Path(index_dir)).read()
+    entries = RecordingsTable(place := to_place(index_dir)).read()
     paths = [str(path) for path in find_recordings(recordings)] or sorted(entries)
     return [
-        _as_found(entries[path], Path(index_dir)).to_status()
+        _as_found(entries[path], place).to_status()
         if path in entries
         else RecordingStatus(path, "failed", 0.0, reason=UNKNOWN)
         for path in paths
     ]
 
 
-def _as_found(entry: Entry, index_dir: Path) -> Entry:
+def _as_found(entry: Entry, index_dir: Place) -> Entry:
     """An entry whose recording was being written when its writer ended, with what the windows say."""
     table = open_table(index_dir) if entry.state == "begun" else None
     if table is None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.errors import InputError
+from clsr.search.place import Place, locked, make, read_text, to_place, write_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 WINDOWS, RECORDINGS = "windows", "recordings"
 DESCRIPTION = "index.json"
-LOCK = "lock"
 
 
 class IndexDescription(NamedTuple):
@@ -81,13 +79,21 @@ def read_description(index_dir: str | Path) -> IndexDescription:
     Raises:
         InputError: there is no index, or its description is damaged.
     """
-    path = Path(index_dir) / DESCRIPTION
+    place = to_place(index_dir)
     try:
-        return IndexDescription(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{index_dir}: no index here ({DESCRIPTION} is missing); make one with clsr index") from None
+        text = read_text(place, DESCRIPTION)
+        if text is not None:
+            return IndexDescription(**json.loads(text))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete the folder and index again") from error
+        raise InputError(
+            f"{place}/{DESCRIPTION}: cannot be read ({error}); delete the folder and index again"
+        ) from error
+    raise InputError(f"{index_dir}: no index here ({DESCRIPTION} is missing); make one with clsr index")
+
+
+def is_index(index_dir: str | Path) -> bool:
+    """Whether there is an index, if only its description."""
+    return read_text(to_place(index_dir), DESCRIPTION) is not None
 
 
 def open_table(index_dir: str | Path, name: str = WINDOWS) -> LanceTable | None:
@@ -149,11 +155,11 @@ def require_same_model(index_dir: str | Path, built_with: str, given: str) -> No
         )
 
 
-def claim(index_dir: Path, model_path: Path, windows: str | None = None) -> IndexDescription:
+def claim(place: Place, model_path: Path, windows: str | None = None) -> IndexDescription:
     """Describe the index as built by this model, unless another has built it.
 
     Args:
-        index_dir: folder of the index, made if there is none.
+        place: of the index.
         model_path: checkpoint folder.
         windows: how recordings are cut from now on; ``None`` leaves that as it is.
 
@@ -163,50 +169,33 @@ def claim(index_dir: Path, model_path: Path, windows: str | None = None) -> Inde
     from clsr import checkpoint
 
     ours = IndexDescription(str(model_path), checkpoint.fingerprint(model_path))
-    if (index_dir / DESCRIPTION).exists():
-        before = read_description(index_dir)
-        require_same_model(index_dir, before.fingerprint, ours.fingerprint)
+    if is_index(place):
+        before = read_description(place)
+        require_same_model(place, before.fingerprint, ours.fingerprint)
         ours = ours._replace(windows=before.windows)
     if windows is not None:
         ours = ours._replace(windows=windows)
-    path = index_dir / DESCRIPTION
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(index_dir):
-        index_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(ours._asdict(), indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with writing(place):
+        write_text(place, DESCRIPTION, json.dumps(ours._asdict(), indent=2) + "\n")
     return ours
 
 
 @contextmanager
-def only_writer(index_dir: Path) -> Iterator[None]:
-    """Keep others from writing into an index, in this process or another; whoever reads is let be.
-
-    The lock is the operating system's, so that it is gone with its process, however that ends.
+def only_writer(place: Place) -> Iterator[None]:
+    """Make the folder of an index, and keep others from writing into it (``clsr.search.place.locked``).
 
     Raises:
         InputError: someone else is writing, or the folder cannot be written.
     """
-    with writing(index_dir):
-        index_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(index_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{index_dir}: another process is writing into this index; wait until it is done"
-            ) from None
+    with ExitStack() as held:
+        with writing(place):
+            make(place)
+            held.enter_context(locked(place))
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
-def writing(index_dir: Path) -> Iterator[None]:
+def writing(index_dir: Place) -> Iterator[None]:
     """What the disk or LanceDB says against a write becomes an InputError; LanceDB raises RuntimeError for both."""
     try:
         yield
@@ -218,7 +207,7 @@ def writing(index_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def confirmed(index_dir: Path, table: LanceTable, count: int) -> Iterator[None]:
+def confirmed(index_dir: Place, table: LanceTable, count: int) -> Iterator[None]:
     """Read back the ``count`` rows that a transaction has written, and undo it if they are not there whole.
 
     LanceDB may report a transaction as done of which the disk took only a part: a last write that was cut short.

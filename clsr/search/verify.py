@@ -10,6 +10,7 @@ import numpy as np
 
 from clsr.errors import InputError
 from clsr.search.files import file_state
+from clsr.search.place import Place, to_place
 from clsr.search.recordings import INTERRUPTED, Entry, RecordingsTable
 from clsr.search.rows import Row, checksum
 from clsr.search.table import open_table, read_description, reading, require_current, windows_schema
@@ -39,7 +40,7 @@ def verify(index_dir: str | Path) -> Verdict:
     Raises:
         InputError: there is no index.
     """
-    index_dir = Path(index_dir)
+    index_dir = to_place(index_dir)
     fingerprint = read_description(index_dir).fingerprint
     damage: list[str] = []
     try:
@@ -71,7 +72,7 @@ def verify(index_dir: str | Path) -> Verdict:
     return Verdict(damage, _stale(entries))
 
 
-def _rows(table: LanceTable, index_dir: Path) -> Iterator[Row]:
+def _rows(table: LanceTable, index_dir: Place) -> Iterator[Row]:
     with reading(index_dir):
         for batch in table.search().to_batches(1024):
             yield from batch.to_pylist()

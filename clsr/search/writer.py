@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsr.search.approximate import build_approximate
 from clsr.search.filters import quote
 from clsr.search.full_text import TEXT_COLUMN, full_text_config
+from clsr.search.place import Place
 from clsr.search.recordings import Entry, RecordingsTable
 from clsr.search.table import (
     RECORDINGS,
@@ -44,7 +44,7 @@ class IndexWriter:
         InputError: the index is damaged or of an earlier version.
     """
 
-    def __init__(self, index_dir: Path, approximate_from: int = 0) -> None:
+    def __init__(self, index_dir: Place, approximate_from: int = 0) -> None:
         self.index_dir = index_dir
         self.approximate_from = approximate_from
         self.known = (recordings := RecordingsTable(index_dir)).read()

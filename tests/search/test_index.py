@@ -10,6 +10,7 @@ import pytest
 from clsr.errors import InputError
 from clsr.search.index import IndexConfig, index_recordings, prune
 from clsr.search.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, statuses
+from clsr.search.retriever import Retriever
 from clsr.search.table import only_writer, open_table, read_description
 from clsr.search.verify import verify
 
@@ -298,6 +299,30 @@ def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Path, speak: S
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sea"]
     assert [status.path for status in statuses(tmp_path / "index")] == [str(kept)]
     assert verify(tmp_path / "index") == ([], [])
+
+
+def test_an_index_at_an_address_is_as_one_in_a_folder(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    path, gone = speak(tmp_path / "a.wav", "cat dog tea sea sun"), speak(tmp_path / "b.wav", "sea")
+    address = f"file://{tmp_path}/store/index"
+    for _ in range(2):
+        found = index_recordings(speech_encoder, model, address, [path, gone], SMALL)
+    assert found == index_recordings(speech_encoder, model, tmp_path / "index", [path, gone], SMALL)
+    assert rows(tmp_path / "store" / "index") == rows(tmp_path / "index")
+    assert read_description(address) == read_description(tmp_path / "index")
+    assert statuses(address) == statuses(tmp_path / "index")
+    gone.unlink()
+    assert prune(address) == [str(gone)]
+    assert verify(address) == ([], [])
+    assert Retriever.open(address).search("tea sea")[0].recording == str(path)
+
+
+def test_an_address_that_leads_nowhere_is_refused(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no address that can be used"):
+        index_recordings(speech_encoder, model, "gopher://a/b", [speak(tmp_path / "a.wav", "cat")], SMALL)
 
 
 def test_two_writers_are_one_too_many(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
