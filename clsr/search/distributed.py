@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -215,7 +216,6 @@ class EncodeRecordings:
 def _start(cluster: RayConfig) -> None:
     """Connect to a cluster, or start one, without what Ray and lance say of themselves on the way."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         import lance_ray  # noqa: F401
@@ -224,16 +224,30 @@ def _start(cluster: RayConfig) -> None:
         raise InputError(f"Ray is not installed ({error}): pip install 'clsr[ray]'") from error
     if not ray.is_initialized():
         try:
+            _require_answer(cluster.address)
             ray.init(
                 cluster.address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=False if cluster.address is None else None,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"no Ray cluster at {cluster.address or 'this machine'} ({error})") from error
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars, context.print_on_execution_start = False, False
+    for name in ("ray.data", "ray.data.dataset"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _require_answer(address: str | None) -> None:
+    """Refuse a host and port where nobody listens at once; Ray would wait for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _width(built_with: IndexDescription) -> int:

@@ -117,6 +117,13 @@ def test_portions_are_of_about_as_many_bytes(tmp_path: Path) -> None:
     assert [len(portion) for portion in _portions(paths, 100)] == [1] * 7
 
 
+def test_a_cluster_that_is_not_there_is_said_at_once(tone_model: Path, tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", np.zeros(16_000, np.float32))
+    with pytest.raises(InputError, match="no Ray cluster at 127.0.0.1:1 "):
+        index_with_ray(tone_model, tmp_path / "index", [tmp_path / "a.wav"], cluster=RayConfig("127.0.0.1:1"))
+    assert not (tmp_path / "index").exists()
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(InputError, match="workers is -1"):
         RayConfig(workers=-1)
