@@ -19,7 +19,7 @@ from clsr.search.decoding import Decoder
 from clsr.search.files import find_recordings
 from clsr.search.filters import quote
 from clsr.search.index import IndexConfig
-from clsr.search.indexer import Indexer, unchanged
+from clsr.search.indexer import Indexer, refuse_name, unchanged
 from clsr.search.place import to_place
 from clsr.search.progress import Progress, Watch
 from clsr.search.recordings import Entry, RecordingStatus
@@ -85,12 +85,12 @@ def index_with_ray(
             to_do = []
             for path in paths:
                 progress.begin(path)
-                entry = _look(path, writer, built_with.windows)
-                if entry is None:
+                status = refuse_name(path) or _look(path, writer, built_with.windows)
+                if status is None:
                     to_do.append(path)
                 else:
-                    statuses[path] = entry.to_status()
-                    progress.end(path, statuses[path])
+                    statuses[path] = status
+                    progress.end(path, status)
             writer.make_table(_width(built_with))
             for entry in _enter(_encode(to_do, built_with, writer.uri, settings, cluster), writer):
                 path = Path(entry.recording)
@@ -256,7 +256,7 @@ def _width(built_with: IndexDescription) -> int:
     return checkpoint.load_text_side(built_with.model).width
 
 
-def _look(path: Path, writer: IndexWriter, cut: str) -> Entry | None:
+def _look(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
     """What is known of a recording that need not be encoded; one that cannot be read is a worker's to tell."""
     known = writer.known.get(str(path))
     try:
@@ -265,7 +265,7 @@ def _look(path: Path, writer: IndexWriter, cut: str) -> Entry | None:
         return None
     if entry is not None and entry != known:
         writer.note(entry)
-    return entry
+    return entry.to_status() if entry is not None else None
 
 
 def _encode(

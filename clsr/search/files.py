@@ -46,6 +46,11 @@ def find_recordings(paths: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
+def printable(path: str | Path) -> str:
+    """A path as text that can be written anywhere: bytes of it that are no UTF-8 become question marks."""
+    return str(path).encode(errors="replace").decode()
+
+
 def file_state(path: Path) -> FileState:
     """Size and date of a file."""
     state = path.stat()

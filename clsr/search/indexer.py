@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from clsr.errors import InputError
 from clsr.search.cuts import Cutting, Sound, Span, parse_cuts
 from clsr.search.decoding import Decoder
-from clsr.search.files import content_hash, file_state
+from clsr.search.files import content_hash, file_state, printable
 from clsr.search.progress import Progress
 from clsr.search.recordings import Entry, RecordingStatus
 from clsr.search.rows import Row, to_arrow, to_rows, window_id
@@ -112,6 +112,11 @@ class Indexer:
     def take(self, path: Path) -> None:
         """Bring the index up to date with a recording, or gather what is to be done for it."""
         self.progress.begin(path)
+        refused = refuse_name(path)
+        if refused is not None:
+            self.statuses[path] = refused
+            self.progress.end(path, refused)
+            return
         known = self.writer.known.get(str(path))
         try:
             entry = unchanged(path, known, self.cut)
@@ -211,6 +216,14 @@ class Indexer:
     def _end(self, path: Path, entry: Entry) -> None:
         self.statuses[path] = entry.to_status()
         self.progress.end(path, self.statuses[path])
+
+
+def refuse_name(path: Path) -> RecordingStatus | None:
+    """The status of a recording whose name cannot be written down, since it is no UTF-8; else ``None``."""
+    name = printable(path)
+    if name == str(path):
+        return None
+    return RecordingStatus(name, "failed", 0.0, reason=f"{name}: its name is not UTF-8; rename it")
 
 
 def unchanged(path: Path, known: Entry | None, cut: str) -> Entry | None:

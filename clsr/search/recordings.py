@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from clsr.errors import InputError
-from clsr.search.files import find_recordings
+from clsr.search.files import find_recordings, printable
 from clsr.search.filters import quote
 from clsr.search.place import Place, to_place
 from clsr.search.table import (
@@ -171,7 +171,7 @@ def statuses(index_dir: str | Path, recordings: Iterable[str | Path] = ()) -> li
     return [
         _as_found(entries[path], place).to_status()
         if path in entries
-        else RecordingStatus(path, "failed", 0.0, reason=UNKNOWN)
+        else RecordingStatus(printable(path), "failed", 0.0, reason=UNKNOWN)
         for path in paths
     ]
 

@@ -286,6 +286,20 @@ def test_later_runs_cut_as_the_index_was_cut(speech_encoder: Any, model: Path, s
     assert read_description(tmp_path / "index").windows == "1/0.75"
 
 
+def test_odd_names_are_no_matter_and_one_that_is_no_text_is_refused(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    names = ["it's", 'a "b", c', "new\nline", "%25 _*", "茶", b"\xff".decode(errors="surrogateescape")]
+    paths = [speak(tmp_path / f"{name}.wav", "cat") for name in names]
+    for _ in range(2):
+        found = index_recordings(speech_encoder, model, tmp_path / "index", paths, SMALL)
+        assert [status.status for status in found] == ["indexed"] * 5 + ["failed"]
+        assert found[-1].reason == f"{tmp_path.resolve()}/?.wav: its name is not UTF-8; rename it"
+    assert {row["recording"] for row in rows(tmp_path / "index")} == {str(path) for path in paths[:5]}
+    assert json.loads(statuses(tmp_path / "index", [tmp_path])[-1].to_json())["path"].endswith("?.wav")
+    assert verify(tmp_path / "index") == ([], [])
+
+
 def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
     gone, kept = speak(tmp_path / "it's gone.wav", "cat"), speak(tmp_path / "b.wav", "sea")
     index_recordings(speech_encoder, model, tmp_path / "index", [gone, kept], SMALL)
