@@ -3,7 +3,8 @@
 from setuptools import find_packages, setup
 
 INSTALL = [
-    "av==18.1.0",  # m4a, mp4, aac, webm and what else libsndfile does not read; imported only there
+    "av==17.1.0; python_version < '3.11'",  # m4a, mp4, aac, webm and what else libsndfile does not read
+    "av==18.1.0; python_version >= '3.11'",  # imported only there
     "torch>=2.11,<2.12",  # with torchaudio 2.11 the last pair that installs together from plain pip
     "torchaudio==2.11.*",
     "funasr==1.4.16",  # released checkpoints, parity and speed comparisons; imported only there

@@ -124,6 +124,9 @@ class Container:
         if not streams.audio:
             container.close()
             raise InputError(f"{self._name}: holds no audio stream; check that it is the right file")
+        if streams.audio[0].codec_context is None:  # PyAV 17 would crash
+            container.close()
+            raise InputError(f"{self._name}: is in a code that FFmpeg does not know; convert it to wav or flac")
         for stream in streams:
             if stream is not streams.audio[0]:
                 stream.discard = Discard.all

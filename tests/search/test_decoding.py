@@ -256,6 +256,7 @@ def test_nothing_is_left_when_who_asked_is_killed(faulty: Path, good: Path, faul
     assert gone(pid)
 
 
+@pytest.mark.slow
 def test_a_hang_with_the_interpreter_locked_outlives_nobody_long(
     faulty: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
