@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.errors import InputError
 from clsr.search.decoding import Decoder
-from clsr.search.files import find_recordings
+from clsr.search.files import find_recordings, size_bytes
 from clsr.search.filters import quote
 from clsr.search.index import IndexConfig
 from clsr.search.indexer import Indexer, refuse_name, unchanged
@@ -81,7 +81,7 @@ def index_with_ray(
         built_with = claim(place, Path(model_path).resolve(), settings.windows)
         writer = _RayWriter(place, settings.approximate_from)
         statuses: dict[Path, RecordingStatus] = {}
-        with Progress({path: path.stat().st_size for path in paths}, watch) as progress:
+        with Progress({path: size_bytes(path) for path in paths}, watch) as progress:
             to_do = []
             for path in paths:
                 progress.begin(path)
@@ -296,7 +296,7 @@ def _encode(
 
 def _portions(paths: Sequence[Path], least: int) -> Iterator[list[Path]]:
     """Recordings in portions of about as many bytes each, at least so many portions if there are as many recordings."""
-    sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    sizes = {path: size_bytes(path) for path in paths}
     most_bytes = sum(sizes.values()) / least
     most_files = min(PORTION_FILES, max(1, len(paths) // least))
     portion: list[Path] = []

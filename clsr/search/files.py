@@ -57,6 +57,14 @@ def file_state(path: Path) -> FileState:
     return FileState(state.st_size, state.st_mtime_ns)
 
 
+def size_bytes(path: Path) -> int:
+    """Size of a file; 0 of one that is gone or cannot be looked at, which is told when it is read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def content_hash(path: Path) -> str:
     """Fingerprint of a file's bytes: BLAKE2b, 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from clsr.errors import InputError
 from clsr.search.cuts import join_cuts, parse_cuts
 from clsr.search.decoding import Decoder
-from clsr.search.files import find_recordings
+from clsr.search.files import find_recordings, size_bytes
 from clsr.search.indexer import Indexer
 from clsr.search.place import to_place
 from clsr.search.progress import Progress, Watch
@@ -83,7 +83,7 @@ def index_recordings(
     with only_writer(place):
         built_with = claim(place, Path(model_path).resolve(), settings.windows)
         writer = IndexWriter(place, settings.approximate_from)
-        with Decoder() as decoder, Progress({path: path.stat().st_size for path in paths}, watch) as progress:
+        with Decoder() as decoder, Progress({path: size_bytes(path) for path in paths}, watch) as progress:
             indexer = Indexer(speech_encoder, built_with, writer, decoder, settings.batch_s, progress)
             for path in paths:
                 indexer.take(path)

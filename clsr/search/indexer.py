@@ -127,7 +127,7 @@ class Indexer:
                 return
             entry = Entry(str(path), content_hash(path), *file_state(path), self.cut)
         except OSError as error:
-            self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); mend its permissions")
+            self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
             return
         work = Work(path, entry, self.writer.there(entry), self.decoder.claimed_s(path))
         self._at_work.append(work)

@@ -300,6 +300,29 @@ def test_odd_names_are_no_matter_and_one_that_is_no_text_is_refused(
     assert verify(tmp_path / "index") == ([], [])
 
 
+def test_file_that_goes_while_others_are_indexed_has_failed(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    first, second = speak(tmp_path / "a.wav", "cat"), speak(tmp_path / "b.wav", "sea")
+
+    def take_away(path: Path, state: Any) -> None:
+        second.unlink(missing_ok=True)
+
+    found = index_recordings(speech_encoder, model, tmp_path / "index", [first, second], SMALL, take_away)
+    assert [status.status for status in found] == ["indexed", "failed"]
+    assert (
+        found[1].reason == f"{second}: cannot be read (No such file or directory); check the path and its permissions"
+    )
+
+
+def test_index_of_silence_alone_is_sound(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+    path = speak(tmp_path / "a.wav", "- -")
+    for _ in range(2):
+        assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)[0].status == "silent"
+    assert verify(tmp_path / "index") == ([], [])
+    assert Retriever.open(tmp_path / "index").search("sea", mode="hybrid") == []
+
+
 def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
     gone, kept = speak(tmp_path / "it's gone.wav", "cat"), speak(tmp_path / "b.wav", "sea")
     index_recordings(speech_encoder, model, tmp_path / "index", [gone, kept], SMALL)
