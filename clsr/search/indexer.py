@@ -125,7 +125,8 @@ class Indexer:
                     self.writer.note(entry)
                 self._end(path, entry)
                 return
-            entry = Entry(str(path), content_hash(path), *file_state(path), self.cut)
+            state = file_state(path)  # before it is read: what is written meanwhile then has another date
+            entry = Entry(str(path), content_hash(path), *state, self.cut)
         except OSError as error:
             self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
             return
@@ -200,6 +201,8 @@ class Indexer:
         done = [work for work in self._at_work if work.whole and not work.waiting]
         rows = to_arrow(self._rows) if self._rows else None
         entries = [work.as_done() for work in done] + self._unread
+        if not (begun or rows or entries):
+            return
         self.writer.commit([work.as_begun() for work in begun], rows, entries)
         self._rows, self._rows_s, self._unread, self._committed_at = [], 0.0, [], time.monotonic()
         for work in begun:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clsr.errors import InputError
+from clsr.search import indexer
 from clsr.search.index import IndexConfig, index_recordings, prune
 from clsr.search.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, statuses
 from clsr.search.retriever import Retriever
@@ -313,6 +314,37 @@ def test_file_that_goes_while_others_are_indexed_has_failed(
     assert (
         found[1].reason == f"{second}: cannot be read (No such file or directory); check the path and its permissions"
     )
+
+
+def test_file_that_is_written_while_it_is_indexed_is_looked_at_again(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = speak(tmp_path / "a.wav", "cat dog")
+    read = indexer.content_hash
+
+    def read_and_write(path: Path) -> str:
+        found = read(path)
+        speak(path, "sea sun")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexer, "content_hash", read_and_write)
+        index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    speech_encoder.batches.clear()
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    assert speech_encoder.batches == [1]
+    assert [(row["text"], row["content_hash"]) for row in rows(tmp_path / "index")] == [("sea sun", read(path))]
+
+
+def test_run_that_has_nothing_to_do_writes_nothing(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+) -> None:
+    path = speak(tmp_path / "a.wav", "cat dog")
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    tables = [open_table(tmp_path / "index", name) for name in ("windows", "recordings")]
+    versions = [table.version for table in tables if table is not None]
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    assert [table.version for table in tables if table is not None] == versions
 
 
 def test_index_of_silence_alone_is_sound(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
