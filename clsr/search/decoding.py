@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -135,13 +135,25 @@ class Decoder:
         return kind, content
 
     def _send(self, line: bytes) -> None:
-        if self._process is not None:
-            with suppress(OSError):  # it died while nothing was asked of it
-                os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
-                return
+        """Hand a request over; a process that died while nothing was asked of it is replaced.
+
+        A pipe takes a line for some time after its reader was killed: only what is acknowledged has come in.
+
+        Raises:
+            RuntimeError: no process gets ready.
+        """
+        if self._process is None or not self._took(line):
             self._clear_up()
-        self._start()
-        os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
+            self._start()
+            if not self._took(line):
+                self._give_up()
+
+    def _took(self, line: bytes) -> bool:
+        try:
+            os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
+        except OSError:
+            return False
+        return self._is_ready()
 
     def _start(self) -> None:
         """Start the process and wait until it is ready.
@@ -155,13 +167,18 @@ class Decoder:
             [*_COMMAND, *limits], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             cwd=_ROOT, env=os.environ | threads,
         )  # fmt: skip
+        if not self._is_ready():
+            self._give_up()
+
+    def _is_ready(self) -> bool:
         try:
-            ready = self._receive(START_S)[0] == READY
+            return self._receive(START_S)[0] == READY
         except (EOFError, TimeoutError):
-            ready = False
-        if not ready:
-            self._clear_up()
-            raise RuntimeError(f"the decoding process does not start: {' '.join(_COMMAND)}")
+            return False
+
+    def _give_up(self) -> NoReturn:
+        self._clear_up()
+        raise RuntimeError(f"the decoding process does not start: {' '.join(_COMMAND)}")
 
     def _receive(self, within_s: float) -> tuple[bytes, bytearray]:
         deadline_s = time.monotonic() + within_s

@@ -2,7 +2,8 @@
 
 A request is a line of JSON: ``path``, ``cwd`` (folder that the path counts from), ``start_s``, ``end_s`` and ``claim``
 (whether only the length that the header claims is asked for). Answers are ``HEADER`` (kind, bytes to follow) and what
-follows; the last one to a request is an end, a claim or a failure. The process ends when its standard input does.
+follows; the first one to a request says that it has come in, the last one is an end, a claim or a failure. The process
+ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def main(timeout_s: float, memory_bytes: int, ahead_s: float) -> None:
     threading.Thread(target=_write, args=(output, answers), daemon=True).start()
     answers.put((READY, b""))
     while True:
-        _answer(requests.get(), answers, timeout_s + GRACE_S)
+        request = requests.get()
+        answers.put((READY, b""))
+        _answer(request, answers, timeout_s + GRACE_S)
 
 
 def _answer(request: dict[str, Any], answers: queue.Queue[tuple[bytes, bytes]], limit_s: float) -> None:

@@ -183,11 +183,30 @@ def test_a_process_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch, 
         list(decoder.stream(good))
 
 
-def test_a_process_that_died_idle_is_replaced(decoder: Decoder, good: Path) -> None:
-    list(decoder.stream(good))
-    assert decoder._process is not None
-    os.kill(decoder._process.pid, signal.SIGKILL)
-    assert gone(decoder._process.pid)
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_process_that_died_idle_is_replaced(decoder: Decoder, good: Path, seen: bool) -> None:
+    """Whether it has gone when the next file is asked for, or is going and its pipe still takes the request."""
+    for _ in range(1 if seen else 5):
+        list(decoder.stream(good))
+        assert decoder._process is not None
+        os.kill(decoder._process.pid, signal.SIGKILL)
+        if seen:
+            assert gone(decoder._process.pid)
+        assert sum(map(len, decoder.stream(good))) == 25 * SAMPLE_RATE
+
+
+def test_a_process_that_takes_a_request_and_dies_before_it_looks_at_it_is_replaced(
+    decoder: Decoder, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipe has taken the request: the write itself tells nothing."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import struct, sys\nsys.stdout.buffer.write(struct.pack('<cI', b'R', 0))\nsys.stdout.flush()\n"
+        "sys.stdin.buffer.readline()\n"
+    )
+    with monkeypatch.context() as first:
+        first.setattr(decoding, "_COMMAND", (sys.executable, str(worker)))
+        decoder._start()
     assert sum(map(len, decoder.stream(good))) == 25 * SAMPLE_RATE
 
 
