@@ -41,6 +41,7 @@ ORDER = """
     evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands
     web.folders web.jobs web.playback web.service web.player web.guard web.reference web.api web.page web.serve
+    bench.timing bench.models bench.stages bench.rivals bench.training bench.search bench.report bench.commands
     baselines.commands search.asking search.commands web.commands cli
 """.split()
 

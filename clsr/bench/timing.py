@@ -1,0 +1,83 @@
+"""Times, operations and memory of pieces of work, and the machine's own limit measured in the same run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+PEAK_SIZE = 2048  # of the square matrices whose product is the machine's limit
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+
+Run = Callable[[], object]
+
+
+class Timing(NamedTuple):
+    """Seconds of one piece of work, over several runs."""
+
+    median: float
+    low: float
+    high: float
+
+
+def time_in_turn(runs: Mapping[str, Run], repeats: int, warmups: int = 1) -> dict[str, Timing]:
+    """Time pieces of work in turn, A B C A B C ..., so that a machine that slows down slows all of them down.
+
+    Args:
+        runs: pieces of work by name.
+        repeats: runs of each that count, 1 or more.
+        warmups: runs of each before, which do not count.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(-warmups, repeats):
+        for name, run in runs.items():
+            start_s = time.perf_counter()
+            run()
+            if repeat >= 0:
+                times[name].append(time.perf_counter() - start_s)
+    return {name: Timing(statistics.median(values), min(values), max(values)) for name, values in times.items()}
+
+
+def matmul_peak(dtype: torch.dtype = torch.float32, device: str = "cpu", repeats: int = 5) -> float:
+    """Operations a second of the best of some products of two square matrices: what no network can exceed by much."""
+    size = PEAK_SIZE if device == "cpu" else 4 * PEAK_SIZE
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product() -> None:
+        left @ right
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    best = min(time_in_turn({"": product}, 1)[""].median for _ in range(repeats))
+    return 2 * size**3 / best
+
+
+def count_flops(run: Run) -> int:
+    """Floating-point operations of the matrix products, convolutions and attentions in a piece of work."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def peak_memory_mb(run: Run) -> float | None:
+    """Most memory that the process held during a piece of work, in MB; ``None`` where the system does not tell."""
+    with suppress(OSError):
+        CLEAR.write_text("5")  # the mark of the most so far is set to what is held now
+        run()
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def threads() -> int:
+    """Threads that matrix products run on here."""
+    return min(torch.get_num_threads(), os.cpu_count() or 1)
