@@ -26,6 +26,8 @@ from clsr.settings import read_yaml
 
 TOKENS_A_SECOND = 4.0  # of speech, which random weights are set to fire
 
+FIRST_LAYER, STATES = "decoder.decoders.0", "decoder.after_norm"  # of the decoder: what it is given, and what it says
+
 
 class Shape(NamedTuple):
     """Sizes of a released model."""
@@ -99,10 +101,13 @@ def stages(paraformer: Paraformer, waveforms: Sequence[np.ndarray]) -> list[Stag
         heard = paraformer.readings(features, lengths)
         frames, _ = seen["encoder"].returned
         _, weights = add_tail(frames, seen["predictor"].returned, lengths, paraformer.config.cif.tail)
-    tokens = seen["decoder"].given[0] if "decoder" in seen else frames[:, :0]
+        silent = FIRST_LAYER not in seen
+        tokens = frames[:, :0] if silent else seen[FIRST_LAYER].given[0]
+        logits = paraformer.decoder.output_layer(frames[:, :0] if silent else seen[STATES].returned)
+        logits[..., paraformer.never] = -torch.inf
     found = []
     for row, (length, count) in enumerate(zip(lengths.tolist(), heard.token_lengths[0].tolist(), strict=True)):
-        scores = heard.logits[0, row, :count].log_softmax(1)
+        scores = logits[row, :count].log_softmax(1)
         # A token is complete in the frame it ends in; one that only the tail completes ends with the last frame.
         fired = [int(np.ceil(end - 1e-6)) - 1 for end in heard.times[0, row, :count, 1].tolist()]
         given = (seen["cmvn"].returned[row, :length], frames[row, :length], weights[row, : length + 1])
@@ -126,7 +131,7 @@ def _watched(paraformer: Paraformer) -> Iterator[dict[str, _Call]]:
 
         return paraformer.get_submodule(name).register_forward_hook(note)
 
-    handles = [watch(name) for name in ("cmvn", "encoder", "predictor", "decoder")]
+    handles = [watch(name) for name in ("cmvn", "encoder", "predictor", FIRST_LAYER, STATES)]
     try:
         yield seen
     finally:

@@ -56,16 +56,28 @@ def adaptor_input(logits: Tensor, kind: Literal["logits", "log_probabilities", "
     return logits.log_softmax(2) if kind == "log_probabilities" else logits.softmax(2)
 
 
-def mixtures(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
-    """Return the soft codes of inference, ``(B, U, E)``: mixtures of the best rows, whatever training sent through."""
-    return top_k_codes(adaptor_input(logits, config.input), table, config.top_k, config.gamma)
+def best_codes(tokens: Tensor, log_probabilities: Tensor, table: Tensor, config: AdaptorConfig, k: int) -> Tensor:
+    """Return the codes of inference, ``(B, U, E)``: mixtures of the ``k`` best rows, whatever training sent through.
+
+    They need the best outputs alone, never logits of the whole vocabulary; ``k = 1`` gives hard codes.
+
+    Args:
+        tokens: rows of the best outputs, best first, ``(B, U, K)``.
+        log_probabilities: theirs, ``(B, U, K)``.
+        table: ``(V, E)``.
+        config: input and temperature of the mixtures.
+        k: outputs mixed.
+    """
+    scores = log_probabilities[:, :, :k]
+    scores = scores.exp() if config.input == "probabilities" else scores
+    return mix_rows((scores / config.gamma).to(table.dtype), tokens[:, :, :k], table)
 
 
 def training_codes(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
     """Return the codes that joint training sends through the text encoder, ``(B, U, E)``."""
-    if config.codes == "top_k":
-        return mixtures(logits, table, config)
     scores = adaptor_input(logits, config.input)
+    if config.codes == "top_k":
+        return top_k_codes(scores, table, config.top_k, config.gamma)
     if config.codes == "soft":
         return soft_codes(scores, table, config.gamma)
     if config.codes == "straight_through":

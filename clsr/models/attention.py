@@ -77,7 +77,7 @@ class MemoryAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens look at frames."""
+    """Tokens look at frames; those of several readings of an utterance look at the same."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -88,10 +88,12 @@ class CrossAttention(nn.Module):
         self.dropout = dropout
 
     def forward(self, tokens: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """Return for tokens ``(B, U, D)`` what they read from frames ``(B, T, D)``: ``(B, U, D)``."""
+        """Return for tokens ``(R * B, U, D)`` what they read from frames ``(B, T, D)``: ``(R * B, U, D)``."""
         keys, values = self.linear_k_v(frames).chunk(2, dim=-1)
-        queries, keys, values = (_split_heads(x, self.heads) for x in (self.linear_q(tokens), keys, values))
-        return self.linear_out(_attend(queries, keys, values, frame_mask, self.dropout if self.training else 0.0))
+        queries = self.linear_q(tokens).reshape(len(frames), -1, tokens.shape[2])  # (B, R * U, D)
+        queries, keys, values = (_split_heads(x, self.heads) for x in (queries, keys, values))
+        context = _attend(queries, keys, values, frame_mask, self.dropout if self.training else 0.0)
+        return self.linear_out(context.reshape(tokens.shape))
 
 
 def layer_norm(width: int) -> nn.LayerNorm:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from clsr.config import DecoderConfig
 from clsr.models.attention import CrossAttention, MemoryAttention, layer_norm
+
+LOGIT_ROWS = 128  # tokens whose logits are held at once: 16 MB for 30,000 outputs
 
 
 class DecoderFeedForward(nn.Module):
@@ -37,7 +42,7 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """Map tokens ``(B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(B, U, D)``."""
+        """Map tokens ``(R * B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(R * B, U, D)``."""
         hidden = self.norm2(self.feed_forward(self.norm1(tokens)))
         tokens = tokens + self.dropout(self.self_attn(hidden, token_mask))
         return tokens + self.dropout(self.src_attn(self.norm3(tokens), frames, frame_mask))
@@ -73,7 +78,42 @@ class SanmDecoder(nn.Module):
         self.output_layer = nn.Linear(width, vocabulary_size)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """Return token logits ``(B, U, V)``."""
+        """Return token logits ``(R * B, U, V)``."""
+        return self.output_layer(self.states(tokens, token_mask, frames, frame_mask))
+
+    def states(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Return what the output layer makes logits of.
+
+        Args:
+            tokens: ``(R * B, U, D)``, R successive readings of each utterance.
+            token_mask: ``(R * B, U)``.
+            frames: ``(B, T, D)``, keys and values of which are computed once for all readings.
+            frame_mask: ``(B, T)``.
+
+        Returns:
+            ``(R * B, U, D)``.
+        """
         for layer in self.decoders:
             tokens = layer(tokens, token_mask, frames, frame_mask)
-        return self.output_layer(self.after_norm(self.decoders3[0](tokens)))
+        return self.after_norm(self.decoders3[0](tokens))
+
+    def best(self, states: Tensor, count: int, never: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Return the ``count`` best outputs of states ``(M, D)`` and their log probabilities, ``(M, K)`` each.
+
+        Logits of so large a vocabulary are worth no memory: they are made and reduced a few rows at a time.
+
+        Args:
+            states: of tokens.
+            count: outputs wanted; K is less where the vocabulary is smaller.
+            never: outputs that are not recognised; they have no probability.
+        """
+        tokens, log_probabilities = [], []
+        for rows in states.split(LOGIT_ROWS):
+            logits = self.output_layer(rows).float()
+            logits[:, never] = -torch.inf
+            best = logits.topk(min(count, logits.shape[1]), dim=1)
+            highest = best.values[:, :1]
+            total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: a vocabulary's width of memory less
+            tokens.append(best.indices)
+            log_probabilities.append(best.values - highest - total.log())
+        return torch.cat(tokens), torch.cat(log_probabilities)

@@ -30,10 +30,14 @@ class TrainingOutput(NamedTuple):
 class Recognition(NamedTuple):
     """What was heard."""
 
-    logits: Tensor  # (B, U, V); minus infinity at what is never recognised
+    tokens: Tensor  # (B, U, K), output indices, best first
+    log_probabilities: Tensor  # (B, U, K), theirs
     token_lengths: Tensor  # (B,)
     times: Tensor  # (B, U, 2), begin and end of each token in frames
     scores: Tensor  # (B,), log probability of this number of tokens and its best transcript, up to a constant
+
+
+BEST = 8  # outputs kept of each token: enough for mixtures of three and lists of eight transcripts
 
 
 class CtcHead(nn.Module):
@@ -107,7 +111,7 @@ class Paraformer(nn.Module):
         best = readings.scores.argmax(0)  # the first of equals
         chosen = Recognition(*(values[best, torch.arange(len(best), device=best.device)] for values in readings))
         length = int(chosen.token_lengths.max())
-        return chosen._replace(logits=chosen.logits[:, :length], times=chosen.times[:, :length])
+        return Recognition(*(values[:, :length] if values.dim() > 1 else values for values in chosen))
 
     def readings(self, features: Tensor, frame_lengths: Tensor) -> Recognition:
         """Recognise stacked features ``(B, T, 560)`` once for each number of tokens that the firing weights may mean.
@@ -134,23 +138,33 @@ class Paraformer(nn.Module):
         margin = config.margin if config.ending == "scale" else 0
         offsets = torch.tensor(sorted(range(-margin, margin + 1), key=abs), device=weights.device)[:, None]
         count = len(offsets)
-        frames, weights = frames.repeat(count, 1, 1), weights.repeat(count, 1)  # (N * B, T, D) and (N * B, T)
         if config.ending == "tail":
             fired, firing = add_tail(frames, weights, frame_lengths, config.tail)
         else:  # boundaries then lie as in training, where the true number is what the weights are scaled to
-            fired, firing = frames, scale_to(weights, (rounded + offsets).clamp(min=0).flatten(), config.threshold)
-            weights = firing
+            numbers = (rounded + offsets).clamp(min=0).T.flatten()  # (B * N,): the readings of an utterance in a row
+            fired = frames.repeat_interleave(count, 0)
+            weights = firing = scale_to(weights.repeat_interleave(count, 0), numbers, config.threshold)
         tokens, token_lengths = integrate_and_fire(fired, firing, config.threshold)
         times = firing_times(weights, tokens.shape[1], config.threshold)
-        times = times.clamp(max=frame_lengths.repeat(count)[:, None, None].to(times.dtype))
-        token_mask = length_mask(token_lengths, tokens.shape[1])
-        if tokens.shape[1]:
-            logits = self.decoder(tokens, token_mask, frames, frame_mask.repeat(count, 1))
-            logits[..., self.never] = -torch.inf
-        else:  # nothing but silence
-            logits = frames.new_zeros(len(frames), 0, self.decoder.output_layer.out_features)
-        best = ((logits.amax(2) - logits.logsumexp(2)) * token_mask).sum(1) / token_lengths.clamp(min=1)
-        heard = Recognition(logits, token_lengths, times, best)
-        heard = Recognition(*(values.unflatten(0, (count, -1)) for values in heard))
+        times = times.clamp(max=frame_lengths.repeat_interleave(count)[:, None, None].to(times.dtype))
+        best = self._best_tokens(tokens, token_lengths, frames, frame_mask)
+        mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
+        heard = Recognition(*(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean)))
         scores = rounded * heard.scores - (heard.token_lengths - quantities) ** 2 / 2
         return heard._replace(scores=scores.masked_fill((offsets != 0) & (rounded + offsets < 1), -torch.inf))
+
+    def _best_tokens(
+        self, tokens: Tensor, token_lengths: Tensor, frames: Tensor, frame_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the best outputs of tokens ``(B * N, U, D)`` and their log probabilities: ``(B * N, U, K)`` each.
+
+        Padding has output 0 with log probability 0, the same for all of K.
+        """
+        mask = length_mask(token_lengths, tokens.shape[1])
+        size = (*mask.shape, min(BEST, self.decoder.output_layer.out_features))
+        found = frames.new_zeros(size, dtype=torch.long), frames.new_zeros(size, dtype=torch.float32)
+        if mask.any():  # else nothing but silence
+            states = self.decoder.states(tokens, mask, frames, frame_mask)
+            for values, of_tokens in zip(found, self.decoder.best(states[mask], BEST, self.never), strict=True):
+                values[mask] = of_tokens
+        return found

@@ -14,7 +14,6 @@ from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
 
-BEST = 8  # best tokens kept of each position: enough for mixtures of three and lists of eight transcripts
 MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
 
@@ -59,9 +58,7 @@ class Recogniser(nn.Module):
         for batch in batches([len(rows) for rows in features]):
             rows, lengths = pad([features[i] for i in batch])
             heard = self.paraformer.readings(rows.to(device), lengths.to(device))
-            best = heard.logits.topk(min(BEST, heard.logits.shape[3]), dim=3)
-            log_probabilities = best.values.float() - heard.logits.float().logsumexp(3, keepdim=True)
-            values, tokens = log_probabilities.cpu().numpy(), best.indices.cpu().numpy()
+            values, tokens = heard.log_probabilities.cpu().numpy(), heard.tokens.cpu().numpy()
             times = (heard.times * FRAME_S).cpu().tolist()
             probabilities, token_lengths = heard.scores.softmax(0).tolist(), heard.token_lengths.tolist()
             for row, i in enumerate(batch):

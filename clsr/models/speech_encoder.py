@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.models.adaptor import PassageMap, mix_rows
+from clsr.models.adaptor import PassageMap, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import Reading, Recogniser, Recognition, batches
 from clsr.models.text_encoder import TextEncoder
@@ -38,17 +38,15 @@ class SpeechEncoder(Recogniser):
         passage_map: what joint training learnt to do with the vectors of passages, if anything.
     """
 
+    text_ids: Tensor  # (V,), the text encoder's id of each output
+
     def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: Vocabulary,
                  passage_map: PassageMap | None = None):  # fmt: skip
         super().__init__(paraformer, vocabulary)
         self.text_encoder = text_encoder
         self.vocabulary: Vocabulary = vocabulary
         self.passage_map = passage_map
-
-    @property
-    def code_table(self) -> Tensor:
-        """The text encoder's embedding row of each output index, ``(V, E)``."""
-        return self.text_encoder.table[self.vocabulary.text_ids]
+        self.register_buffer("text_ids", torch.tensor(vocabulary.text_ids), persistent=False)
 
     def encode(
         self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Literal["passage", "question"] = "passage"
@@ -93,7 +91,7 @@ class SpeechEncoder(Recogniser):
 
     def _embed(self, readings: Sequence[Reading], k: int) -> Tensor:
         """Turn readings into unit vectors ``(R, E)``."""
-        vectors = torch.empty(len(readings), self.code_table.shape[1])
+        vectors = torch.empty(len(readings), self.text_encoder.width)
         for batch in batches([len(r.tokens) + 1 for r in readings]):
             rows, lengths = self._code_rows([readings[i] for i in batch], k)
             vectors[batch] = self.text_encoder(rows, lengths).float().cpu()
@@ -101,12 +99,12 @@ class SpeechEncoder(Recogniser):
 
     def _code_rows(self, readings: Sequence[Reading], k: int) -> tuple[Tensor, Tensor]:
         """Return codes ``(R, U, E)`` and lengths ``(R,)``: each token a mixture of the rows of its ``k`` best."""
-        table, adaptor = self.code_table, self.paraformer.config.adaptor
-        tokens, lengths = pad([torch.from_numpy(r.tokens[:, :k].astype(np.int64)) for r in readings])
+        device = self.text_ids.device
+        tokens, lengths = pad([torch.from_numpy(r.tokens[:, :k]) for r in readings])
         scores, _ = pad([torch.from_numpy(r.scores[:, :k]) for r in readings])
-        scores = scores.exp() if adaptor.input == "probabilities" else scores
-        rows = mix_rows(scores.to(table.device) / adaptor.gamma, tokens.to(table.device), table)
-        return rows, lengths.to(table.device)
+        ids = self.text_ids[tokens.to(device)]  # the text encoder's own: its matrix is not copied
+        adaptor = self.paraformer.config.adaptor
+        return best_codes(ids, scores.to(device), self.text_encoder.table, adaptor, k), lengths.to(device)
 
 
 def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:

@@ -119,7 +119,7 @@ class AsrModule(pl.LightningModule):
     def count_errors(self, batch: SpeechBatch, heard: Recognition) -> None:
         """Count the word errors of what was heard."""
         for i, utterance_id in enumerate(batch.ids):
-            tokens = heard.logits[i, : heard.token_lengths[i]].argmax(1).tolist() if heard.logits.shape[1] else []
+            tokens = heard.tokens[i, : heard.token_lengths[i], 0].tolist()
             self.errors.append(word_errors(self.references[utterance_id], self.vocabulary.decode(tokens)))
 
     def on_validation_epoch_end(self) -> None:

@@ -17,7 +17,7 @@ from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, split_bat
 from clsr.errors import InputError
 from clsr.features import FRAME_S
 from clsr.losses import bank_nll, batch_nll
-from clsr.models.adaptor import PassageMap, centred, mixtures, training_codes
+from clsr.models.adaptor import PassageMap, best_codes, centred, training_codes
 from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import (
@@ -183,7 +183,8 @@ class JointModule(AsrModule):
         """Count word errors, and keep the vectors of a development batch."""
         heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
         self.count_errors(batch, heard)
-        codes = mixtures(heard.logits, self.code_table, self.config.model.adaptor)
+        adaptor = self.config.model.adaptor
+        codes = best_codes(heard.tokens, heard.log_probabilities, self.code_table, adaptor, adaptor.top_k)
         self.meter.add(self._as_passages(self.text_encoder(codes, heard.token_lengths)), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:

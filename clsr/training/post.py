@@ -14,7 +14,7 @@ from clsr.checkpoint import Meta, current_commit, load_passage_map, load_weights
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageMap, mixtures
+from clsr.models.adaptor import PassageMap, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
@@ -59,7 +59,8 @@ class PostModule(pl.LightningModule):
         with torch.no_grad():
             heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
         table = self.text_encoder.table[self.vocabulary.text_ids]
-        codes = mixtures(heard.logits, table, self.config.model.adaptor)
+        adaptor = self.config.model.adaptor
+        codes = best_codes(heard.tokens, heard.log_probabilities, table, adaptor, adaptor.top_k)
         vectors = self.text_encoder(codes, heard.token_lengths)
         return vectors if self.passage_map is None else self.passage_map(vectors)
 

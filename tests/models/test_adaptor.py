@@ -10,10 +10,10 @@ from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig
 from clsr.features import FEATURE_SIZE
 from clsr.models.adaptor import (
     PassageMap,
+    best_codes,
     centred,
     hard_codes,
     mix_rows,
-    mixtures,
     soft_codes,
     straight_through_codes,
     top_k_codes,
@@ -112,7 +112,18 @@ def test_probabilities_by_hand():
     config = AdaptorConfig("soft", input="probabilities", gamma=0.25)
     share = 1 / (1 + math.exp(-2.0))
     assert training_codes(logits, TABLE[:2], config)[0, 0].tolist() == pytest.approx([share, 1 - share])
-    assert mixtures(logits, TABLE[:2], config)[0, 0].tolist() == pytest.approx([share, 1 - share])
+    best = best_codes(torch.tensor([[[0, 1]]]), logits.log_softmax(2), TABLE[:2], config, 2)
+    assert best[0, 0].tolist() == pytest.approx([share, 1 - share])
+
+
+@pytest.mark.parametrize("kind", ["logits", "log_probabilities", "probabilities"])
+def test_the_best_outputs_are_enough_for_the_codes_of_training(kind):
+    logits = torch.randn(2, 5, 4)
+    config = AdaptorConfig("top_k", top_k=2, input=kind, gamma=0.7)
+    best = logits.log_softmax(2).topk(3)
+    codes = best_codes(best.indices, best.values, TABLE, config, 2)
+    assert torch.allclose(codes, training_codes(logits, TABLE, config), atol=1e-6)
+    assert torch.equal(best_codes(best.indices, best.values, TABLE, config, 1), hard_codes(logits, TABLE))
 
 
 def test_hard_codes_pass_no_gradient_on():

@@ -48,3 +48,24 @@ def test_every_token_looks_at_every_frame():
     for u in range(6):
         (gradient,) = torch.autograd.grad(model(tokens, mask, frames, mask[:, :4])[0, u].square().sum(), frames)
         assert (gradient.abs().sum(2) > 0).all()
+
+
+def test_readings_of_an_utterance_look_at_its_frames():
+    """Keys and values are computed once: the same as for each reading with frames of its own."""
+    model = decoder()
+    tokens, token_mask = torch.randn(6, 5, 16), length_mask(torch.tensor([5, 4, 3, 2, 5, 1]))
+    frames, frame_mask = torch.randn(2, 7, 16), length_mask(torch.tensor([7, 4]))
+    together = model(tokens, token_mask, frames, frame_mask)
+    apart = model(tokens, token_mask, frames.repeat_interleave(3, 0), frame_mask.repeat_interleave(3, 0))
+    assert torch.allclose(together[token_mask], apart[token_mask], atol=1e-5)
+
+
+def test_the_best_outputs_are_those_of_all_logits(monkeypatch):
+    model, states = decoder(), torch.randn(7, 16)
+    monkeypatch.setattr("clsr.models.decoder.LOGIT_ROWS", 3)
+    with torch.no_grad():
+        tokens, log_probabilities = model.best(states, 4, never=[0, 5])
+        known = model.output_layer(states)[:, [1, 2, 3, 4, 6, 7, 8]].log_softmax(1).topk(4)
+        assert torch.equal(tokens, torch.tensor([1, 2, 3, 4, 6, 7, 8])[known.indices])
+        assert torch.allclose(log_probabilities, known.values, atol=1e-6)
+        assert model.best(states, 99)[0].sort(1).values.tolist() == [list(range(9))] * 7

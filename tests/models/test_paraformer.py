@@ -10,7 +10,7 @@ from clsr.config import CtcConfig, DecoderConfig, EncoderConfig, ModelConfig, Sa
 from clsr.features import FEATURE_SIZE
 from clsr.losses import quantity_loss, token_cross_entropy
 from clsr.models.cif import integrate_and_fire, scale_to
-from clsr.models.paraformer import CtcHead, Paraformer
+from clsr.models.paraformer import BEST, CtcHead, Paraformer
 from clsr.padding import length_mask
 
 V = 11
@@ -92,7 +92,8 @@ def test_recognition_does_not_depend_on_the_batch():
         alone = model.recognise(features[i : i + 1, :length], lengths[i : i + 1])
         count = int(alone.token_lengths)
         assert count == heard.token_lengths[i] > 0
-        assert torch.allclose(heard.logits[i, :count], alone.logits[0], atol=1e-4)
+        assert torch.equal(heard.tokens[i, :count], alone.tokens[0])
+        assert torch.allclose(heard.log_probabilities[i, :count], alone.log_probabilities[0], atol=1e-4)
         assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
 
 
@@ -124,17 +125,19 @@ def test_every_number_of_tokens_within_the_margin_is_read_and_scored():
             logits = model.decoder(
                 tokens, torch.ones(1, number, dtype=torch.bool), frames[i : i + 1], frame_mask[i : i + 1]
             )
-            logits = logits[0, :, 2:]  # neither padding nor unknown
+            known = logits[0, :, 2:].log_softmax(1).topk(BEST)  # neither padding nor unknown
             assert readings.token_lengths[reading, i] == number
-            assert torch.allclose(readings.logits[reading, i, :number, 2:], logits, atol=1e-4)
-            likelihood = logits.log_softmax(1).amax(1).mean().item()
+            assert torch.equal(readings.tokens[reading, i, :number], known.indices + 2)
+            assert torch.allclose(readings.log_probabilities[reading, i, :number], known.values, atol=1e-4)
+            likelihood = known.values[:, 0].mean().item()
             scores.append(round(quantity) * likelihood - (number - quantity) ** 2 / 2)
             assert readings.scores[reading, i].item() == pytest.approx(scores[-1], abs=1e-3)
             assert readings.times[reading, i, number - 1, 1] == pytest.approx(lengths[i].item(), abs=1e-3)
         best = scores.index(max(scores))
         count = int(chosen.token_lengths[i])
         assert count == readings.token_lengths[best, i]
-        assert torch.equal(chosen.logits[i, :count], readings.logits[best, i, :count])
+        assert torch.equal(chosen.tokens[i, :count], readings.tokens[best, i, :count])
+        assert torch.equal(chosen.log_probabilities[i, :count], readings.log_probabilities[best, i, :count])
         assert torch.equal(chosen.times[i, :count], readings.times[best, i, :count])
 
 
@@ -157,7 +160,9 @@ def test_recognition_of_the_right_number_of_tokens_is_what_training_sees():
     targets = torch.full((3, int(heard.token_lengths.max())), 2)
     trained = model(features, lengths, targets, heard.token_lengths)
     for i, count in enumerate(heard.token_lengths.tolist()):
-        assert torch.allclose(heard.logits[i, :count, 2:], trained.logits[i, :count, 2:], atol=1e-5)
+        known = trained.logits[i, :count, 2:].log_softmax(1).topk(BEST)
+        assert torch.equal(heard.tokens[i, :count], known.indices + 2)
+        assert torch.allclose(heard.log_probabilities[i, :count], known.values, atol=1e-5)
 
 
 def test_padding_and_unknown_are_never_recognised():
@@ -165,7 +170,8 @@ def test_padding_and_unknown_are_never_recognised():
     with torch.no_grad():
         model.decoder.output_layer.bias[:2] = 1e6
     heard = model.recognise(*batch()[:2])
-    assert (heard.logits.argmax(2) >= 2).all()
+    for tokens, count in zip(heard.tokens, heard.token_lengths):
+        assert count > 0 and (tokens[:count] >= 2).all()
 
 
 def test_times_lie_within_the_utterance_and_follow_each_other():
@@ -183,7 +189,7 @@ def test_silence_is_no_token():
     with torch.no_grad():
         model.predictor.cif_output.bias.fill_(-20.0)
     heard = model.recognise(*batch()[:2])  # although one token was tried too
-    assert heard.logits.shape == (3, 0, V)
+    assert heard.tokens.shape == heard.log_probabilities.shape == (3, 0, BEST)
     assert heard.token_lengths.tolist() == [0, 0, 0]
     assert heard.times.shape == (3, 0, 2)
 
@@ -194,7 +200,7 @@ def test_silence_beside_speech_is_no_token_either():
     lengths[1] = 0
     heard = model.recognise(features, lengths)
     assert heard.token_lengths[1] == 0 and heard.token_lengths[0] > 0
-    assert torch.isfinite(heard.logits[0, :, 2:]).all()
+    assert torch.isfinite(heard.log_probabilities).all()
 
 
 @pytest.mark.parametrize("sampler", [SamplerConfig(0.0), SamplerConfig(0.5, "wrong"), SamplerConfig(0.5, "random")])
@@ -214,5 +220,5 @@ def test_one_batch_is_learnt_by_heart(sampler: SamplerConfig):
     assert loss.item() < 0.1
     heard = model.eval().recognise(features, frame_lengths)
     assert torch.equal(heard.token_lengths, target_lengths)
-    for tokens, target, length in zip(heard.logits.argmax(2), targets, target_lengths):
+    for tokens, target, length in zip(heard.tokens[..., 0], targets, target_lengths):
         assert torch.equal(tokens[:length], target[:length])

@@ -11,7 +11,9 @@ from clsr.checkpoint import load_speech_encoder
 from clsr.evaluation.wer import word_errors
 from clsr.features import fbank, stack_frames
 from clsr.models.adaptor import top_k_codes
-from clsr.models.recogniser import BEST, MIN_PROBABILITY
+from clsr.models.cif import integrate_and_fire, scale_to
+from clsr.models.paraformer import BEST
+from clsr.models.recogniser import MIN_PROBABILITY
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.vocabulary import UNKNOWN
 
@@ -75,17 +77,24 @@ def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, w
 
 
 def test_soft_codes_are_mixtures_of_the_best_three_and_of_readings(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
-    mixed = []
+    """Against logits of the whole vocabulary, of each number of tokens by itself."""
+    mixed, network = [], encoder.paraformer
+    table, gamma = encoder.text_encoder.table[encoder.text_ids], network.config.adaptor.gamma
     for waveform in unsure(encoder, waveforms):
         features = stack_frames(fbank(waveform))[None]
-        expected = torch.zeros(encoder.code_table.shape[1])
+        lengths = torch.tensor([features.shape[1]])
+        expected = torch.zeros(encoder.text_encoder.width)
         with torch.no_grad():
-            heard = encoder.paraformer.readings(features, torch.tensor([features.shape[1]]))
+            heard = network.readings(features, lengths)
+            frames, mask = network.encoder(network.cmvn(features), lengths)
             weights = heard.scores[:, 0].softmax(0).tolist()
             kept = [(n, weight) for n, weight in enumerate(weights) if weight >= MIN_PROBABILITY]
             for n, weight in kept:
-                codes = top_k_codes(heard.logits[n], encoder.code_table, 3, encoder.paraformer.config.adaptor.gamma)
-                expected += weight * encoder.text_encoder(codes, heard.token_lengths[n])[0]
+                number = heard.token_lengths[n]
+                tokens, _ = integrate_and_fire(frames, scale_to(network.predictor(frames, mask), number))
+                logits = network.decoder(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), frames, mask)
+                logits[..., network.never] = -torch.inf
+                expected += weight * encoder.text_encoder(top_k_codes(logits, table, 3, gamma), number)[0]
         mixed.append(len(kept))
         soft, hard = (encoder.encode([waveform], codes).vectors[0] for codes in ("soft", "hard"))
         assert np.abs(soft - (expected / expected.norm()).numpy()).max() < 1e-5
@@ -107,7 +116,7 @@ def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: li
 def test_a_code_is_a_row_of_the_text_encoder(encoder: SpeechEncoder):
     for index, piece in enumerate(encoder.vocabulary.pieces):
         row = encoder.text_encoder.table[encoder.text_encoder.tokenizer.token_to_id(piece)]
-        assert torch.equal(encoder.code_table[index], row)
+        assert torch.equal(encoder.text_encoder.table[encoder.text_ids[index]], row)
 
 
 @pytest.mark.parametrize("codes", ["soft", "hard"])
