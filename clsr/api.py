@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 
 from clsr.audio import SAMPLE_RATE, duration_s, read_waveform
+from clsr.config import Precision
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
 from clsr.search.index import IndexConfig, index_recordings
@@ -52,15 +53,20 @@ class Model:
         self.folder = folder
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Model:
+    def load(cls, folder: str | Path, device: str = "cpu", precision: Precision = "auto") -> Model:
         """Load a checkpoint folder.
+
+        Args:
+            folder: of the checkpoint.
+            device: "cpu", or "cuda" and the like.
+            precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
 
         Raises:
             InputError: it is no checkpoint, or its text encoder is missing or another one.
         """
         from clsr import checkpoint
 
-        return cls(checkpoint.load_speech_encoder(folder, device), Path(folder))
+        return cls(checkpoint.load_speech_encoder(folder, device, precision), Path(folder))
 
     def index(
         self, recordings: str | Path | Sequence[str | Path], index_dir: str | Path, settings: IndexConfig | None = None

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clsr.config import BUNDLED, TrainingConfig
+from clsr.config import BUNDLED, Precision, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
+from clsr.models.precision import lower
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
@@ -192,20 +193,20 @@ def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path 
     model.load_state_dict(weights)
 
 
-def load_speech_encoder(folder: Path | str, device: str = "cpu") -> SpeechEncoder:
-    """Load a whole CLSR model from a checkpoint folder, ready for inference."""
+def load_speech_encoder(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> SpeechEncoder:
+    """Load a whole CLSR model from a checkpoint folder, ready for inference at a precision."""
     text_encoder = load_text_side(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
     paraformer, passage_map = load_paraformer(folder, vocabulary), load_passage_map(folder, text_encoder.width)
-    return SpeechEncoder(paraformer, text_encoder, vocabulary, passage_map).to(device).eval()
+    return lower(SpeechEncoder(paraformer, text_encoder, vocabulary, passage_map).to(device).eval(), precision)
 
 
-def load_recogniser(folder: Path | str, device: str = "cpu") -> Recogniser:
+def load_recogniser(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> Recogniser:
     """Load what writes down speech: a whole CLSR model, or a release with tokens of its own."""
     if not is_release(folder):
-        return load_speech_encoder(folder, device)
+        return load_speech_encoder(folder, device, precision)
     vocabulary = ReleaseVocabulary.load(Path(folder) / "vocabulary.txt")
-    return Recogniser(load_paraformer(folder, vocabulary), vocabulary).to(device).eval()
+    return lower(Recogniser(load_paraformer(folder, vocabulary), vocabulary).to(device).eval(), precision)
 
 
 def fingerprint(folder: Path | str) -> str:

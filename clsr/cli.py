@@ -15,7 +15,7 @@ from clsr.baselines.commands import FOREIGN, RIVALS, add_transcribed, rival_stag
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
-from clsr.search.commands import add_search
+from clsr.search.commands import add_hardware, add_search
 from clsr.settings import setting_names
 from clsr.web.commands import add_serve
 
@@ -176,6 +176,7 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--tag", nargs="+", type=tag, default=[], metavar="KEY=VALUE", help=about)
     encoder = "for the transcripts of a model that brings no text encoder (the offline one)"
     evaluate.add_argument("--text-encoder", metavar="TEXT_ENCODER", help=encoder)
+    add_hardware(evaluate, "float32")
     evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and of noise (0)")
     report = _add(commands, "report", "put reports side by side, with what differs significantly", _report)
     report.add_argument("reports", nargs="+", type=Path, metavar="DIR", help="folders; all are compared with the first")
@@ -275,7 +276,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from clsr.evaluation.measure import EvaluationConfig, evaluate
     from clsr.evaluation.report import write_report
 
-    names = ("text_encoder", "seed", "centre", "snr_db", "question_snr_db")
+    names = ("text_encoder", "seed", "centre", "snr_db", "question_snr_db", "precision", "device")
     given = {name: getattr(options, name) for name in names}
     config = EvaluationConfig(rows=tuple(options.rows), tags=dict(options.tag), **given)
     report = evaluate(options.model, options.set_dir, config)

@@ -19,7 +19,7 @@ from clsr.baselines.speechdpr import load_speechdpr
 from clsr.baselines.whisper import KIND as WHISPER
 from clsr.baselines.whisper import load_faster_whisper, load_whisper
 from clsr.checkpoint import read_meta
-from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 
@@ -27,7 +27,9 @@ NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tu
 SCHEMES = (CLAP, FUNASR, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
 
 
-def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
+def load_rival(
+    reference: str, text_encoder: str | None = None, device: str = "cpu", precision: Precision = "float32"
+) -> Rival[Any]:
     """Load a system to measure.
 
     Args:
@@ -35,6 +37,8 @@ def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
             ``faster-whisper:FOLDER``, ``funasr:FOLDER``, ``clap:FOLDER``. With ``whisper-noisy:FOLDER`` the text
             encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
+        device: that a CLSR model computes on; rivals have the processor.
+        precision: numbers that it computes in; rivals have float32.
 
     Raises:
         InputError: nothing loadable is there.
@@ -50,7 +54,7 @@ def load_rival(reference: str, text_encoder: str | None = None) -> Rival[Any]:
         return load_speechdpr(folder)
     if kind in SCHEMES:
         return _load_released(kind, folder, text_encoder)
-    return load_own(folder, text_encoder)
+    return load_own(folder, text_encoder, device, precision)
 
 
 def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> Rival[Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from clsr.baselines.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
 from clsr.baselines.protocol import Side
 from clsr.checkpoint import load_recogniser
-from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
 from clsr.models.recogniser import Recogniser, Recognition
 from clsr.models.speech_encoder import SpeechEncoder
@@ -67,17 +67,21 @@ class Own:
         return vectors
 
 
-def load_own(folder: Path, text_encoder: str | None = None) -> Own:
+def load_own(
+    folder: Path, text_encoder: str | None = None, device: str = "cpu", precision: Precision = "float32"
+) -> Own:
     """Load a checkpoint of a recogniser, a CLSR model, or an imported release.
 
     Args:
         folder: the checkpoint.
         text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
+        device: to compute on.
+        precision: numbers to compute in.
 
     Raises:
         InputError: the checkpoint is at fault, or a text encoder is named for a model that has its own.
     """
-    recogniser = load_recogniser(folder)
+    recogniser = load_recogniser(folder, device, precision)
     if isinstance(recogniser, SpeechEncoder):
         if text_encoder is not None:
             raise InputError(f"{folder}: has a text encoder of its own: leave out --text-encoder")

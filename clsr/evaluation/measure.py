@@ -20,6 +20,7 @@ from clsr.audio import add_noise, read_waveform
 from clsr.baselines.load import load_rival
 from clsr.baselines.protocol import Rival
 from clsr.checkpoint import current_commit, fingerprint, load_weights
+from clsr.config import Precision
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
@@ -56,6 +57,8 @@ class EvaluationConfig:
         snr_db: white noise is added to the passages at this ratio; None leaves them as they are.
         question_snr_db: the same for spoken questions.
         tags: what the report says of itself beside: dataset, seed of the training, ...
+        precision: numbers that CLSR models compute in; one other than float32 is a tag of the report.
+        device: that they compute on.
     """
 
     text_encoder: str | None = None
@@ -65,6 +68,8 @@ class EvaluationConfig:
     snr_db: float | None = None
     question_snr_db: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "float32"
+    device: str = "cpu"
 
     def wants(self, row: str) -> bool:
         """Is this row wanted?"""
@@ -92,7 +97,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     Raises:
         InputError: a model or the set is at fault, two models give the same row, or a row is wanted that none gives.
     """
-    rivals = [load_rival(str(model), config.text_encoder) for model in models]
+    rivals = [load_rival(str(model), config.text_encoder, config.device, config.precision) for model in models]
     _check_rows(models, rivals, config)
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
     passages = whole.passages if whole else read_data_dir(data)
@@ -105,6 +110,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         elif wer:
             rows.append(Row(_named_by(rival), wer, None, None, heard.seconds, _audio_seconds(passages)))
     snr = {"snr_db": config.snr_db, "question_snr_db": config.question_snr_db}
+    lowered = {} if config.precision == "float32" else {"precision": config.precision}
     return Report(
         set=str(data),
         questions=len(whole.questions) if whole else 0,
@@ -115,7 +121,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         hardware=hardware(),
         seed=config.seed,
         rows=rows,
-        tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | dict(config.tags),
+        tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | lowered | dict(config.tags),
     )
 
 

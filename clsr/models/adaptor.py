@@ -25,7 +25,7 @@ def top_k_codes(logits: Tensor, table: Tensor, k: int, gamma: float = 1.0) -> Te
 
 def mix_rows(scores: Tensor, tokens: Tensor, table: Tensor) -> Tensor:
     """Mix rows ``tokens (B, U, K)`` of a ``(V, E)`` table by the softmax of ``scores (B, U, K)``: ``(B, U, E)``."""
-    return (scores.softmax(2)[:, :, None] @ table[tokens]).squeeze(2)
+    return (scores.softmax(2)[:, :, None].to(table.dtype) @ table[tokens]).squeeze(2)
 
 
 def soft_codes(logits: Tensor, table: Tensor, gamma: float) -> Tensor:
@@ -70,7 +70,7 @@ def best_codes(tokens: Tensor, log_probabilities: Tensor, table: Tensor, config:
     """
     scores = log_probabilities[:, :, :k]
     scores = scores.exp() if config.input == "probabilities" else scores
-    return mix_rows((scores / config.gamma).to(table.dtype), tokens[:, :, :k], table)
+    return mix_rows(scores / config.gamma, tokens[:, :, :k], table)
 
 
 def training_codes(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:

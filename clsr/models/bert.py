@@ -10,8 +10,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clsr.models.attention import attend
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,28 +48,29 @@ class _Projection(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
 
 
-class _SelfAttention(nn.Module):
+class BertSelfAttention(nn.Module):
+    """Attention between tokens, before its output projection."""
+
     def __init__(self, config: dict):
         super().__init__()
         width = config["hidden_size"]
         self.heads = config["num_attention_heads"]
+        self.product_dtype: torch.dtype | None = None  # of attention's own products; None: as all else
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.dropout = config["attention_probs_dropout_prob"]
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Map token vectors ``(B, U, E)`` with mask ``(B, U)`` to what they read: ``(B, U, E)``."""
         projected = (self.query(hidden), self.key(hidden), self.value(hidden))
-        query, key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in projected)
-        dropout = self.dropout if self.training else 0.0
-        context = F.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
-        return context.transpose(1, 2).flatten(2)
+        return attend(*projected, mask, self.heads, self.dropout if self.training else 0.0, self.product_dtype)
 
 
 class _Attention(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
-        self.self = _SelfAttention(config)
+        self.self = BertSelfAttention(config)
         self.output = _Projection(config["hidden_size"], config)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:

@@ -108,6 +108,7 @@ class Cif(nn.Module):
 
         They are float32 even where the rest is computed in bfloat16, whose sums would be whole tokens off.
         """
+        frames = frames.to(self.cif_output.weight.dtype)
         padded = nn.functional.pad(frames.transpose(1, 2), (self.config.left_context, self.config.right_context))
         hidden = self.cif_conv1d(padded).relu().transpose(1, 2)
         return self.cif_output(hidden).squeeze(2).float().sigmoid() * mask

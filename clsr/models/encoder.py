@@ -65,7 +65,7 @@ class SanmEncoder(nn.Module):
         """
         mask = length_mask(frame_lengths, features.shape[1])
         positions = sinusoidal_positions(features.shape[1], features.shape[2], features.device)
-        frames = features * self.scale + positions
+        frames = (features * self.scale + positions).to(self.after_norm.weight.dtype)
         for layer in (*self.encoders0, *self.encoders):
             frames = layer(frames, mask)
         # Zeroed so that the convolution of the firing weights sees silence, not padding.

@@ -82,7 +82,7 @@ class TextEncoder(nn.Module):
             Unit vectors ``(B, E)``.
         """
         tokens, mask = self._contextual(embeddings, token_lengths)
-        return nn.functional.normalize(self._pool(tokens, mask), dim=1)
+        return nn.functional.normalize(self._pool(tokens, mask).float(), dim=1)
 
     def token_vectors(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
         """Return each token's vector in its context, before pooling.
@@ -100,7 +100,7 @@ class TextEncoder(nn.Module):
         tokens, _ = self._contextual(embeddings, token_lengths)
         size = min(embeddings.shape[1], self.max_tokens)
         inner = tokens[:, len(self.opening) : len(self.opening) + size]
-        return nn.functional.normalize(inner, dim=2) * length_mask(token_lengths, size)[:, :, None]
+        return nn.functional.normalize(inner.float(), dim=2) * length_mask(token_lengths, size)[:, :, None]
 
     def _contextual(self, embeddings: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return token vectors ``(B, U + 2, E)``, opening and closing included, and their mask."""
@@ -115,7 +115,7 @@ class TextEncoder(nn.Module):
         ends = (start + token_lengths)[:, None] + torch.arange(stop, device=rows.device)
         rows = rows.scatter(1, ends[:, :, None].expand(-1, -1, width), closing.expand(batch, -1, -1))
         mask = length_mask(start + token_lengths + stop, rows.shape[1])
-        return self.transformer(rows, mask), mask
+        return self.transformer(rows.to(self.table.dtype), mask), mask
 
     def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clsr.config import PRECISIONS
 from clsr.errors import InputError
 from clsr.search.asking import Add, add_asking
 from clsr.search.place import Place, to_place
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
     from clsr.search.recordings import RecordingStatus
 
 
+def add_hardware(command: argparse.ArgumentParser, precision: str) -> None:
+    """Add ``--device`` and ``--precision``, with its default."""
+    command.add_argument("--device", default="cpu", help="that CLSR computes on: cpu, cuda, cuda:1 (cpu)")
+    how = f"numbers that CLSR computes in; auto goes by hardware and size of the model ({precision})"
+    command.add_argument("--precision", choices=PRECISIONS, default=precision, help=how)
+
+
 def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
     """Add ``clsr transcribe``, ``index``, ``search`` and ``ask``."""
     transcribe = add(commands, "transcribe", "write down what is said, with times", _transcribe)
     transcribe.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
+    add_hardware(transcribe, "auto")
     transcribe.add_argument("--json", action="store_true", help="one object a file, with token times")
     transcribe.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, data directories")
     _add_index(add(commands, "index", "make recordings searchable", _index))
@@ -33,6 +42,7 @@ def _add_index(index: argparse.ArgumentParser) -> None:
     index.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the one that built the index)")
     how = "lengths in seconds, with the step or without: 40, 10,40 or 40/20; or speech, speech:20 (as before, or 40)"
     index.add_argument("--windows", metavar="CUT", help=how)
+    add_hardware(index, "auto")
     approximate = "windows from which on vectors get an approximate index, 0 for never (100000)"
     index.add_argument("--approximate-from", type=int, default=100_000, metavar="N", help=approximate)
     index.add_argument("--engine", choices=["local", "ray"], default="local", help="who encodes (local)")
@@ -54,7 +64,7 @@ def _transcribe(options: argparse.Namespace) -> int:
 
     utterances = find_utterances(options.audio)
     failed = False
-    for result in transcribe(load_recogniser(options.model), utterances):
+    for result in transcribe(load_recogniser(options.model, options.device, options.precision), utterances):
         if isinstance(result, InputError):
             failed = True
             print(f"clsr: {result}", file=sys.stderr)
@@ -96,13 +106,14 @@ def _write(options: argparse.Namespace) -> bool:
     if options.engine == "ray":
         from clsr.search.distributed import RayConfig, index_with_ray
 
-        cluster = RayConfig(options.ray_address, options.workers)
+        cluster = RayConfig(options.ray_address, options.workers, precision=options.precision)
         statuses = index_with_ray(model, options.index_dir, options.audio, settings, cluster)
     else:
         from clsr.checkpoint import load_speech_encoder
         from clsr.search.index import index_recordings
 
-        statuses = index_recordings(load_speech_encoder(model), model, options.index_dir, options.audio, settings)
+        encoder = load_speech_encoder(model, options.device, options.precision)
+        statuses = index_recordings(encoder, model, options.index_dir, options.audio, settings)
     _print_statuses(statuses, options.json)
     return any(status.status == "failed" for status in statuses)
 

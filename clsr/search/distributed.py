@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.search.decoding import Decoder
 from clsr.search.files import find_recordings, size_bytes
@@ -43,11 +44,13 @@ class RayConfig:
         address: of a running cluster, such as ``auto`` or ``ray://host:10001``; ``None`` starts Ray on this machine.
         workers: actors, each with a model of its own; 0 is one for each GPU, or processor where there is none.
         cpus: processors of a worker; torch takes as many threads.
+        precision: numbers that it computes in.
     """
 
     address: str | None = None
     workers: int = 0
     cpus: int = 1
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if self.workers < 0 or self.cpus < 1:
@@ -167,20 +170,20 @@ class EncodeRecordings:
         built_with: the index's model, and how recordings are cut.
         place: where the table of windows is.
         batch_s: seconds of audio encoded at once.
-        cpus: threads of torch.
+        cluster: threads of torch, and the numbers to compute in.
     """
 
-    def __init__(self, built_with: IndexDescription, place: str, batch_s: float, cpus: int) -> None:
+    def __init__(self, built_with: IndexDescription, place: str, batch_s: float, cluster: RayConfig) -> None:
         import torch
 
         from clsr import checkpoint
 
-        torch.set_num_threads(cpus)
+        torch.set_num_threads(cluster.cpus)
         self.built_with = built_with
         self.place = place
         self.batch_s = batch_s
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.speech_encoder = checkpoint.load_speech_encoder(built_with.model, device)
+        self.speech_encoder = checkpoint.load_speech_encoder(built_with.model, device, cluster.precision)
         self.decoder = Decoder()
 
     def __call__(self, portions: pyarrow.Table) -> pyarrow.Table:
@@ -282,7 +285,7 @@ def _encode(
     rows = [{"paths": json.dumps(list(map(str, portion)))} for portion in _portions(paths, PORTIONS * workers)]
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         EncodeRecordings,
-        fn_constructor_args=(built_with, place, settings.batch_s, cluster.cpus),
+        fn_constructor_args=(built_with, place, settings.batch_s, cluster),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),

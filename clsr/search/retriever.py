@@ -18,6 +18,7 @@ from clsr.search.table import open_table, read_description, require_current, req
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
+    from clsr.config import Precision
     from clsr.models.speech_encoder import SpeechEncoder
     from clsr.models.text_encoder import TextEncoder
 
@@ -30,6 +31,8 @@ class Retriever:
         table: the index's windows.
         model_path: the model's checkpoint folder; the whole of it is loaded at the first spoken question.
         speech_encoder: the model, where it is loaded already.
+        device: to load it on.
+        precision: numbers that it computes in then.
     """
 
     def __init__(
@@ -38,11 +41,14 @@ class Retriever:
         table: LanceTable,
         model_path: Path,
         speech_encoder: SpeechEncoder | None = None,
+        device: str = "cpu",
+        precision: Precision = "auto",
     ) -> None:
         self.text_encoder = text_encoder
         self.table = table
         self.model_path = model_path
         self._speech_encoder = speech_encoder
+        self._device, self._precision = device, precision
         self._rankings = Rankings(table)
         self._passages = PassageMemory(text_encoder)
 
@@ -52,6 +58,8 @@ class Retriever:
         index_dir: str | Path,
         model_path: str | Path | None = None,
         speech_encoder: SpeechEncoder | None = None,
+        device: str = "cpu",
+        precision: Precision = "auto",
     ) -> Retriever:
         """Open an index, loading only the text encoder of the model that built it.
 
@@ -59,6 +67,8 @@ class Retriever:
             index_dir: folder of the index.
             model_path: the model's checkpoint folder, where it is no longer the one that built the index.
             speech_encoder: the model, where it is loaded already; it has to be that of the folder.
+            device: to load it on, for spoken questions.
+            precision: numbers that it computes in then.
 
         Raises:
             InputError: there is no index or nothing in it, or the model is missing or another one.
@@ -75,7 +85,7 @@ class Retriever:
             raise InputError(f"{index_dir}: nothing is indexed yet; run clsr index")
         require_current(index_dir, table, windows_schema(1))
         text_encoder = speech_encoder.text_encoder if speech_encoder else checkpoint.load_text_side(model_path)
-        return cls(text_encoder, table, model_path, speech_encoder)
+        return cls(text_encoder, table, model_path, speech_encoder, device, precision)
 
     def search(
         self,
@@ -156,7 +166,7 @@ class Retriever:
         if self._speech_encoder is None:
             from clsr import checkpoint
 
-            self._speech_encoder = checkpoint.load_speech_encoder(self.model_path)
+            self._speech_encoder = checkpoint.load_speech_encoder(self.model_path, self._device, self._precision)
         return self._speech_encoder
 
     def _require_indexed(self, only: Filter) -> None:

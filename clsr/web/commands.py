@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from clsr.search.commands import add_hardware
+
 Add = Callable[[argparse._SubParsersAction, str, str, Callable], argparse.ArgumentParser]
 
 TOKEN = "CLSR_TOKEN"
@@ -31,6 +33,7 @@ def add_serve(commands: argparse._SubParsersAction, add: Add) -> None:
         "--upload-dir", type=Path, metavar="DIR", help="folder for uploads (that of the index, -uploads)"
     )
     serve.add_argument("--max-upload-mb", type=int, default=500, metavar="N", help="largest upload (500)")
+    add_hardware(serve, "auto")
     serve.add_argument("--windows", metavar="CUT", help="of an index to be made, as clsr index has them (40)")
 
 
@@ -51,6 +54,7 @@ def _serve(options: argparse.Namespace) -> None:
     require_token(config)
     require_packages()
     service = ServiceConfig(
-        options.index_dir, options.model, tuple(options.allow), options.upload_dir, IndexConfig(options.windows)
-    )
+        options.index_dir, options.model, tuple(options.allow), options.upload_dir, IndexConfig(options.windows),
+        device=options.device, precision=options.precision,
+    )  # fmt: skip
     serve(service, config)

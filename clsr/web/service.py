@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.search.decoding import Decoder
 from clsr.search.filters import Filter
@@ -46,6 +47,8 @@ class ServiceConfig:
         allowed: folders whose recordings may be indexed.
         upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
         indexing: how to index; the windows are those of an index to be made, one that is there goes on with its own.
+        device: that recordings and spoken questions are encoded on.
+        precision: numbers that they are encoded in.
     """
 
     index_dir: Path
@@ -53,6 +56,8 @@ class ServiceConfig:
     allowed: tuple[Path, ...] = ()
     upload_dir: Path | None = None
     indexing: IndexConfig = field(default_factory=IndexConfig)
+    device: str = "cpu"
+    precision: Precision = "auto"
 
 
 class Recording(NamedTuple):
@@ -90,6 +95,7 @@ class SearchService:
         uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
         self.folders = Folders(config.allowed, uploads)
         self._indexing = config.indexing
+        self._device, self._precision = config.device, config.precision
         self._indexer = Indexer(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
@@ -224,7 +230,7 @@ class SearchService:
             if self._retriever is not None:  # which has it, or will want it for spoken questions
                 return self._retriever.load_speech_encoder()
             if self._speech_encoder is None:
-                self._speech_encoder = checkpoint.load_speech_encoder(self.model_path)
+                self._speech_encoder = checkpoint.load_speech_encoder(self.model_path, self._device, self._precision)
             return self._speech_encoder
 
     def _open_retriever(self) -> Retriever:
@@ -232,7 +238,9 @@ class SearchService:
             if self._retriever is None:
                 if self._table() is None:
                     raise Missing("nothing is indexed yet; add recordings first")
-                self._retriever = Retriever.open(self.index_dir, self.model_path, self._speech_encoder)
+                self._retriever = Retriever.open(
+                    self.index_dir, self.model_path, self._speech_encoder, self._device, self._precision
+                )
             return self._retriever
 
     def _table(self) -> LanceTable | None:

@@ -1,0 +1,146 @@
+"""Lower precision: int8 maps against rounding by hand, what may change and by how much, and who chooses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clsr.checkpoint import load_recogniser, load_speech_encoder
+from clsr.errors import InputError
+from clsr.models import precision
+from clsr.models.attention import attend
+from clsr.models.precision import Int8Linear, best_precision, lower
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.padding import length_mask
+
+TEXTS = ["old boat red", "sun", "green dog blue cat sun red", "cat dog"]
+
+
+@pytest.fixture
+def waveforms(say_in_tones: Callable[[str], np.ndarray]) -> list[np.ndarray]:
+    return [say_in_tones(text) for text in TEXTS]
+
+
+def rounded_by_hand(linear: nn.Linear, values: Tensor, steps: int) -> Tensor:
+    """Weights to 8 bits by the largest of each output, inputs to so many steps from their least to their greatest."""
+    scales = linear.weight.abs().amax(1, keepdim=True) / 127
+    weight = (linear.weight / scales).round() * scales
+    low, high = min(values.min().item(), 0.0), max(values.max().item(), 0.0)
+    step = (high - low) / steps
+    zero = round(-low / step)
+    inputs = ((values / step).round() + zero).clamp(0, steps) - zero
+    return inputs * step @ weight.T + linear.bias
+
+
+@pytest.mark.parametrize("shape", [(5, 24), (2, 7, 24)])
+def test_an_int8_map_is_that_of_rounded_weights_and_inputs(shape: tuple[int, ...]):
+    torch.manual_seed(0)
+    linear, values = nn.Linear(24, 10), torch.randn(shape) * 3 + 1
+    int8 = Int8Linear(linear)
+    with torch.no_grad():
+        expected = rounded_by_hand(linear, values, 127 if int8._narrow else 255)
+        found = int8(values)
+        assert found.shape == expected.shape and found.dtype == torch.float32
+        assert torch.allclose(found, expected, atol=1e-4)
+        assert (found - linear(values)).abs().max() > 1e-4  # it is rounded
+
+
+def test_an_int8_map_of_nothing_and_without_bias():
+    int8 = Int8Linear(nn.Linear(6, 4, bias=False))
+    assert int8(torch.zeros(2, 0, 6)).shape == (2, 0, 4)
+    assert int8(torch.zeros(3, 6)).tolist() == [[0.0] * 4] * 3
+
+
+def test_the_engine_of_others_is_left_as_it_was():
+    before = torch.backends.quantized.engine
+    Int8Linear(nn.Linear(6, 4))
+    assert torch.backends.quantized.engine == before
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+@pytest.mark.parametrize("codes", ["soft", "hard"])
+def test_lower_precision_hears_the_same_and_moves_vectors_little(
+    tone_model: Path, waveforms: list[np.ndarray], kind, codes
+):
+    whole, lowered = load_speech_encoder(tone_model), load_speech_encoder(tone_model, precision=kind)
+    expected, found = (encoder.encode(waveforms, codes) for encoder in (whole, lowered))
+    assert found.transcripts == expected.transcripts == TEXTS
+    assert found.vectors.dtype == np.float32
+    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (found.vectors * expected.vectors).sum(1).min() > 0.995
+    assert not np.array_equal(found.vectors, expected.vectors)
+    for words, known in zip(found.words, expected.words, strict=True):
+        assert [w.start_s for w in words] == pytest.approx([w.start_s for w in known], abs=0.06)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_firing_weights_stay_float32(tone_model: Path, kind):
+    paraformer = load_speech_encoder(tone_model, precision=kind).paraformer
+    assert {weight.dtype for weight in paraformer.predictor.parameters()} == {torch.float32}
+    features, lengths = torch.randn(2, 20, 560), torch.tensor([20, 13])
+    with torch.inference_mode():
+        frames, mask = paraformer.encoder(paraformer.cmvn(features), lengths)
+        assert paraformer.predictor(frames, mask).dtype == torch.float32
+        assert not frames[1, 13:].any()
+
+
+def test_every_linear_map_but_those_of_firing_and_of_passages_is_int8(tone_model: Path):
+    encoder = load_speech_encoder(tone_model, precision="int8")
+    left = {name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
+    assert {name.partition(".cif_output")[0] for name in left} <= {"paraformer.predictor", "passage_map"}
+
+
+def test_bf16_does_not_depend_on_the_batch(tone_model: Path, waveforms: list[np.ndarray]):
+    encoder = load_speech_encoder(tone_model, precision="bf16")
+    together = encoder.encode(waveforms).vectors
+    alone = np.concatenate([encoder.encode([waveform]).vectors for waveform in waveforms])
+    assert (together * alone).sum(1).min() > 0.9999
+
+
+def test_a_release_is_lowered_too(release_model: Path, say_in_tones: Callable[[str], np.ndarray]):
+    waveform = [say_in_tones("red dog sun boat")]
+    whole, lowered = (load_recogniser(release_model, precision=kind) for kind in ("float32", "bf16"))
+    one, other = (model.recognise(waveform)[0][0] for model in (whole, lowered))
+    assert one.best == other.best
+    assert one.scores == pytest.approx(other.scores, abs=0.1) and not np.array_equal(one.scores, other.scores)
+
+
+def test_attention_in_bfloat16_is_that_of_float32_and_sees_no_padding():
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 5, 16), torch.randn(3, 9, 16), torch.randn(3, 9, 16)
+    mask = length_mask(torch.tensor([9, 4, 0]))
+    expected = attend(queries, keys, values, mask, 4)
+    keys[1, 4:] = values[1, 4:] = 1e3  # padding may hold anything
+    found = attend(queries, keys, values, mask, 4, dtype=torch.bfloat16)
+    assert found.dtype == torch.float32 and torch.isfinite(found).all()  # also where there is nothing to look at
+    assert torch.allclose(found[:2], expected[:2], atol=0.05)
+
+
+def test_auto_goes_by_size_and_hardware(tone_model: Path, monkeypatch: pytest.MonkeyPatch):
+    encoder = load_speech_encoder(tone_model)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    vnni = lambda: True  # noqa: E731
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", vnni)
+    assert best_precision(encoder, cpu) == "float32"  # too small for it to pay
+    monkeypatch.setattr(precision, "PAYS_FROM", 1)
+    assert best_precision(encoder, cpu) == "int8"
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert best_precision(encoder, cpu) == "float32"
+    for supported, expected in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=supported: has)
+        assert best_precision(encoder, cuda) == expected
+    assert best_precision(encoder, torch.device("mps")) == "float32"
+
+
+def test_auto_leaves_a_small_model_as_it_is(tone_model: Path, waveforms: list[np.ndarray]):
+    whole, auto = load_speech_encoder(tone_model), load_speech_encoder(tone_model, precision="auto")
+    assert np.array_equal(whole.encode(waveforms).vectors, auto.encode(waveforms).vectors)
+
+
+def test_int8_is_for_processors(tone_model: Path):
+    encoder: SpeechEncoder = load_speech_encoder(tone_model).to("meta")
+    with pytest.raises(InputError, match="int8 is for processors: take bf16 on meta"):
+        lower(encoder, "int8")
