@@ -40,7 +40,7 @@ LEAST = {  # what a setting has to be at least
     "trainer.chunk_s": 0,
     "trainer.devices": 1,
 }
-MOST = {"model.adaptor.top_k": 8}  # a recognition keeps so many tokens of a position (recogniser.BEST)
+MOST = {"model.adaptor.top_k": 8}  # a recognition keeps so many tokens of a position (paraformer.BEST)
 ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "data.batch_s")
 SHARES = (  # 0 to 1
     "model.encoder.dropout",

@@ -8,7 +8,7 @@ import pytest
 
 from clsr.config import EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
-from clsr.models.recogniser import BEST
+from clsr.models.paraformer import BEST
 from clsr.settings import (
     ABOVE_0,
     LEAST,

@@ -61,9 +61,13 @@ def matmul_peak(dtype: torch.dtype = torch.float32, device: str = "cpu", repeats
 
 def count_flops(run: Run) -> int:
     """Floating-point operations of the matrix products, convolutions and attentions in a piece of work."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-    with FlopCounterMode(display=False) as counter:
+    def of_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: of_attention}  # which the counter lacks
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         run()
     return counter.get_total_flops()
 

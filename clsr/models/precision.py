@@ -17,7 +17,7 @@ from clsr.models.bert import BertSelfAttention
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 
-PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are no faster for it, and lose a little
+PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enough, and stay exact
 
 RecogniserT = TypeVar("RecogniserT", bound=Recogniser)
 

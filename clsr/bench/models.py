@@ -1,0 +1,62 @@
+"""Models to time: of the sizes that people use, with random weights that fire as many tokens as speech has."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig
+from clsr.features import FRAME_S
+from clsr.models.bert import Bert
+from clsr.models.paraformer import Paraformer
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.vocabulary import Vocabulary
+
+Size = Literal["full", "mini"]
+
+TOKENS_A_SECOND = 3.3  # of speech
+MINI_PIECES = 400
+BERT_BASE = {
+    "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+}  # fmt: skip
+
+
+def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
+    """Make a model of a size, in float32 on the CPU.
+
+    Args:
+        size: "full" is a recogniser of the sizes of the released Paraformer-large (arXiv:2206.08317), with all pieces
+            of BERT as outputs, and a text encoder of the sizes of BERT-base, all weights random; "mini" is the mini
+            recipe's recogniser with random weights, and the offline text encoder.
+        margin: numbers of tokens below and above the announced one that are read too. With random weights hardly any
+            of them is unlikely enough to be dropped, as most are by a trained model.
+    """
+    torch.manual_seed(0)
+    text_encoder = load_text_encoder(OFFLINE_TEXT_ENCODER)
+    if size == "full":
+        text_encoder = make_text_encoder()
+        vocabulary = Vocabulary.whole(text_encoder.tokenizer)
+        encoder, decoder = EncoderConfig(512, 2048, 50, 4, 11), DecoderConfig(2048, 16, 4, 11)
+        config = ModelConfig(encoder=encoder, decoder=decoder)
+    else:
+        vocabulary = Vocabulary.whole(text_encoder.tokenizer)
+        vocabulary = Vocabulary(vocabulary.pieces[:MINI_PIECES], text_encoder.tokenizer)
+        config = ModelConfig()
+    config.cif = CifConfig(margin=margin)
+    paraformer = Paraformer(config, len(vocabulary))
+    rate = TOKENS_A_SECOND * FRAME_S  # tokens a frame
+    nn.init.zeros_(paraformer.predictor.cif_output.weight)
+    nn.init.constant_(paraformer.predictor.cif_output.bias, math.log(rate / (1 - rate)))
+    return SpeechEncoder(paraformer, text_encoder, vocabulary).eval()
+
+
+def make_text_encoder() -> TextEncoder:
+    """Make a text encoder of the sizes of BERT-base with random weights; pieces and pooling are the offline one's."""
+    known = load_text_encoder(OFFLINE_TEXT_ENCODER)
+    return TextEncoder(Bert(BERT_BASE), known.tokenizer, known.pooling, known.prompts, known.folder, "random")

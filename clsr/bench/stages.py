@@ -1,0 +1,191 @@
+"""Where the time of encoding goes: each stage of a recording's way into an index, and the whole way."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsr.audio import SAMPLE_RATE, stream_waveform, write_waveform
+from clsr.bench.models import Size, make_encoder
+from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
+from clsr.config import Precision
+from clsr.features import fbank, stack_frames
+from clsr.models.cif import integrate_and_fire, scale_to
+from clsr.models.paraformer import BEST
+from clsr.models.precision import lower
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.padding import length_mask, pad
+from clsr.search.cuts import Sound
+from clsr.search.decoding import Decoder
+from clsr.search.indexer import Indexer
+from clsr.search.place import to_place
+from clsr.search.progress import Progress
+from clsr.search.recordings import Entry
+from clsr.search.rows import to_arrow, to_rows
+from clsr.search.table import IndexDescription, only_writer
+from clsr.search.writer import IndexWriter
+
+FINGERPRINT = "0" * 16  # of random weights
+HIGH_RATE = 44_100  # of a recording that has to be resampled
+
+
+def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
+    """So many waveforms ``(N,)`` of white noise at 16 kHz; what is in them changes no time, with random weights."""
+    draw = np.random.default_rng(seed)
+    return [draw.standard_normal(round(seconds * SAMPLE_RATE), dtype=np.float32) * 0.1 for _ in range(count)]
+
+
+def index_file(encoder: SpeechEncoder, recording: Path, index_dir: Path, windows: str, batch_s: float = 160.0) -> int:
+    """Index a recording, as ``clsr index`` does after loading the model; return the number of windows."""
+    place = to_place(index_dir)
+    with only_writer(place):
+        writer = IndexWriter(place)
+        with Decoder() as decoder, Progress({recording: recording.stat().st_size}, shown=False) as progress:
+            built_with = IndexDescription("random weights", FINGERPRINT, windows)
+            indexer = Indexer(encoder, built_with, writer, decoder, batch_s, progress)
+            indexer.take(recording)
+            indexer.flush()
+        writer.finish()
+    return indexer.statuses[recording].windows
+
+
+def measure_stages(
+    encoder: SpeechEncoder, window_s: float, count: int, repeats: int, flops: dict[str, int] | None = None
+) -> list[dict[str, Any]]:
+    """Time each stage for ``count`` windows at once, and the whole of encoding.
+
+    Args:
+        encoder: the model, at the precision wanted.
+        window_s: seconds of a window.
+        count: windows in a batch.
+        repeats: runs of each stage.
+        flops: operations of each stage, where they were counted before (those of int8 are not counted by torch).
+
+    Returns:
+        A row a stage: name, seconds, operations.
+    """
+    waveforms = noise(window_s, count)
+    network = encoder.paraformer
+    device = network.cmvn.shift.device
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        runs: dict[str, Run] = {}
+        plain, high = Path(folder, "plain.wav"), Path(folder, "high.wav")
+        write_waveform(plain, np.concatenate(waveforms))
+        _write_high(high, window_s * count)
+        runs["decode (wav, 16 kHz)"] = lambda: [None for _ in stream_waveform(plain)]
+        runs["decode and resample (wav, 44.1 kHz, stereo)"] = lambda: [None for _ in stream_waveform(high)]
+        rows, lengths = pad([stack_frames(fbank(waveform)) for waveform in waveforms])
+        runs["filter banks"] = lambda: [stack_frames(fbank(waveform)) for waveform in waveforms]
+        rows, lengths = rows.to(device), lengths.to(device)
+        features = network.cmvn(rows)
+        frames, mask = network.encoder(features, lengths)
+        runs["encoder"] = lambda: network.encoder(network.cmvn(rows), lengths)
+        weights = network.predictor(frames, mask)
+        numbers = weights.sum(1).round()
+        tokens, token_lengths = integrate_and_fire(frames, scale_to(weights, numbers))
+
+        def fire() -> object:
+            return integrate_and_fire(frames, scale_to(network.predictor(frames, mask), numbers))
+
+        runs["firing (CIF)"] = fire
+        token_mask = length_mask(token_lengths, tokens.shape[1])
+        states = network.decoder.states(tokens, token_mask, frames, mask)[token_mask]
+        runs["decoder"] = lambda: network.decoder.states(tokens, token_mask, frames, mask)
+        runs["output layer, best pieces"] = lambda: network.decoder.best(states, BEST, network.never)
+        heard = encoder.recognise(waveforms)
+        runs["codes and text encoder"] = lambda: encoder.embed(heard)
+        runs["audio to vectors, words and times"] = lambda: encoder.encode(waveforms)
+        encoding = encoder.encode(waveforms)
+        entry = Entry(str(plain), "", 0, 0, "5")
+        sounds = [Sound(i * window_s, (i + 1) * window_s, waveform) for i, waveform in enumerate(waveforms)]
+        writer = IndexWriter(to_place(Path(folder, "index")))
+
+        def write() -> None:
+            writer.commit([], to_arrow(to_rows([entry] * count, sounds, encoding, FINGERPRINT)))
+
+        runs["index write, read back"] = write
+        times = time_in_turn(runs, repeats)
+        counted = flops if flops is not None else {name: count_flops(runs[name]) for name in runs if name in COUNTED}
+    return [{"stage": name, "seconds": times[name].median, "flops": counted.get(name)} for name in runs]
+
+
+COUNTED = (
+    "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder",
+    "audio to vectors, words and times",
+)  # fmt: skip
+
+
+def measure_path(
+    encoder: SpeechEncoder, duration_s: float, windows: str, repeats: int, batch_s: float = 160.0
+) -> dict[str, Any]:
+    """Time a recording's whole way from a file to a durable index, the start of the decoding process included."""
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder, "recording.wav")
+        write_waveform(recording, noise(duration_s, 1)[0])
+        names = iter(range(1_000_000))
+
+        def run() -> None:
+            index_file(encoder, recording, Path(folder, f"index-{next(names)}"), windows, batch_s)
+
+        seconds = time_in_turn({"": run}, repeats)[""]
+        memory = peak_memory_mb(run)
+    return {
+        "audio_s": duration_s,
+        "windows": windows,
+        "seconds": seconds.median,
+        "low": seconds.low,
+        "high": seconds.high,
+        "real_time_factor": seconds.median / duration_s,
+        "peak_memory_mb": memory,
+    }
+
+
+def measure_shapes(
+    encoders: dict[Precision, SpeechEncoder], shapes: Sequence[tuple[float, int]], repeats: int
+) -> list[dict[str, Any]]:
+    """Time audio to vectors at windows of several lengths, one and many at once, at each precision in turn.
+
+    Args:
+        encoders: a model at each precision, float32 among them, which operations are counted on.
+        shapes: seconds of a window, and windows given at once.
+        repeats: runs of each.
+    """
+    found = []
+    for window_s, count in shapes:
+        waveforms = noise(window_s, count)
+        flops = count_flops(lambda waveforms=waveforms: encoders["float32"].encode(waveforms))  # type: ignore[misc]
+        runs: dict[str, Run] = {
+            precision: lambda encoder=encoder, waveforms=waveforms: encoder.encode(waveforms)  # type: ignore[misc]
+            for precision, encoder in encoders.items()
+        }
+        for precision, seconds in time_in_turn(runs, repeats).items():
+            memory = peak_memory_mb(runs[precision])
+            found.append(
+                {
+                    "precision": precision,
+                    "window_s": window_s,
+                    "count": count,
+                    "seconds": seconds.median,
+                    "real_time_factor": seconds.median / (window_s * count),
+                    "flops": flops,
+                    "peak_memory_mb": memory,
+                }
+            )
+    return found
+
+
+def encoders_of(size: Size, precisions: Sequence[Precision], margin: int = 0) -> dict[Precision, SpeechEncoder]:
+    """Make the same model at several precisions."""
+    return {precision: lower(make_encoder(size, margin), precision) for precision in precisions}
+
+
+def _write_high(path: Path, duration_s: float) -> None:
+    import soundfile
+
+    count = round(duration_s * HIGH_RATE)
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, (count, 2)), HIGH_RATE)
