@@ -5,10 +5,10 @@ INSTALLED := .venv/.installed
 RESULTS := recipes/mini/exp
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types bench clean
+.PHONY: help setup demo test lint format types bench bench-full clean
 
 help: ## print this
-	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED) ## make .venv and install clsr and all it needs there
 
@@ -38,8 +38,11 @@ format: $(INSTALLED) ## rewrite the code in its format, imports sorted
 types: $(INSTALLED) ## check types
 	mypy
 
-bench: $(INSTALLED) ## time encoding, beside FunASR's own modules
+bench: $(INSTALLED) ## time encoding, search and training in minutes, rivals beside them
 	clsr bench
+
+bench-full: $(INSTALLED) ## time all shapes and sizes into docs/speed.md: hours
+	clsr bench --full --into docs/speed.md --output docs/speed.json
 
 clean: ## remove caches; .venv and what recipes trained stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache build *.egg-info

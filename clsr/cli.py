@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from clsr.baselines.commands import FOREIGN, RIVALS, add_transcribed, rival_stage
+from clsr.bench.commands import add_bench
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.evaluation.commands import add_longform, add_plots, add_tables, tag
@@ -183,9 +183,7 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     add_longform(commands, _add)
     add_tables(commands, _add)
     add_plots(commands, _add)
-    bench = _add(commands, "bench", "time encoding, beside FunASR's own modules at the same shapes", _bench)
-    bench.add_argument("--model", type=Path, metavar="DIR", help="checkpoint (the mini model, random weights)")
-    bench.add_argument("--json", action="store_true", help="one object instead of a table")
+    add_bench(commands, _add)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -288,13 +286,6 @@ def _report(options: argparse.Namespace) -> None:
     from clsr.evaluation.report import compare
 
     print(compare(options.reports))
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from clsr.evaluation.bench import measure, table
-
-    result = measure(options.model)
-    print(json.dumps(result) if options.json else table(result))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from clsr.audio import SAMPLE_RATE
 MEL_BINS = 80
 HOP_S = 0.010  # one filter-bank frame
 WINDOW_MS = 25.0
+FFT_SIZE = 512  # the next power of two
+LOWEST_HZ = 20.0  # of the mel bins; the highest is half the sample rate
+PREEMPHASIS = 0.97
 STACK = 7  # LFR: frames stacked into one ...
 STRIDE = 6  # ... and the step between stacks, so that a stacked frame stands for 60 ms
 FEATURE_SIZE = STACK * MEL_BINS
@@ -41,6 +45,40 @@ def fbank(waveform: np.ndarray) -> Tensor:
         dither=0.0,
         energy_floor=0.0,
     )
+
+
+def frame_count(samples: int) -> int:
+    """Return the number of filter-bank frames of so many samples at 16 kHz.
+
+    >>> frame_count(16000), frame_count(3)
+    (98, 1)
+    """
+    window, hop = int(WINDOW_MS * SAMPLE_RATE / 1000), int(HOP_S * SAMPLE_RATE)
+    return 1 + max(0, samples - window) // hop
+
+
+def fbank_batch(waveforms: Tensor) -> Tensor:
+    """Return the filter banks ``(B, T, 80)`` of ``fbank`` for 16 kHz waveforms ``(B, N)`` at once, on their device.
+
+    Frames that lie within a waveform do not depend on what it is padded with.
+    """
+    window, hop = int(WINDOW_MS * SAMPLE_RATE / 1000), int(HOP_S * SAMPLE_RATE)
+    samples = nn.functional.pad(waveforms * 2**15, (0, max(0, window - waveforms.shape[1])))
+    frames = samples.unfold(1, window, hop)  # (B, T, 400)
+    frames = frames - frames.mean(2, keepdim=True)
+    before = torch.cat([frames[..., :1], frames[..., :-1]], 2)
+    shape = torch.hamming_window(window, periodic=False, device=frames.device)
+    spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * shape, n=FFT_SIZE).abs().square()
+    return (spectrum @ _mel_banks().to(frames.device)).clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+@cache
+def _mel_banks() -> Tensor:
+    """Weights ``(257, 80)`` of a power spectrum's frequencies in the mel bins."""
+    from torchaudio.compliance import kaldi
+
+    banks, _ = kaldi.get_mel_banks(MEL_BINS, FFT_SIZE, SAMPLE_RATE, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
+    return nn.functional.pad(banks, (0, 1)).T.contiguous()
 
 
 def stack_frames(frames: Tensor) -> Tensor:

@@ -5,7 +5,18 @@ import pytest
 import torch
 
 from clsr.audio import SAMPLE_RATE
-from clsr.features import FEATURE_SIZE, MEL_BINS, STACK, STRIDE, Cmvn, fbank, mix_noise, stack_frames
+from clsr.features import (
+    FEATURE_SIZE,
+    MEL_BINS,
+    STACK,
+    STRIDE,
+    Cmvn,
+    fbank,
+    fbank_batch,
+    frame_count,
+    mix_noise,
+    stack_frames,
+)
 
 
 def tone(frequency_hz: float, samples: int) -> np.ndarray:
@@ -112,3 +123,22 @@ def test_normalised_features_have_mean_0_and_deviation_1():
 def test_an_unfitted_normalisation_changes_nothing():
     features = torch.randn(2, 3, FEATURE_SIZE)
     assert torch.equal(Cmvn()(features), features)
+
+
+def test_filter_banks_of_a_batch_are_those_of_each_waveform_whatever_it_is_padded_with():
+    waveforms = [noise(length, seed) for seed, length in enumerate((16_000, 399, 400, 5_555, 48_001))]
+    padded = torch.full((5, 48_001), 0.7)
+    for row, waveform in zip(padded, waveforms, strict=True):
+        row[: max(400, len(waveform))] = 0.0
+        row[: len(waveform)] = torch.from_numpy(waveform)
+    together = fbank_batch(padded)
+    for frames, waveform in zip(together, waveforms, strict=True):
+        alone = fbank(waveform)
+        assert len(alone) == frame_count(len(waveform))
+        assert torch.allclose(frames[: len(alone)], alone, atol=2e-3)
+    assert fbank_batch(torch.zeros(2, 3)).shape == (2, 1, MEL_BINS)
+
+
+def test_filter_banks_of_a_batch_follow_the_definition():
+    waveform = noise(4_000, 7) + tone(440.0, 4_000)
+    assert fbank_batch(torch.from_numpy(waveform)[None])[0].numpy() == pytest.approx(slow_fbank(waveform), abs=2e-3)

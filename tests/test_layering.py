@@ -36,7 +36,7 @@ ORDER = """
     search.verify search.transcribe
     search.hit search.question search.memory search.moments search.retriever
     search.answer search.export search.ask api adapters.langchain adapters.llama_index
-    evaluation.report evaluation.measure evaluation.bench evaluation.parity
+    evaluation.report evaluation.measure evaluation.parity
     evaluation.published evaluation.results evaluation.typeset evaluation.tables
     evaluation.answers evaluation.longform_report evaluation.longform
     evaluation.drawing evaluation.plots evaluation.trends evaluation.alignment evaluation.commands

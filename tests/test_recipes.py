@@ -181,7 +181,7 @@ def test_the_claims_end_in_a_table(copies: Path) -> None:
 def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
-    for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 6)):
+    for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 6), ("precision.sh", "2", 3)):
         first = run(recipe, "--smoke", "true", "--stop-stage", stages, script=script)
         assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
         reports = sorted((recipe / "exp/smoke" / script.removesuffix(".sh")).rglob("report.json"))

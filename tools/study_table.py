@@ -72,8 +72,10 @@ def gradients(folders: list[Path]) -> str:
 def line(name: str, runs: dict[str, Path], split: str, against: dict[str, Path] | None) -> str:
     """Return the table line of a change on a set, from its folder of each seed and those to compare it with."""
     reports = [read_report(folder / "measures" / split) for folder in runs.values()]
-    errors = [row.wer.total.value for report in reports for row in report.rows if row.name == "cascade" and row.wer]
+    errors = [next(row.wer.total.value for row in report.rows if row.wer) for report in reports]
     cells = [over_seeds(errors)]
+    if all(row.q2c is None for report in reports for row in report.rows):  # transcripts alone
+        return f"| {name} | {len(runs)} | {' | '.join(cells + ['–'] * (len(ROWS) + (2 if against is None else 3)))} |"
     for row in ROWS:
         cells.append(over_seeds([retrieval(report, row).intervals["recall@1"].value for report in reports]))
     cells.append(difference(reports, "clsr-soft", reports, "cascade"))

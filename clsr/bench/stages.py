@@ -11,13 +11,11 @@ import numpy as np
 import torch
 
 from clsr.audio import SAMPLE_RATE, stream_waveform, write_waveform
-from clsr.bench.models import Size, make_encoder
 from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
 from clsr.config import Precision
 from clsr.features import fbank, stack_frames
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST
-from clsr.models.precision import lower
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
 from clsr.search.cuts import Sound
@@ -32,6 +30,11 @@ from clsr.search.writer import IndexWriter
 
 FINGERPRINT = "0" * 16  # of random weights
 HIGH_RATE = 44_100  # of a recording that has to be resampled
+COUNTED = (
+    "filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder",
+    "audio to vectors, words and times",
+)  # fmt: skip
+"""Stages whose operations are products of matrices; the last is the sum of those before."""
 
 
 def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
@@ -114,12 +117,6 @@ def measure_stages(
     return [{"stage": name, "seconds": times[name].median, "flops": counted.get(name)} for name in runs]
 
 
-COUNTED = (
-    "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder",
-    "audio to vectors, words and times",
-)  # fmt: skip
-
-
 def measure_path(
     encoder: SpeechEncoder, duration_s: float, windows: str, repeats: int, batch_s: float = 160.0
 ) -> dict[str, Any]:
@@ -177,11 +174,6 @@ def measure_shapes(
                 }
             )
     return found
-
-
-def encoders_of(size: Size, precisions: Sequence[Precision], margin: int = 0) -> dict[Precision, SpeechEncoder]:
-    """Make the same model at several precisions."""
-    return {precision: lower(make_encoder(size, margin), precision) for precision in precisions}
 
 
 def _write_high(path: Path, duration_s: float) -> None:

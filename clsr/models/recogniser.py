@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from clsr.features import FRAME_S, fbank, stack_frames
+from clsr.features import FRAME_S, fbank, fbank_batch, frame_count, stack_frames
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
 
 MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
+ON_PROCESSOR = "cpu"
+GPU_FRAMES = 32 * MAX_BATCH_FRAMES  # on an accelerator, which small batches leave idle
 
 
 class Reading(NamedTuple):
@@ -53,9 +55,11 @@ class Recogniser(nn.Module):
     def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
         """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
         device = self.paraformer.cmvn.shift.device
-        features = [stack_frames(fbank(waveform)) for waveform in waveforms]
+        features = self._features(waveforms)
         results: list[Recognition] = [[] for _ in features]
-        for batch in batches([len(rows) for rows in features]):
+        for batch in batches(
+            [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == ON_PROCESSOR else GPU_FRAMES
+        ):
             rows, lengths = pad([features[i] for i in batch])
             heard = self.paraformer.readings(rows.to(device), lengths.to(device))
             values, tokens = heard.log_probabilities.cpu().numpy(), heard.tokens.cpu().numpy()
@@ -68,6 +72,15 @@ class Recogniser(nn.Module):
                     reading = Reading(tokens[n, row, :length], values[n, row, :length], spans, probabilities[n][row])
                     results[i].append(reading)
         return [_likely(readings) for readings in results]
+
+    def _features(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Stacked features ``(T_i, 560)`` of each waveform, computed on the device of the network."""
+        device = self.paraformer.cmvn.shift.device
+        if device.type == ON_PROCESSOR or not waveforms:
+            return [stack_frames(fbank(waveform)) for waveform in waveforms]
+        samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
+        frames = fbank_batch(samples.to(device, non_blocking=True))
+        return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]
 
     def transcripts(self, recognitions: Sequence[Recognition]) -> list[str]:
         """Return the best transcript of each utterance."""
@@ -85,11 +98,11 @@ def _likely(readings: Sequence[Reading]) -> Recognition:
     return [r._replace(probability=r.probability / total) for r in kept]
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Group indices of alike lengths, so that padding stays small and a batch within ``MAX_BATCH_FRAMES``."""
+def batches(lengths: Sequence[int], most: int = MAX_BATCH_FRAMES) -> Iterator[list[int]]:
+    """Group indices of alike lengths, so that padding stays small and a batch within so many frames."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > MAX_BATCH_FRAMES:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(i)

@@ -38,6 +38,19 @@ def test_a_release_may_recognise_any_output(recogniser: Recogniser, say_in_tones
         assert recogniser.transcripts([readings]) == [""]
 
 
+def test_features_for_an_accelerator_are_those_of_the_processor(
+    tone_model: Path, say_in_tones: Callable[[str], np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    """Batched on the device, which is the processor once more here."""
+    model = load_recogniser(tone_model)
+    waveforms = [say_in_tones("red dog sun boat"), say_in_tones("cat")]
+    expected = model._features(waveforms)
+    monkeypatch.setattr("clsr.models.recogniser.ON_PROCESSOR", "none")
+    for rows, known in zip(model._features(waveforms), expected, strict=True):
+        torch.testing.assert_close(rows, known, atol=2e-3, rtol=0)
+    assert model.transcripts(model.recognise(waveforms)) == ["red dog sun boat", "cat"]
+
+
 def test_batches_hold_everything_once_within_the_limit():
     draw = np.random.default_rng(0)
     lengths = [*draw.integers(1, 700, 200).tolist(), 3 * MAX_BATCH_FRAMES, 0]

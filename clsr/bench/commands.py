@@ -1,0 +1,36 @@
+"""``clsr bench``; its modules are imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+Add = Callable[[argparse._SubParsersAction, str, str, Callable], argparse.ArgumentParser]
+
+PARTS = ("stages", "shapes", "path", "rivals", "search", "training")
+
+
+def add_bench(commands: argparse._SubParsersAction, add: Add) -> None:
+    """Add ``clsr bench``."""
+    bench = add(commands, "bench", "time encoding, search and training, rivals beside them", _bench)
+    bench.add_argument("--full", action="store_true", help="all shapes and sizes: hours instead of minutes")
+    bench.add_argument("--only", nargs="+", default=PARTS, metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}")
+    checkpoint = "encode with this checkpoint (mini and full size with random weights)"
+    bench.add_argument("--model", type=Path, metavar="DIR", help=checkpoint)
+    bench.add_argument("--json", action="store_true", help="one object instead of tables")
+    bench.add_argument("--output", type=Path, metavar="FILE", help="write the object there too")
+    bench.add_argument("--into", type=Path, metavar="FILE", help="put the tables between the marker lines of this page")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from clsr.bench.report import measure, page
+    from clsr.evaluation.typeset import insert_page
+
+    result = measure(options.full, options.only, options.model)
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.into:
+        insert_page(options.into, page(result))
+    print(json.dumps(result) if options.json else page(result))

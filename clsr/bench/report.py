@@ -1,0 +1,243 @@
+"""Everything that is timed, in one run on one machine, and what it looks like as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from clsr.bench import search, training
+from clsr.bench.models import Size, make_encoder
+from clsr.bench.rivals import rivals
+from clsr.bench.stages import measure_path, measure_shapes, measure_stages, noise
+from clsr.bench.timing import Run, matmul_peak, peak_memory_mb, time_in_turn
+from clsr.checkpoint import current_commit, load_speech_encoder
+from clsr.config import Precision
+from clsr.evaluation.measure import hardware
+from clsr.models.precision import Int8Linear, lower
+from clsr.models.speech_encoder import SpeechEncoder
+
+Part = Literal["stages", "shapes", "path", "rivals", "search", "training"]
+PARTS: tuple[Part, ...] = get_args(Part)
+ENCODING: set[Part] = {"stages", "shapes", "path", "rivals"}
+SIZES: tuple[Size, ...] = ("mini", "full")
+STAGE_SHAPE = (5.0, 12)  # seconds of a window, windows at once: a minute of audio
+SHAPES = {False: ((5.0, 12), (40.0, 4)), True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32))}
+RIVAL_SHAPES = {False: ((30.0, 2),), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
+PATH_S = {False: 300.0, True: 3600.0}  # of the recording whose whole way is timed
+PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
+READINGS = 1  # numbers of tokens below and above the announced one, by default
+SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}
+
+
+def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | None = None) -> dict[str, Any]:
+    """Time what is asked for.
+
+    Args:
+        full: all shapes and sizes, in an hour or so, where minutes are enough for the others.
+        parts: what is asked for.
+        model: a checkpoint to encode with, in place of those with random weights; rivals are left out then.
+
+    Raises:
+        InputError: the checkpoint is at fault.
+    """
+    wanted = set(parts)
+    repeats = 5 if full else 3
+    precisions = _precisions()
+    result: dict[str, Any] = {
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": current_commit(),
+        "full": full,
+        "peaks": {precision: _peak(precision) for precision in precisions},
+    }
+    encoding = []
+    for size in [str(model)] if model else SIZES if wanted & ENCODING else []:
+        encoders = {precision: _encoder(size, precision, model) for precision in precisions}
+        found: dict[str, Any] = {"model": size, "parameters": _parameters(encoders["float32"])}
+        if "stages" in wanted:
+            found["stages"] = _stages(encoders, repeats)
+        if "shapes" in wanted:
+            found["shapes"] = measure_shapes(encoders, SHAPES[full], repeats)
+        if "path" in wanted:
+            found["path"] = [
+                {"precision": precision} | measure_path(encoder, PATH_S[full], cut, 1 if full else 2)
+                for cut in PATH_WINDOWS
+                for precision, encoder in encoders.items()
+            ]
+        if "rivals" in wanted and size == "full" and not model:
+            found["rivals"] = [_beside_rivals(encoders, *shape, repeats) for shape in RIVAL_SHAPES[full]]
+        encoding.append(found)
+    result["encoding"] = encoding
+    if "search" in wanted:
+        result["search"] = [search.measure(windows) for windows in SEARCHES[full]]
+    if "training" in wanted:
+        result["training"] = training.measure(repeats)
+    return result
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return a measurement as Markdown."""
+    peaks = ", ".join(f"{p} {peak / 1e9:.0f}" for p, peak in result["peaks"].items())
+    blocks = [
+        f"Measured by `clsr bench{' --full' if result['full'] else ''}` at commit {result['commit']}: "
+        f"{result['hardware']}, torch {result['torch']}. Product of two matrices of 2048 x 2048, GFLOP/s: {peaks}."
+    ]
+    for found in result["encoding"]:
+        random = ", random" if found["model"] in SIZES else ""
+        about = f"{found['model']}: {found['parameters'] / 1e6:.1f} million weights{random}"
+        if "stages" in found:
+            blocks += [f"**Stages**, {about}; {_windows(*STAGE_SHAPE)}", _stage_table(found["stages"], result["peaks"])]
+        if "shapes" in found:
+            blocks += [
+                f"**Audio to vectors and words**, {about}",
+                _shape_table(found["shapes"], result["peaks"]),
+            ]
+        if "path" in found:
+            blocks += [f"**File to durable index**, {about}", _path_table(found["path"])]
+        for shape in found.get("rivals", []):
+            blocks += [f"**Beside rivals**, {_windows(shape['window_s'], shape['count'])}", _rival_table(shape)]
+    blocks += [f"**Search**\n\n{search.table(found)}" for found in result.get("search", [])]
+    if "training" in result:
+        blocks.append(f"**Training**\n\n{training.table(result['training'])}")
+    return "\n\n".join(blocks)
+
+
+def _encoder(size: str, precision: Precision, model: Path | None) -> SpeechEncoder:
+    if model is not None:
+        return load_speech_encoder(model, precision=precision)
+    return lower(make_encoder("full" if size == "full" else "mini"), precision)
+
+
+def _precisions() -> list[Precision]:
+    bf16: list[Precision] = ["bf16"] if torch.cpu._is_avx512_bf16_supported() else []  # elsewhere it is no gain
+    return ["float32", "int8", *bf16]
+
+
+def _peak(precision: Precision) -> float:
+    if precision != "int8":
+        return matmul_peak(torch.bfloat16 if precision == "bf16" else torch.float32)
+    size = 2048
+    linear, values = Int8Linear(torch.nn.Linear(size, size)), torch.randn(size, size)
+    return 2 * size**3 / time_in_turn({"": lambda: linear(values)}, 5)[""].low
+
+
+def _parameters(encoder: SpeechEncoder) -> int:
+    return sum(weight.numel() for weight in encoder.parameters())
+
+
+def _stages(encoders: dict[Precision, SpeechEncoder], repeats: int) -> dict[str, list[dict[str, Any]]]:
+    flops: dict[str, int] | None = None
+    found: dict[str, list[dict[str, Any]]] = {}
+    for precision, encoder in encoders.items():
+        found[precision] = measure_stages(encoder, *STAGE_SHAPE, repeats, flops)
+        flops = {row["stage"]: row["flops"] for row in found["float32"] if row["flops"]}
+    return found
+
+
+def _beside_rivals(
+    encoders: dict[Precision, SpeechEncoder], window_s: float, count: int, repeats: int
+) -> dict[str, Any]:
+    """Time clsr and its rivals on the same windows, in turn."""
+    waveforms, network = noise(window_s, count), encoders["float32"]
+    runs: dict[str, Run] = {
+        f"clsr, {precision}": lambda encoder=encoder: encoder.encode(waveforms)  # type: ignore[misc]
+        for precision, encoder in encoders.items()
+    }
+    for precision in (p for p in encoders if p != "bf16"):
+        whole = lower(make_encoder("full", READINGS), precision)
+        runs[f"clsr, {precision}, three numbers of tokens"] = lambda encoder=whole: encoder.encode(waveforms)  # type: ignore[misc]
+    others = rivals(network.paraformer, network.text_encoder, "full")
+    reasons = {rival.name: rival.reason for rival in others if rival.reason}
+    runs |= {rival.name: lambda rival=rival: rival.encode(waveforms) for rival in others if not rival.reason}  # type: ignore[misc]
+    times = time_in_turn(runs, max(2, repeats - 2))
+    return {
+        "window_s": window_s,
+        "count": count,
+        "seconds": {name: timing._asdict() for name, timing in times.items()},
+        "memory_mb": {name: peak_memory_mb(run) for name, run in runs.items()},
+        "not_run": reasons,
+        "descriptions": {rival.name: rival.description for rival in others},
+    }
+
+
+def _windows(window_s: float, count: int) -> str:
+    return f"{count} windows of {window_s:g} s at once" if count > 1 else f"a window of {window_s:g} s"
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _share(flops: int | None, seconds: float, peak: float) -> str:
+    return f"{100 * flops / seconds / peak:.0f} %" if flops else "–"
+
+
+def _stage_table(stages: dict[str, list[dict[str, Any]]], peaks: dict[str, float]) -> str:
+    header = ["stage", "GFLOP", *(part for precision in stages for part in (f"{precision}, s", "of its peak"))]
+    rows = []
+    for of_stage in zip(*stages.values(), strict=True):
+        flops = of_stage[0]["flops"]
+        row = [of_stage[0]["stage"], f"{flops / 1e9:.1f}" if flops else "–"]
+        for precision, found in zip(stages, of_stage, strict=True):
+            row += [f"{found['seconds']:.4f}", _share(flops, found["seconds"], peaks[precision])]
+        rows.append(row)
+    return _markdown(header, rows)
+
+
+def _shape_table(shapes: list[dict[str, Any]], peaks: dict[str, float]) -> str:
+    header = ["windows", "precision", "seconds", "real-time factor", "GFLOP", "of its peak", "peak memory, MB"]
+    return _markdown(
+        header,
+        (
+            [
+                f"{found['count']} x {found['window_s']:g} s", found["precision"], f"{found['seconds']:.3f}",
+                f"{found['real_time_factor']:.5f}", f"{found['flops'] / 1e9:.0f}",
+                _share(found["flops"], found["seconds"], peaks[found["precision"]]), _memory(found["peak_memory_mb"]),
+            ]
+            for found in shapes
+        ),
+    )  # fmt: skip
+
+
+def _path_table(paths: list[dict[str, Any]]) -> str:
+    header = ["precision", "audio, s", "windows/step, s", "seconds", "real-time factor", "peak memory, MB"]
+    rows = (
+        [
+            path["precision"], f"{path['audio_s']:.0f}", path["windows"], f"{path['seconds']:.2f}",
+            f"{path['real_time_factor']:.5f}", _memory(path["peak_memory_mb"]),
+        ]
+        for path in paths
+    )  # fmt: skip
+    return _markdown(header, rows)
+
+
+def _rival_table(shape: dict[str, Any]) -> str:
+    seconds, audio_s = shape["seconds"], shape["window_s"] * shape["count"]
+    ours = [name for name in ("clsr, float32", "clsr, int8") if name in seconds]
+    header = [
+        "system",
+        "seconds [lowest, highest]",
+        "real-time factor",
+        *(f"times {name}" for name in ours),
+        "peak memory, MB",
+    ]
+    rows = []
+    for name, timing in seconds.items():
+        row = [name, f"{timing['median']:.2f} [{timing['low']:.2f}, {timing['high']:.2f}]"]
+        row += [
+            f"{timing['median'] / audio_s:.4f}",
+            *(f"{timing['median'] / seconds[own]['median']:.2f}" for own in ours),
+        ]
+        rows.append([*row, _memory(shape["memory_mb"][name])])
+    rows += [[name, reason, *["–"] * (len(header) - 2)] for name, reason in shape["not_run"].items()]
+    notes = "\n".join(f"- {name}: {about}" for name, about in shape["descriptions"].items())
+    return f"{_markdown(header, rows)}\n\n{notes}"
+
+
+def _memory(megabytes: float | None) -> str:
+    return "–" if megabytes is None else f"{megabytes:.0f}"

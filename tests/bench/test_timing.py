@@ -1,0 +1,41 @@
+"""Timing: pieces of work in turn, operations counted by hand, memory that is held for a moment only."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clsr.bench import timing
+from clsr.bench.timing import count_flops, matmul_peak, peak_memory_mb, time_in_turn
+
+
+def test_pieces_of_work_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    clock = iter([0.0, 0.0, 0.0, 1.0, 1.0, 3.0, 3.0, 6.0, 6.0, 16.0])  # the first run of each is not stopped
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    found = time_in_turn({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, repeats=2)
+    assert done == ["a", "b"] * 3
+    assert found["a"] == (2.0, 1.0, 3.0)  # median, lowest, highest
+    assert found["b"] == (6.0, 2.0, 10.0)
+
+
+def test_operations_by_hand() -> None:
+    left, right = torch.zeros(3, 5), torch.zeros(5, 7)
+    assert count_flops(lambda: left @ right) == 2 * 3 * 5 * 7
+    heads = torch.zeros(2, 4, 9, 8)  # batch, heads, places, width: two products of each head
+    assert count_flops(lambda: F.scaled_dot_product_attention(heads, heads, heads)) == 2 * 4 * 2 * (2 * 9 * 9 * 8)
+
+
+def test_memory_that_is_given_back_counts() -> None:
+    if (idle := peak_memory_mb(lambda: None)) is None:
+        pytest.skip("this system does not tell")
+    used = peak_memory_mb(lambda: torch.ones(25_000_000).sum())  # 100 MB
+    assert used is not None and 80 < used - idle < 150
+    again = peak_memory_mb(lambda: None)
+    assert again is not None and again - idle < 50
+
+
+def test_the_peak_is_that_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "PEAK_SIZE", 64)
+    clock = iter([0.0, 0.0, 2.0, 0.0, 0.0, 4.0])  # a run that does not count, one that does, twice
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    assert matmul_peak(repeats=2) == 2 * 64**3 / 2.0
