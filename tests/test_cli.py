@@ -456,7 +456,7 @@ def test_a_release_with_its_own_tokens_is_not_for_retrieval(
     audio = tone_corpus / "dev" / "passages" / "p00.wav"
     commands: list[tuple] = [
         ("index", "--model", release_model, "--index", tmp_path / "index", audio),
-        ("bench", "--model", release_model),
+        ("bench", "--only", "stages", "--model", release_model),
         *(
             (stage, "--data", tone_corpus, "--start", release_model, "--output", tmp_path / "out")
             for stage in ("train-asr", "train-joint", "train-post")

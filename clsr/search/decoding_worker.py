@@ -49,6 +49,7 @@ def main(timeout_s: float, memory_bytes: int, ahead_s: float) -> None:
     while True:
         request = requests.get()
         answers.put((READY, b""))
+        answers.join()  # said before the file can end the process: who asked tells a request not taken by this
         _answer(request, answers, timeout_s + GRACE_S)
 
 
@@ -94,6 +95,7 @@ def _write(output: int, answers: queue.Queue[tuple[bytes, bytes]]) -> None:
             answer = memoryview(HEADER.pack(kind, len(content)) + content)
             while answer:
                 answer = answer[file.write(answer) :]
+            answers.task_done()
     os._exit(0)
 
 

@@ -53,7 +53,7 @@ def clsr(
     capsys: pytest.CaptureFixture[str],
 ) -> Command:  # fmt: skip
     """An index of ``a``: "cat the dog the | - - - - | tea sea sun boat", and ``it's b``: "sea sun"."""
-    monkeypatch.setattr("clsr.checkpoint.load_speech_encoder", lambda path: speech_encoder)
+    monkeypatch.setattr("clsr.checkpoint.load_speech_encoder", lambda *_: speech_encoder)
     folder.mkdir()
     speak(folder / "a.wav", "cat the dog the - - - - tea sea sun boat")
     speak(folder / "it's b.wav", "sea sun")

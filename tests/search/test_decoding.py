@@ -165,6 +165,15 @@ def test_a_decoder_that_fails_costs_one_file(faulty: Path, good: Path, fault: st
             good.rename(path)
 
 
+@pytest.mark.slow
+def test_a_decoder_that_fails_at_once_is_not_taken_for_one_that_was_never_asked(faulty: Path, good: Path) -> None:
+    path = good.rename(faulty / "exit.wav")
+    with Decoder() as decoder:
+        for _ in range(20):
+            with pytest.raises(InputError, match="decoding ended with exit status 3"):
+                list(decoder.stream(path))
+
+
 def test_what_a_library_prints_is_no_sound(faulty: Path, good: Path) -> None:
     with Decoder() as decoder:
         assert sum(map(len, decoder.stream(good.rename(faulty / "print.wav")))) == 25 * SAMPLE_RATE
