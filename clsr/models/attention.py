@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsr.models.dropout import Dropout, drop
+
 LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models
 
 
@@ -36,8 +38,21 @@ def _split_heads(values: Tensor, heads: int) -> Tensor:
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout: float) -> Tensor:
     """Scaled dot-product attention (arXiv:1706.03762) of heads, joined again: ``(B, T, D)``."""
-    context = F.scaled_dot_product_attention(queries, keys, values, mask[:, None, None, :], dropout)
+    if dropout and queries.device.type == "cpu":
+        context = _attend_dropping(queries, keys, values, mask, dropout)
+    else:
+        context = F.scaled_dot_product_attention(queries, keys, values, mask[:, None, None, :], dropout)
     return context.transpose(1, 2).flatten(2)
+
+
+def _attend_dropping(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """The same written out for training on a CPU, where torch has no fast attention with dropout: ``(B, H, T, D / H)``.
+
+    Where all is masked the result is any number, but a number.
+    """
+    bias = torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3) + bias[:, None, None, :]
+    return drop(scores.softmax(3), dropout) @ values
 
 
 class SelfAttention(nn.Module):
@@ -52,7 +67,7 @@ class SelfAttention(nn.Module):
         self.linear_q_k_v = nn.Linear(input_width, 3 * width)
         self.linear_out = nn.Linear(width, width)
         self.fsmn_block = MemoryBlock(width, kernel)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Turn frames ``(B, T, D_in)`` with mask ``(B, T)`` into ``(B, T, D)``."""
@@ -69,7 +84,7 @@ class MemoryAttention(nn.Module):
     def __init__(self, width: int, kernel: int, dropout: float):
         super().__init__()
         self.fsmn_block = MemoryBlock(width, kernel)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Turn tokens ``(B, U, D)`` with mask ``(B, U)`` into ``(B, U, D)``."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from clsr.config import DecoderConfig
 from clsr.models.attention import CrossAttention, MemoryAttention, layer_norm
+from clsr.models.dropout import Dropout
 
 
 class DecoderFeedForward(nn.Module):
@@ -16,7 +17,7 @@ class DecoderFeedForward(nn.Module):
         self.w_1 = nn.Linear(width, hidden)
         self.w_2 = nn.Linear(hidden, width, bias=False)
         self.norm = layer_norm(hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
@@ -34,7 +35,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = layer_norm(width)
         self.norm2 = layer_norm(width)
         self.norm3 = layer_norm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """Map tokens ``(B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(B, U, D)``."""
