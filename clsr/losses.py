@@ -158,9 +158,12 @@ def score_distillation(student: Tensor, teacher: Tensor, temperature: float) -> 
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """Return inner products ``(A, B)`` in float32: bfloat16 would tell cosines apart by hundredths only."""
+    """Return inner products ``(A, B)`` in float32: bfloat16 would tell cosines apart by hundredths only.
+
+    Of a few rows with very many, a batch with its bank, a CPU is up to three times as fast where the many come first.
+    """
     with torch.autocast(a.device.type, enabled=False):
-        return a.float() @ b.float().T
+        return (b.float() @ a.float().T).T.contiguous()
 
 
 def _shared(rows: Tensor, columns: Tensor, own: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ ORDER = """
     errors config settings hub containers audio features vocabulary padding
     data.corpus data.squad data.one_to_one data.holdout
     data.kaldi data.retrieval_set data.long_form data.synthesis data.table data.rounds data.augmentation data.datamodule
-    models.attention models.encoder models.cif models.sampler models.decoder models.paraformer models.recogniser
-    models.adaptor models.bert models.text_encoder models.speech_encoder models.precision
+    models.dropout models.attention models.encoder models.cif models.sampler models.decoder models.paraformer
+    models.recogniser models.adaptor models.bert models.text_encoder models.speech_encoder models.precision
     losses checkpoint release
     evaluation.wer evaluation.recall
     training.fit training.devices training.mwer training.extension training.lora

@@ -11,6 +11,7 @@ from clsr.losses import (
     bank_nll,
     batch_nll,
     contrastive_loss,
+    cosines,
     ctc_loss,
     mwer_loss,
     quantity_loss,
@@ -60,6 +61,18 @@ def test_mwer_by_hand():
     errors = torch.tensor([[0.0, 2.0, 4.0], [3.0, 9.0, 9.0]])
     assert mwer_loss(log_probabilities, errors).item() == pytest.approx((-0.5 + 0.0) / 2)
     assert mwer_loss(log_probabilities[:1], errors[:1]).item() == pytest.approx(-0.5)
+
+
+def test_cosines_are_inner_products_of_rows_with_rows():
+    torch.manual_seed(0)
+    few, many, weights = unit(4, 6), unit(7, 6), torch.randn(4, 7)
+    pairs = [(few.clone().requires_grad_(), many.clone().requires_grad_()) for _ in range(2)]
+    products = [cosines(*pairs[0]), (pairs[1][0][:, None] * pairs[1][1][None]).sum(2)]
+    assert torch.allclose(products[0], products[1], atol=1e-6)
+    for product in products:
+        (product * weights).sum().backward()
+    for ours, theirs in zip(*pairs):
+        assert ours.grad is not None and theirs.grad is not None and torch.allclose(ours.grad, theirs.grad, atol=1e-6)
 
 
 def test_the_gradient_of_mwer_by_hand():

@@ -86,13 +86,13 @@ class ParaBgeModule(pl.LightningModule):
             speech, rows = gather_rows(speech), gather_rows(rows)
         speech, rows = speech[rows >= 0], rows[rows >= 0]
         temperature = self.config.loss.temperature
-        groups, questions = self.bank.groups.to(rows), self.bank.questions.to(speech)
+        bank = self.bank.on(speech.device)
         if not len(rows):
             loss = speech.sum()  # 0
         elif self.config.loss.negatives == "bank":
-            loss = bank_nll(speech, rows, questions, self.bank.passages.to(speech), temperature, groups)
+            loss = bank_nll(speech, rows, bank.questions, bank.passages, temperature, bank.groups)
         else:
-            loss = batch_nll(speech, questions[rows], temperature, groups[rows])
+            loss = batch_nll(speech, bank.questions[rows], temperature, bank.groups[rows])
         if self.config.loss.negatives == "batch":
             loss = loss * share(torch.tensor(len(rows), device=rows.device))
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch.ids))

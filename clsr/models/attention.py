@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsr.models.dropout import Dropout, drop
+
 LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models
 
 
@@ -53,14 +55,23 @@ def attend(
         The heads joined again: ``(B, U, D)``, of the type of the queries.
     """
     q, k, v = (_split_heads(x if dtype is None else x.to(dtype), heads) for x in (queries, keys, values))
-    wanted = mask[:, None, None, :]
-    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not dropout:
-        # The fused kernel multiplies bfloat16 no faster than float32; plain products are three times as fast there.
-        weights = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
-        context = weights.masked_fill(~wanted, torch.finfo(q.dtype).min).softmax(3) @ v
+    if q.device.type == "cpu" and (dropout or q.dtype == torch.bfloat16):
+        context = _written_out(q, k, v, mask, dropout)
     else:
-        context = F.scaled_dot_product_attention(q, k, v, wanted, dropout)
+        context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
     return context.transpose(1, 2).flatten(2).to(queries.dtype)
+
+
+def _written_out(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """The same for heads ``(B, H, T, D / H)`` on a CPU, where torch's own is slow.
+
+    It has no fast attention with dropout there, and its fused one multiplies bfloat16 no faster than float32, of which
+    plain products do three times as much. Where all is masked the result is any number, but a number.
+    """
+    bias = torch.zeros(mask.shape, dtype=queries.dtype).masked_fill_(~mask, torch.finfo(queries.dtype).min)
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3) + bias[:, None, None, :]
+    weights = scores.softmax(3)
+    return (drop(weights, dropout) if dropout else weights) @ values
 
 
 class SelfAttention(nn.Module):
@@ -76,7 +87,7 @@ class SelfAttention(nn.Module):
         self.linear_q_k_v = nn.Linear(input_width, 3 * width)
         self.linear_out = nn.Linear(width, width)
         self.fsmn_block = MemoryBlock(width, kernel)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Turn frames ``(B, T, D_in)`` with mask ``(B, T)`` into ``(B, T, D)``."""
@@ -93,7 +104,7 @@ class MemoryAttention(nn.Module):
     def __init__(self, width: int, kernel: int, dropout: float):
         super().__init__()
         self.fsmn_block = MemoryBlock(width, kernel)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Turn tokens ``(B, U, D)`` with mask ``(B, U)`` into ``(B, U, D)``."""

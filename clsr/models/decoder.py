@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clsr.config import DecoderConfig
 from clsr.models.attention import CrossAttention, MemoryAttention, layer_norm
+from clsr.models.dropout import Dropout
 
 LOGIT_ROWS = 128  # tokens whose logits are held at once: 16 MB for 30,000 outputs
 
@@ -21,7 +22,7 @@ class DecoderFeedForward(nn.Module):
         self.w_1 = nn.Linear(width, hidden)
         self.w_2 = nn.Linear(hidden, width, bias=False)
         self.norm = layer_norm(hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
@@ -39,7 +40,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = layer_norm(width)
         self.norm2 = layer_norm(width)
         self.norm3 = layer_norm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """Map tokens ``(R * B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(R * B, U, D)``."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from clsr.config import EncoderConfig
 from clsr.models.attention import SelfAttention, layer_norm, sinusoidal_positions
+from clsr.models.dropout import Dropout
 from clsr.padding import length_mask
 
 
@@ -16,7 +17,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.w_1 = nn.Linear(width, hidden)
         self.w_2 = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map ``(B, T, D)`` to ``(B, T, D)``."""
@@ -32,7 +33,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config.width, config.hidden, config.dropout)
         self.norm1 = layer_norm(input_width)
         self.norm2 = layer_norm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.residual = input_width == config.width
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from clsr.training.asr import (
 from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import LOG_EVERY, Origin, fit
 from clsr.training.lora import add_adapters, merged
-from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, about_mean, require_pairs
 from clsr.vocabulary import Vocabulary
 
 log = logging.getLogger("clsr")
@@ -121,15 +121,17 @@ class JointModule(AsrModule):
         part = share(torch.tensor(len(rows), device=rows.device)) if loss.negatives == "batch" else 1.0
         if not len(rows):
             return speech.sum()  # 0
-        groups, questions = self.bank.groups.to(rows), self.bank.questions.to(speech)
-        passages = self._as_passages(self.bank.passages.to(speech))
+        bank = self.bank.on(speech.device)
+        questions, passages = bank.questions, bank.passages
+        if loss.centre or loss.negatives == "bank":
+            passages = self._as_passages(passages)
         if loss.centre:
-            mean = passages.mean(0)
-            speech, passages = centred(speech, mean), centred(passages, mean)
-            questions = centred(questions, questions.mean(0))
+            questions = bank.centred_questions
+            passages, mean = bank.centred_passages if self.passage_map is None else about_mean(passages)
+            speech = centred(speech, mean)
         if loss.negatives == "bank":
-            return bank_nll(speech, rows, questions, passages, loss.temperature, groups)
-        return batch_nll(speech, questions[rows], loss.temperature, groups[rows]) * part
+            return bank_nll(speech, rows, questions, passages, loss.temperature, bank.groups)
+        return batch_nll(speech, questions[rows], loss.temperature, bank.groups[rows]) * part
 
     def _cached_step(self, batch: SpeechBatch, parts: list[SpeechBatch], weights: LossConfig) -> Tensor:
         """Return the contrastive loss of a batch that does not fit into memory whole (arXiv:2101.06983).

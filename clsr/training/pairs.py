@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from clsr.config import LossConfig
 from clsr.data.datamodule import Pair, Split
 from clsr.errors import InputError
 from clsr.losses import batch_nll
+from clsr.models.adaptor import centred
 from clsr.models.text_encoder import TextEncoder
 from clsr.training.devices import gather_items, gather_rows, share
 from clsr.vocabulary import normalise
@@ -24,6 +26,29 @@ class PairBank:
         self.questions = text_encoder.encode([pair.question for pair in pairs], "question")
         self.passages = text_encoder.encode([normalise(pair.passage) for pair in pairs], "passage")
         self.groups = groups_of(pairs)
+
+    def on(self, device: torch.device) -> PairBank:
+        """Move to the device and stay there: a bank takes longer to copy than to be searched."""
+        if self.questions.device != device:
+            self.questions, self.passages = self.questions.to(device), self.passages.to(device)
+            self.groups = self.groups.to(device)
+        return self
+
+    @cached_property
+    def centred_questions(self) -> Tensor:
+        """The questions about their mean, made once, on the device of then."""
+        return about_mean(self.questions)[0]
+
+    @cached_property
+    def centred_passages(self) -> tuple[Tensor, Tensor]:
+        """The passages about their mean, and the mean, made once, on the device of then."""
+        return about_mean(self.passages)
+
+
+def about_mean(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Take their mean from unit vectors ``(N, E)``; return unit vectors of what is left, and the mean ``(E,)``."""
+    mean = vectors.mean(0)
+    return centred(vectors, mean), mean
 
 
 def groups_of(pairs: Sequence[Pair]) -> Tensor:

@@ -86,3 +86,32 @@ def test_positions_count_from_one_sines_first():
         angles = [t * 1.0, t * 0.01, t * 1e-4]  # from 1 to 10,000 in three equal steps
         expected = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
         assert positions[t - 1].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_attention_with_dropout_is_the_same_attention(monkeypatch: pytest.MonkeyPatch):
+    """Written out for dropout on a CPU: values and gradients are those without, where nothing is dropped."""
+    torch.manual_seed(0)
+    plain, dropping = (SelfAttention(8, 8, heads=2, kernel=3, dropout=share) for share in (0.0, 0.5))
+    dropping.load_state_dict(plain.state_dict())
+    monkeypatch.setattr("clsr.models.attention.drop", lambda values, share: values)
+    monkeypatch.setattr("clsr.models.dropout.drop", lambda values, share: values)
+    frames, mask, weights = torch.randn(2, 5, 8), length_mask(torch.tensor([5, 3])), torch.randn(2, 5, 8)
+    inputs = [frames.clone().requires_grad_() for _ in range(2)]
+    outputs = [layer(x, mask) for layer, x in zip((plain, dropping), inputs)]
+    assert torch.allclose(outputs[1], outputs[0], atol=1e-6)
+    for output in outputs:
+        (output * weights * mask[:, :, None]).sum().backward()
+    assert inputs[0].grad is not None and inputs[1].grad is not None
+    assert torch.allclose(inputs[1].grad, inputs[0].grad, atol=1e-5)
+    for ours, theirs in zip(plain.parameters(), dropping.parameters()):
+        assert ours.grad is not None and theirs.grad is not None
+        assert torch.allclose(theirs.grad, ours.grad, atol=1e-5)
+
+
+def test_attention_drops_weights_and_not_values():
+    """What is dropped changes from draw to draw, and its mean is what attention without dropout gives."""
+    torch.manual_seed(0)
+    layer = CrossAttention(8, heads=2, dropout=0.4)
+    tokens, frames, mask = torch.randn(1, 3, 8), torch.randn(1, 6, 8), length_mask(torch.tensor([5]), 6)
+    mean = layer(tokens.expand(20_000, -1, -1), frames.expand(20_000, -1, -1), mask.expand(20_000, -1)).mean(0)
+    assert torch.allclose(mean, layer.eval()(tokens, frames, mask)[0], atol=0.01)
