@@ -36,7 +36,13 @@ INSTALL = [
     "transformers==5.23.0; python_version >= '3.11'",
 ]
 DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
-RIVALS = ["faster-whisper==1.2.1"]  # one of the recognisers that clsr is compared with; imported only there
+RIVALS = [  # recognisers that clsr is compared with, and what runs FunASR's export; imported only there
+    "ctranslate2==4.8.5",
+    "faster-whisper==1.2.1",
+    "onnx==1.23.2",
+    "onnxruntime==1.23.2; python_version < '3.11'",
+    "onnxruntime==1.32.0; python_version >= '3.11'",
+]
 WEB = ["fastapi==0.165.0", "gradio==6.31.0", "pydantic==2.14.4", "uvicorn==0.54.0"]  # clsr serve; imported only there
 BROWSER = ["httpx==0.28.1", "playwright==1.65.2"]  # how tests reach it
 RAY = ["lance-ray==0.5.0", "pylance==14.0.2", "ray==2.60.0"]  # clsr index --engine ray; imported only there
