@@ -31,8 +31,8 @@ ORDER = """
     search.windows search.pauses search.speech search.cuts search.files
     search.decoding_worker search.decoding
     search.place search.table search.filters search.recordings search.rows
-    search.full_text search.ranking search.approximate search.writer search.progress search.indexer search.index
-    search.distributed
+    search.full_text search.held search.ranking search.approximate search.writer
+    search.progress search.indexer search.index search.distributed
     search.verify search.transcribe
     search.hit search.question search.memory search.moments search.retriever
     search.answer search.export search.ask api adapters.langchain adapters.llama_index

@@ -132,7 +132,7 @@ class Retriever:
         if only:
             self._require_indexed(only)
         asked = self.encode_many(questions)
-        return [self._hits(one, self._find(one, top_k, mode, where, exact)) for one in asked]
+        return [self._hits(one, self.rank(one, top_k, mode, where, exact)) for one in asked]
 
     def encode(self, question: Question) -> Asked:
         """The words and the vector of a question, which can be given in its place; a spoken one is recognised once.
@@ -145,6 +145,19 @@ class Retriever:
     def encode_many(self, questions: Sequence[Question]) -> list[Asked]:
         """The words and vectors of questions, encoded together."""
         return encode_questions(questions, self.text_encoder, self.load_speech_encoder)
+
+    def rank(
+        self, asked: Asked, top_k: int = 10, mode: Mode = "dense", where: str = "", exact: bool = False
+    ) -> list[Window]:
+        """The windows of the hits that ``search`` finds, without their words; ``where`` is a condition in SQL."""
+
+        def ranking(limit: int) -> tuple[list[Window], bool]:
+            dense = self._rankings.dense(asked.vector, limit, where, exact) if mode != "bm25" else []
+            by_words = self._rankings.bm25(asked.text, limit, where) if mode != "dense" else []
+            more = max(len(dense), len(by_words)) >= limit
+            return fuse(dense, by_words) if mode == "hybrid" else dense or by_words, more
+
+        return read_down(ranking, top_k, FUSED_DEPTH if mode == "hybrid" else 4 * top_k)
 
     def profile(self, question: Question, recording: str | Path) -> list[tuple[float, float, float]]:
         """How well each window of a recording answers a question: start and end in seconds, and cosine, by start.
@@ -173,15 +186,6 @@ class Retriever:
         for path in only.paths:
             if not self.table.count_rows(f"recording = {quote(path)}"):
                 raise InputError(f"{path}: not in the index; see what clsr index --status lists")
-
-    def _find(self, asked: Asked, top_k: int, mode: Mode, where: str, exact: bool) -> list[Window]:
-        def rank(limit: int) -> tuple[list[Window], bool]:
-            dense = self._rankings.dense(asked.vector, limit, where, exact) if mode != "bm25" else []
-            by_words = self._rankings.bm25(asked.text, limit, where) if mode != "dense" else []
-            more = max(len(dense), len(by_words)) >= limit
-            return fuse(dense, by_words) if mode == "hybrid" else dense or by_words, more
-
-        return read_down(rank, top_k, FUSED_DEPTH if mode == "hybrid" else 4 * top_k)
 
     def _hits(self, asked: Asked, windows: Sequence[Window]) -> list[Hit]:
         """Hits of the windows, but for those that a writer has removed since."""

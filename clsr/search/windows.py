@@ -65,19 +65,28 @@ def covered_s(spans: Iterable[tuple[float, float]]) -> float:
     return total_s
 
 
-def merge(hits: Iterable[SpanT]) -> list[SpanT]:
+def merge(hits: Iterable[SpanT], top_k: int | None = None) -> list[SpanT]:
     """Best hit of each moment, best first: overlapping windows of a recording answer with the same seconds.
 
     Greedy: hits are taken by falling score, and one that overlaps a hit already taken from its recording is dropped.
     Windows that only touch do not overlap. Equal scores go by recording, then by start. Dropping depends on better hits
     alone, so the first hits of a longer list are those of its head.
+
+    Args:
+        hits: in any order.
+        top_k: hits at most; ``None`` is all.
     """
     kept: list[SpanT] = []
+    of_recording: dict[str, list[SpanT]] = {}
     for hit in sorted(hits, key=lambda hit: (-hit.score, hit.recording, hit.start_s)):
-        if not any(_overlap(hit, other) for other in kept):
+        if len(kept) == top_k:
+            break
+        taken = of_recording.setdefault(hit.recording, [])
+        if not any(_overlap(hit, other) for other in taken):
             kept.append(hit)
+            taken.append(hit)
     return kept
 
 
 def _overlap(one: ScoredSpan, other: ScoredSpan) -> bool:
-    return one.recording == other.recording and one.start_s < other.end_s and other.start_s < one.end_s
+    return one.start_s < other.end_s and other.start_s < one.end_s
