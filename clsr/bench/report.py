@@ -8,11 +8,14 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from clsr.bench import search, training
 from clsr.bench.models import Size, make_encoder
 from clsr.bench.rivals import rivals
+from clsr.bench.search import measure as measure_search
+from clsr.bench.search import table as search_table
 from clsr.bench.stages import measure_path, measure_shapes, measure_stages, noise
 from clsr.bench.timing import Run, matmul_peak, peak_memory_mb, time_in_turn
+from clsr.bench.training import measure as measure_training
+from clsr.bench.training import table as training_table
 from clsr.checkpoint import current_commit, load_speech_encoder
 from clsr.config import Precision
 from clsr.evaluation.measure import hardware
@@ -73,9 +76,9 @@ def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | Non
         encoding.append(found)
     result["encoding"] = encoding
     if "search" in wanted:
-        result["search"] = [search.measure(windows) for windows in SEARCHES[full]]
+        result["search"] = [measure_search(windows) for windows in SEARCHES[full]]
     if "training" in wanted:
-        result["training"] = training.measure(repeats)
+        result["training"] = measure_training(repeats)
     return result
 
 
@@ -100,9 +103,9 @@ def page(result: dict[str, Any]) -> str:
             blocks += [f"**File to durable index**, {about}", _path_table(found["path"])]
         for shape in found.get("rivals", []):
             blocks += [f"**Beside rivals**, {_windows(shape['window_s'], shape['count'])}", _rival_table(shape)]
-    blocks += [f"**Search**\n\n{search.table(found)}" for found in result.get("search", [])]
+    blocks += [f"**Search**\n\n{search_table(found)}" for found in result.get("search", [])]
     if "training" in result:
-        blocks.append(f"**Training**\n\n{training.table(result['training'])}")
+        blocks.append(f"**Training**\n\n{training_table(result['training'])}")
     return "\n\n".join(blocks)
 
 

@@ -1,0 +1,92 @@
+"""The benchmark as a command: what was asked for is measured, written whole, and put into a page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clsr.bench import report
+from clsr.bench.commands import PARTS
+from clsr.bench.report import measure, page
+from clsr.cli import main
+
+RESULT = {
+    "hardware": "a processor", "threads": 2, "torch": "2.11.0", "commit": "abc", "full": False,
+    "peaks": {"float32": 200e9, "int8": 1000e9},
+    "encoding": [
+        {
+            "model": "full", "parameters": 330_000_000,
+            "stages": {
+                "float32": [{"stage": "encoder", "seconds": 2.0, "flops": 320e9}],
+                "int8": [{"stage": "encoder", "seconds": 0.4, "flops": 320e9}],
+            },
+            "path": [
+                {"precision": "int8", "audio_s": 60.0, "windows": "40/30", "seconds": 0.6, "real_time_factor": 0.01,
+                 "peak_memory_mb": None}
+            ],
+            "rivals": [
+                {
+                    "window_s": 30.0, "count": 2,
+                    "seconds": {
+                        "clsr, float32": {"median": 2.0, "low": 1.9, "high": 2.2},
+                        "clsr, int8": {"median": 0.5, "low": 0.4, "high": 0.6},
+                        "whisper": {"median": 10.0, "low": 9.0, "high": 12.0},
+                    },
+                    "memory_mb": {"clsr, float32": 1.0, "clsr, int8": 2.0, "whisper": 3.0},
+                    "not_run": {"export": "not run: pip install 'clsr[rivals]'"},
+                    "descriptions": {"whisper": "random weights"},
+                }
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def test_a_page_by_hand() -> None:
+    lines = page(RESULT).splitlines()
+    assert "GFLOP/s: float32 200, int8 1000." in lines[0] and "commit abc" in lines[0]
+    assert "| encoder | 320.0 | 2.0000 | 80 % | 0.4000 | 80 % |" in lines  # 320 / 2.0 / 200 and 320 / 0.4 / 1000
+    assert "| int8 | 60 | 40/30 | 0.60 | 0.01000 | – |" in lines
+    assert "| whisper | 10.00 [9.00, 12.00] | 0.1667 | 5.00 | 20.00 | 3 |" in lines
+    assert "| export | not run: pip install 'clsr[rivals]' | – | – | – | – |" in lines
+    assert "- whisper: random weights" in lines
+
+
+def test_the_command_measures_a_checkpoint_and_puts_it_into_a_page(
+    tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "STAGE_SHAPE", (1.0, 2))
+    monkeypatch.setattr(report, "PATH_S", {False: 12.0})
+    into, output = tmp_path / "speed.md", tmp_path / "speed.json"
+    into.write_text("before\n<!-- results: begin -->\n<!-- results: end -->\nafter\n")
+    given = [
+        "bench",
+        "--model",
+        str(tone_model),
+        "--only",
+        "stages",
+        "path",
+        "--into",
+        str(into),
+        "--output",
+        str(output),
+    ]
+    assert main(given) == 0
+    printed = capsys.readouterr().out.strip()
+    assert into.read_text().startswith("before\n") and printed in into.read_text()
+    result = json.loads(output.read_text())
+    assert page(result) == printed
+    (found,) = result["encoding"]
+    assert found["model"] == str(tone_model) and {"stages", "path"} < set(found) and "rivals" not in found
+    assert [path["windows"] for path in found["path"][:1]] == ["5/5"]
+    assert set(found["stages"]) == set(result["peaks"]) >= {"float32", "int8"}
+
+
+def test_parts_are_named_once() -> None:
+    assert PARTS == report.PARTS
+
+
+def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "measure_training", lambda repeats: {"repeats": repeats})
+    found = measure(parts=["training"])
+    assert found["training"] == {"repeats": 3} and found["encoding"] == [] and "search" not in found
