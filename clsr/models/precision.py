@@ -1,10 +1,11 @@
-"""Inference in lower precision: int8 linear maps on processors, bfloat16 on accelerators, by what the hardware has.
+"""Linear maps of inference as the hardware is fastest at: int8 on processors, bfloat16 on accelerators, float32.
 
 Why torch's own int8 and not ONNX Runtime's or OpenVINO's: docs/speed.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -20,6 +21,26 @@ from clsr.models.speech_encoder import SpeechEncoder
 PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enough, and stay exact
 
 RecogniserT = TypeVar("RecogniserT", bound=Recogniser)
+
+
+class OnednnLinear(nn.Linear):
+    """A linear map of float32 by oneDNN in place of MKL, which takes half the width of processors other than Intel's.
+
+    The results differ by the order of sums. Where a gradient is wanted it is torch's own.
+
+    Args:
+        linear: the map whose weights it takes.
+    """
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)``."""
+        if torch.is_grad_enabled() or not values.numel():
+            return super().forward(values)
+        return torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
 
 
 class Int8Linear(nn.Module):
@@ -75,8 +96,19 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
         if device.type != "cpu":
             raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
         for part in parts:
-            _quantise(part)
+            _replace(part, Int8Linear)
+            _multiply_in_bfloat16(part)
+    elif device.type == "cpu" and mkl_holds_back():
+        for part in parts:
+            _replace(part, OnednnLinear)
     return recogniser
+
+
+def mkl_holds_back() -> bool:
+    """Whether oneDNN multiplies float32 faster than MKL, torch's own choice: where AVX-512 is not Intel's."""
+    libraries = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    name = str(torch.cpu.get_capabilities().get("cpu_name", "intel"))
+    return libraries and torch.cpu._is_avx512_supported() and "intel" not in name.lower()
 
 
 def best_precision(recogniser: Recogniser, device: torch.device) -> Precision:
@@ -91,12 +123,18 @@ def best_precision(recogniser: Recogniser, device: torch.device) -> Precision:
     return "int8" if torch.cpu._is_vnni_supported() else "float32"
 
 
-def _quantise(module: nn.Module) -> None:
-    """Replace each linear map; attention's own products, which are of activations alone, go through bfloat16."""
+def _replace(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Replace each linear map."""
     for name, child in module.named_children():
         if type(child) is nn.Linear:
-            setattr(module, name, Int8Linear(child))
+            setattr(module, name, make(child))
         else:
-            _quantise(child)
-    if isinstance(module, SelfAttention | CrossAttention | BertSelfAttention) and torch.cpu._is_avx512_bf16_supported():
-        module.product_dtype = torch.bfloat16
+            _replace(child, make)
+
+
+def _multiply_in_bfloat16(part: nn.Module) -> None:
+    """Let attention's own products, which are of activations alone, be of bfloat16, where that is fast."""
+    if torch.cpu._is_avx512_bf16_supported():
+        for module in part.modules():
+            if isinstance(module, SelfAttention | CrossAttention | BertSelfAttention):
+                module.product_dtype = torch.bfloat16

@@ -12,7 +12,7 @@ from clsr.checkpoint import load_recogniser, load_speech_encoder
 from clsr.errors import InputError
 from clsr.models import precision
 from clsr.models.attention import attend
-from clsr.models.precision import Int8Linear, best_precision, lower
+from clsr.models.precision import Int8Linear, OnednnLinear, best_precision, lower
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask
 
@@ -58,6 +58,47 @@ def test_the_engine_of_others_is_left_as_it_was():
     before = torch.backends.quantized.engine
     Int8Linear(nn.Linear(6, 4))
     assert torch.backends.quantized.engine == before
+
+
+def test_a_map_by_onednn_is_the_same_map_with_its_gradient():
+    torch.manual_seed(0)
+    for bias in (True, False):
+        linear, values = nn.Linear(24, 10, bias=bias), torch.randn(2, 7, 24, requires_grad=True)
+        other = OnednnLinear(linear)
+        assert other.weight is linear.weight and other.state_dict().keys() == linear.state_dict().keys()
+        with torch.inference_mode():
+            assert torch.allclose(other(values), linear(values), atol=1e-5)
+            assert other(torch.zeros(2, 0, 24)).shape == (2, 0, 10)
+        (found,) = torch.autograd.grad(other(values).square().sum(), values)
+        (expected,) = torch.autograd.grad(linear(values).square().sum(), values)
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("held_back", [True, False])
+def test_float32_takes_the_faster_library_and_says_the_same(
+    tone_model: Path, waveforms: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, held_back: bool
+):
+    monkeypatch.setattr(precision, "mkl_holds_back", lambda: False)
+    expected = load_speech_encoder(tone_model).encode(waveforms)
+    monkeypatch.setattr(precision, "mkl_holds_back", lambda: held_back)
+    encoder = load_speech_encoder(tone_model)
+    assert any(isinstance(module, OnednnLinear) for module in encoder.modules()) == held_back
+    found = encoder.encode(waveforms)
+    assert found.transcripts == expected.transcripts == TEXTS
+    assert np.abs(found.vectors - expected.vectors).max() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "wide", "expected"), [
+    ("AMD EPYC", True, True), ("AMD EPYC", False, False), ("Intel(R) Xeon(R) Processor", True, False),
+])  # fmt: skip
+def test_mkl_holds_back_on_wide_processors_of_others(
+    monkeypatch: pytest.MonkeyPatch, name: str, wide: bool, expected: bool
+):
+    for library in (torch.backends.mkl, torch.backends.mkldnn):
+        monkeypatch.setattr(library, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name})
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: wide)
+    assert precision.mkl_holds_back() == expected
 
 
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
