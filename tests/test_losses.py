@@ -63,7 +63,9 @@ def test_mwer_by_hand():
     assert mwer_loss(log_probabilities[:1], errors[:1]).item() == pytest.approx(-0.5)
 
 
-def test_cosines_are_inner_products_of_rows_with_rows():
+@pytest.mark.parametrize("part_rows", [1, 3, 7, 100])
+def test_cosines_are_inner_products_of_rows_with_rows(monkeypatch: pytest.MonkeyPatch, part_rows: int):
+    monkeypatch.setattr("clsr.losses.PART_ROWS", part_rows)
     torch.manual_seed(0)
     few, many, weights = unit(4, 6), unit(7, 6), torch.randn(4, 7)
     pairs = [(few.clone().requires_grad_(), many.clone().requires_grad_()) for _ in range(2)]
