@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
 from clsr.search.filters import Filter, quote
+from clsr.search.held import HELD_BYTES
 from clsr.search.hit import Hit
 from clsr.search.memory import PassageMemory
 from clsr.search.moments import Heard, find_moments
@@ -30,6 +31,7 @@ class Retriever:
         table: the index's windows.
         model_path: the model's checkpoint folder; the whole of it is loaded at the first spoken question.
         speech_encoder: the model, where it is loaded already.
+        held_bytes: of vectors that may be held in memory (``clsr.search.ranking.Rankings``).
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class Retriever:
         table: LanceTable,
         model_path: Path,
         speech_encoder: SpeechEncoder | None = None,
+        held_bytes: int = HELD_BYTES,
     ) -> None:
         self.text_encoder = text_encoder
         self.table = table
         self.model_path = model_path
         self._speech_encoder = speech_encoder
-        self._rankings = Rankings(table)
+        self._rankings = Rankings(table, held_bytes)
         self._passages = PassageMemory(text_encoder)
 
     @classmethod
