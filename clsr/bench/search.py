@@ -17,7 +17,7 @@ from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
-from clsr.search.approximate import LEAST_WINDOWS, build_approximate
+from clsr.search.approximate import LEAST_WINDOWS, build_approximate, nearest
 from clsr.search.question import Asked
 from clsr.search.ranking import MODES, Mode, Rankings, Window
 from clsr.search.recordings import Entry
@@ -41,6 +41,7 @@ WORD_S, PAUSE_S = (0.2, 0.5), (0.3, 0.8)  # lengths, evenly spread
 WORDS_A_STRETCH = 12  # from one pause to the next, in the mean
 QUESTION_WORDS = 8
 TOP_K = 10
+DISK_QUESTIONS, HIT_QUESTIONS = 20, 10  # asked where a search may last a second and more
 WARMUPS = 2  # searches of each kind: at the second, vectors come into memory
 LAYERS = 12  # of the text encoder, which is BERT-base where vectors are 768 wide
 HEAD = 64
@@ -138,6 +139,10 @@ class Language:
         return " ".join([*said, *self.words[self.draw(QUESTION_WORDS - len(said))]])
 
 
+Percentiles = dict[str, float]  # "p50" and "p95"
+Modes = dict[Mode, dict[str, Percentiles]]  # by mode, and by what a search tells
+
+
 class Stage(NamedTuple):
     """What a part of the building took."""
 
@@ -178,12 +183,22 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     table = open_table(directory)
     assert table is not None
     asked = _ask(table, generator.choice(windows, questions, replace=False), meanings, language)
-    exact, peak_mb = _searches(table, text_encoder, asked, exact=True)
+    truth = nearest(table, np.stack([one.vector for one in asked]), TOP_K)
+    milliseconds, peaks_mb = {}, {}
+    milliseconds["exact, from disk"], peaks_mb["exact, from disk"] = _searches(
+        Retriever(text_encoder, table, Path(), held_bytes=0), asked[:DISK_QUESTIONS], exact=True
+    )
+    milliseconds["exact, in memory"], peaks_mb["exact, in memory"] = _searches(
+        Retriever(text_encoder, table, Path(), held_bytes=4 * windows * width), asked, exact=True
+    )
     before_mb = _size_mb(directory)
     found: list[float | None] = []
     stages["IVF-PQ"] = _stage(lambda: found.append(build_approximate(table)))
     sizes_mb["IVF-PQ"] = _size_mb(directory) - before_mb
-    approximate, approximate_peak_mb = _searches(table, text_encoder, asked, exact=False)
+    milliseconds["IVF-PQ"], peaks_mb["IVF-PQ"] = _searches(
+        Retriever(text_encoder, table, Path(), held_bytes=0), asked, exact=False
+    )
+    in_memory = Retriever(text_encoder, table, Path(), held_bytes=4 * windows * width)
     return {
         "windows": windows,
         "width": width,
@@ -194,10 +209,11 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
         "versions": {name: version(name) for name in ("lancedb", "numpy", "torch")},
         "seconds": {name: stage.seconds for name, stage in stages.items()},
         "disk_mb": sizes_mb,
-        "peak_mb": {name: stage.peak_mb for name, stage in stages.items()}
-        | {"searches, exact": peak_mb, "searches, IVF-PQ": approximate_peak_mb},
-        "recall_at_10": {"windows": found[0], "questions": _recall(table, asked)},
-        "milliseconds": {"exact": exact, "IVF-PQ": approximate},
+        "peak_mb": {name: stage.peak_mb for name, stage in stages.items()},
+        "peak_searching_mb": peaks_mb,
+        "recall_at_10": {"windows": found[0], "questions": _recall(table, asked, truth)},
+        "milliseconds": milliseconds,
+        "typed_milliseconds": _typed(in_memory, asked),
     }
 
 
@@ -209,23 +225,21 @@ def table(result: dict) -> str:
     lines.append("| --- | ---: | ---: | ---: |")
     for name, seconds in result["seconds"].items():
         lines.append(f"| {name} | {seconds:.1f} | {result['disk_mb'][name]:.0f} | {_whole(result['peak_mb'][name])} |")
-    for name in ("searches, exact", "searches, IVF-PQ"):
-        lines.append(f"| {name} | | | {_whole(result['peak_mb'][name])} |")
     recall = result["recall_at_10"]
     lines += [
         "",
         f"Recall at 10 of IVF-PQ: {recall['questions']:.3f} for the questions, {recall['windows']:.3f} for windows.",
-    ]
-    lines += [
         "",
-        "| from | to | mode | exact p50, ms | p95 | IVF-PQ p50 | p95 |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+        "| windows of a question's vector, ms | mode | p50 | p95 | with words p50 | p95 | MB held at most |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    exact, approximate = result["milliseconds"]["exact"], result["milliseconds"]["IVF-PQ"]
-    for path in exact:
-        for mode, times in exact[path].items():
-            cells = [f"{value:.1f}" for value in (*times.values(), *approximate[path][mode].values())]
-            lines.append(f"| {' | '.join([*path.split(' -> '), mode, *cells])} |")
+    for kind, modes in result["milliseconds"].items():
+        for mode, paths in modes.items():
+            times = " | ".join(f"{value:.1f}" for path in paths.values() for value in path.values())
+            lines.append(f"| {kind} | {mode} | {times} | {_whole(result['peak_searching_mb'][kind])} |")
+    lines += ["", "| a typed question, exact, in memory, ms | p50 | p95 |", "| --- | ---: | ---: |"]
+    for name, path in result["typed_milliseconds"].items():
+        lines.append(f"| {name} | {path['p50']:.1f} | {path['p95']:.1f} |")
     return "\n".join(lines)
 
 
@@ -331,36 +345,39 @@ def _ask(table: LanceTable, places: np.ndarray, meanings: Meanings, language: La
     return [Asked(text, vector) for text, vector in zip(texts, meanings.of_questions(vectors), strict=True)]
 
 
-def _searches(
-    table: LanceTable, text_encoder: TextEncoder, asked: Sequence[Asked], exact: bool
-) -> tuple[dict[str, dict[str, dict[str, float]]], float | None]:
-    """Milliseconds of each kind of search: from what, to what, in which mode; and the most memory held."""
-    retriever, rankings = Retriever(text_encoder, table, Path()), Rankings(table)
-    times: dict[str, dict[str, dict[str, float]]] = {}
+def _searches(retriever: Retriever, asked: Sequence[Asked], exact: bool) -> tuple[Modes, float | None]:
+    """Milliseconds from a question's vector to windows, without and with their words, and the most memory held."""
+    rankings = Rankings(retriever.table)
+    times: Modes = {}
 
     def run() -> None:
         for mode in MODES:
-            for path, search in _paths(retriever, rankings, mode, exact).items():
-                times.setdefault(path, {})[mode] = _milliseconds(search, asked)
 
-    return times, peak_memory_mb(run)
+            def rank(one: Asked, mode: Mode = mode) -> list[Window]:
+                return retriever.rank(one, TOP_K, mode, exact=exact)
+
+            def tell(one: Asked, rank: Callable[[Asked], list[Window]] = rank) -> object:
+                return rankings.words(rank(one))
+
+            times[mode] = {"windows": _milliseconds(rank, asked), "with words": _milliseconds(tell, asked)}
+
+    peak_mb = peak_memory_mb(run)
+    return times, peak_mb
 
 
-def _paths(retriever: Retriever, rankings: Rankings, mode: Mode, exact: bool) -> dict[str, Callable[[Asked], object]]:
-    """The kinds of search, each going further than the one before it."""
-
-    def rank(one: Asked) -> list[Window]:
-        return retriever.rank(one, TOP_K, mode, exact=exact)
-
+def _typed(retriever: Retriever, asked: Sequence[Asked]) -> dict[str, Percentiles]:
+    """Milliseconds from a typed question to its vector, to windows with their words, and to hits, mode "dense"."""
+    rankings = Rankings(retriever.table)
     return {
-        "vector -> windows": rank,
-        "vector -> windows with words": lambda one: rankings.words(rank(one)),
-        "vector -> hits": lambda one: retriever.search(one, TOP_K, mode, exact=exact),
-        "typed question -> hits": lambda one: retriever.search(one.text, TOP_K, mode, exact=exact),
+        "vector": _milliseconds(lambda one: retriever.encode(one.text), asked),
+        "windows with words": _milliseconds(
+            lambda one: rankings.words(retriever.rank(retriever.encode(one.text), TOP_K)), asked
+        ),
+        "hits, with their moments": _milliseconds(lambda one: retriever.search(one.text, TOP_K), asked[:HIT_QUESTIONS]),
     }
 
 
-def _milliseconds(search: Callable[[Asked], object], asked: Sequence[Asked]) -> dict[str, float]:
+def _milliseconds(search: Callable[[Asked], object], asked: Sequence[Asked]) -> Percentiles:
     for _ in range(WARMUPS):
         search(asked[-1])
     times_ms = []
@@ -371,15 +388,11 @@ def _milliseconds(search: Callable[[Asked], object], asked: Sequence[Asked]) -> 
     return {f"p{percent}": float(np.percentile(times_ms, percent)) for percent in (50, 95)}
 
 
-def _recall(table: LanceTable, asked: Sequence[Asked]) -> float:
-    """Share of the ten best windows of exact search that IVF-PQ finds."""
-    rankings, shares = Rankings(table), []
-    for one in asked:
-        exact, found = (
-            {window.id for window in rankings.dense(one.vector, TOP_K, exact=exact)} for exact in (True, False)
-        )
-        shares.append(len(exact & found) / len(exact))
-    return float(np.mean(shares))
+def _recall(table: LanceTable, asked: Sequence[Asked], truth: Sequence[Sequence[str]]) -> float:
+    """Share of the ten nearest windows that IVF-PQ finds."""
+    rankings = Rankings(table, held_bytes=0)
+    found = [{window.id for window in rankings.dense(one.vector, TOP_K)} for one in asked]
+    return float(np.mean([len(ids.intersection(ten)) / len(ten) for ids, ten in zip(found, truth, strict=True)]))
 
 
 def _stage(run: Run) -> Stage:

@@ -24,7 +24,8 @@ Mode = Literal["dense", "bm25", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
-REFINE = 20  # by an approximate index: so many times the windows wanted have their exact cosine computed
+PROBES = 100  # partitions of an approximate index that are looked into: recall rises with them, and so does the time
+REFINED = 400  # windows found by an approximate index whose exact cosines are computed, at least; else twice the wanted
 
 Result = TypeVar("Result")
 
@@ -78,18 +79,26 @@ class Rankings:
             among = held.positions(self._rows(where)) if where else None
             at, cosines = held.nearest(vector, limit, None if among is None else among[among >= 0])
             return _held_windows(held, at, cosines.tolist())
-        condition = f"({where}) AND {SPOKEN}" if where else SPOKEN
-
-        def search() -> pyarrow.Table:
-            query = self.table.search(vector.tolist()).distance_type("dot").where(condition).limit(limit)
-            query = query.bypass_vector_index() if exact else query.refine_factor(REFINE)
-            return query.select([*PLACE, "vector", "_distance"]).with_row_id(True).to_arrow()
-
-        found = read(search)
+        found = read(lambda: self._on_disk(vector, limit, where, exact))
         vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))
         cosines = cosines_of(vectors, vector)  # as from memory, to the last digit
         best = np.lexsort((found["_rowid"].to_numpy(), -cosines))
         return _windows(found.take(best), cosines[best].tolist())
+
+    def _on_disk(self, vector: np.ndarray, limit: int, where: str, exact: bool) -> pyarrow.Table:
+        def search(condition: str, prefilter: bool) -> pyarrow.Table:
+            query = self.table.search(vector.tolist()).distance_type("dot").where(condition, prefilter).limit(limit)
+            if exact:
+                query = query.bypass_vector_index()
+            else:
+                query = query.nprobes(PROBES).refine_factor(max(2, -(-REFINED // limit)))
+            return query.select([*PLACE, "vector", "_distance"]).with_row_id(True).to_arrow()
+
+        if where:
+            return search(f"({where}) AND {SPOKEN}", True)
+        # To look first which of all windows are silent takes as long as to compare them; silent ones are rarely near.
+        found = search(SPOKEN, False)
+        return found if len(found) == limit else search(SPOKEN, True)
 
     def bm25(self, text: str, limit: int, where: str = "") -> list[Window]:
         """The windows whose transcripts share words with a text, by falling BM25 of LanceDB's full-text search.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
 from clsr.search.filters import Filter, quote
+from clsr.search.held import HELD_BYTES
 from clsr.search.hit import Hit
 from clsr.search.memory import PassageMemory
 from clsr.search.moments import Heard, find_moments
@@ -33,6 +34,7 @@ class Retriever:
         speech_encoder: the model, where it is loaded already.
         device: to load it on.
         precision: numbers that it computes in then.
+        held_bytes: of vectors that may be held in memory (``clsr.search.ranking.Rankings``).
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class Retriever:
         speech_encoder: SpeechEncoder | None = None,
         device: str = "cpu",
         precision: Precision = "auto",
+        held_bytes: int = HELD_BYTES,
     ) -> None:
         self.text_encoder = text_encoder
         self.table = table
         self.model_path = model_path
         self._speech_encoder = speech_encoder
         self._device, self._precision = device, precision
-        self._rankings = Rankings(table)
+        self._rankings = Rankings(table, held_bytes)
         self._passages = PassageMemory(text_encoder)
 
     @classmethod
