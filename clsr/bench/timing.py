@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -69,7 +70,13 @@ def count_flops(run: Run) -> int:
     def of_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
         return sdpa_flop_count(query, key, value)
 
-    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: of_attention}  # which the counter lacks
+    def of_map(values: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        return 2 * math.prod(values) * weight[0]
+
+    fused = {  # which the counter lacks
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: of_attention,
+        torch.ops.mkldnn._linear_pointwise: of_map,
+    }
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         run()
     return counter.get_total_flops()

@@ -95,9 +95,12 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
     elif precision == "int8":
         if device.type != "cpu":
             raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
-        for part in parts:
+        for part in parts[:2]:
             _replace(part, Int8Linear)
             _multiply_in_bfloat16(part)
+        if torch.cpu._is_avx512_bf16_supported():  # int8 would cost a text encoder a point of recall
+            for part in parts[2:]:
+                part.to(torch.bfloat16)
     elif device.type == "cpu" and mkl_holds_back():
         for part in parts:
             _replace(part, OnednnLinear)

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from clsr.bench import timing
 from clsr.bench.timing import count_flops, matmul_peak, peak_memory_mb, time_in_turn
+from clsr.models.precision import OnednnLinear
 
 
 def test_pieces_of_work_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +22,9 @@ def test_pieces_of_work_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_operations_by_hand() -> None:
     left, right = torch.zeros(3, 5), torch.zeros(5, 7)
     assert count_flops(lambda: left @ right) == 2 * 3 * 5 * 7
+    by_onednn = OnednnLinear(torch.nn.Linear(5, 7))
+    with torch.no_grad():
+        assert count_flops(lambda: by_onednn(torch.zeros(2, 3, 5))) == 2 * 2 * 3 * 5 * 7
     heads = torch.zeros(2, 4, 9, 8)  # batch, heads, places, width: two products of each head
     assert count_flops(lambda: F.scaled_dot_product_attention(heads, heads, heads)) == 2 * 4 * 2 * (2 * 9 * 9 * 8)
 

@@ -128,10 +128,15 @@ def test_firing_weights_stay_float32(tone_model: Path, kind):
         assert not frames[1, 13:].any()
 
 
-def test_every_linear_map_but_those_of_firing_and_of_passages_is_int8(tone_model: Path):
-    encoder = load_speech_encoder(tone_model, precision="int8")
-    left = {name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
-    assert {name.partition(".cif_output")[0] for name in left} <= {"paraformer.predictor", "passage_map"}
+def test_every_linear_map_of_the_recogniser_but_that_of_firing_is_int8(
+    tone_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+        encoder = load_speech_encoder(tone_model, precision="int8")
+        left = {name for name, module in encoder.paraformer.named_modules() if isinstance(module, nn.Linear)}
+        assert left == {"predictor.cif_output"}
+        assert {weight.dtype for weight in encoder.text_encoder.parameters()} == {expected}
 
 
 def test_bf16_does_not_depend_on_the_batch(tone_model: Path, waveforms: list[np.ndarray]):
