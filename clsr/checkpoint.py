@@ -194,7 +194,12 @@ def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path 
 
 
 def load_speech_encoder(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> SpeechEncoder:
-    """Load a whole CLSR model from a checkpoint folder, ready for inference at a precision."""
+    """Load a whole CLSR model from a checkpoint folder, ready for inference at a precision.
+
+    Raises:
+        InputError: it is none, its text encoder is missing or another one, or there is no such device.
+    """
+    require_device(device)
     text_encoder = load_text_side(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
     paraformer, passage_map = load_paraformer(folder, vocabulary), load_passage_map(folder, text_encoder.width)
@@ -205,8 +210,21 @@ def load_recogniser(folder: Path | str, device: str = "cpu", precision: Precisio
     """Load what writes down speech: a whole CLSR model, or a release with tokens of its own."""
     if not is_release(folder):
         return load_speech_encoder(folder, device, precision)
+    require_device(device)
     vocabulary = ReleaseVocabulary.load(Path(folder) / "vocabulary.txt")
     return lower(Recogniser(load_paraformer(folder, vocabulary), vocabulary).to(device).eval(), precision)
+
+
+def require_device(device: str) -> None:
+    """See that there is a device to compute on.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # of a name that is none, and of a build without it
+        raise InputError(f"device '{device}' cannot be used here: take cpu, or cuda where there is one") from error
 
 
 def fingerprint(folder: Path | str) -> str:

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from clsr import checkpoint
-from clsr.checkpoint import Meta, average, fingerprint, load_speech_encoder, load_text_side, read_meta, save_checkpoint
+from clsr.checkpoint import (
+    Meta,
+    average,
+    fingerprint,
+    load_recogniser,
+    load_speech_encoder,
+    load_text_side,
+    read_meta,
+    save_checkpoint,
+)
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
@@ -154,3 +163,10 @@ def test_an_unfinished_checkpoint_is_none(tmp_path: Path, tiny_settings: Trainin
     write_yaml(tmp_path / "config.yaml", tiny_settings)
     with pytest.raises(InputError, match="no checkpoint"):
         load_speech_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(tone_model: Path, release_model: Path, device: str):
+    for model in (tone_model, release_model):
+        with pytest.raises(InputError, match=f"device '{device}' cannot be used here: take cpu"):
+            load_recogniser(model, device)

@@ -26,6 +26,7 @@ from clsr.bench.timing import threads
 from clsr.errors import InputError
 from clsr.features import FEATURE_SIZE, MEL_BINS, STACK, STRIDE
 from clsr.models.paraformer import Paraformer
+from clsr.models.precision import Int8Linear, replace_linear
 from clsr.models.recogniser import batches
 from clsr.models.text_encoder import TextEncoder
 from clsr.padding import length_mask, pad
@@ -171,8 +172,7 @@ def embed(text_encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> Tensor:
 def int8_text_encoder(text_encoder: TextEncoder) -> TextEncoder:
     """Return a copy whose linear maps are int8, activations quantised as they come (torch's dynamic quantisation)."""
     copied = copy.deepcopy(text_encoder)
-    with _quiet():
-        torch.ao.quantization.quantize_dynamic(copied.transformer, {nn.Linear}, torch.qint8, inplace=True)
+    replace_linear(copied.transformer, Int8Linear)
     return copied
 
 

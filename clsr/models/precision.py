@@ -96,14 +96,14 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
         if device.type != "cpu":
             raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
         for part in parts[:2]:
-            _replace(part, Int8Linear)
+            replace_linear(part, Int8Linear)
             _multiply_in_bfloat16(part)
         if torch.cpu._is_avx512_bf16_supported():  # int8 would cost a text encoder a point of recall
             for part in parts[2:]:
                 part.to(torch.bfloat16)
     elif device.type == "cpu" and mkl_holds_back():
         for part in parts:
-            _replace(part, OnednnLinear)
+            replace_linear(part, OnednnLinear)
     return recogniser
 
 
@@ -126,13 +126,13 @@ def best_precision(recogniser: Recogniser, device: torch.device) -> Precision:
     return "int8" if torch.cpu._is_vnni_supported() else "float32"
 
 
-def _replace(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Replace each linear map."""
+def replace_linear(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Replace each linear map below a module, in place."""
     for name, child in module.named_children():
-        if type(child) is nn.Linear:
+        if isinstance(child, nn.Linear):
             setattr(module, name, make(child))
         else:
-            _replace(child, make)
+            replace_linear(child, make)
 
 
 def _multiply_in_bfloat16(part: nn.Module) -> None:

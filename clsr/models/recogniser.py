@@ -16,7 +16,6 @@ from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
 
 MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
-ON_PROCESSOR = "cpu"
 GPU_FRAMES = 32 * MAX_BATCH_FRAMES  # on an accelerator, which small batches leave idle
 
 
@@ -55,10 +54,10 @@ class Recogniser(nn.Module):
     def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
         """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
         device = self.paraformer.cmvn.shift.device
-        features = self._features(waveforms)
+        features = stacked_features(waveforms, device)
         results: list[Recognition] = [[] for _ in features]
         for batch in batches(
-            [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == ON_PROCESSOR else GPU_FRAMES
+            [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == "cpu" else GPU_FRAMES
         ):
             rows, lengths = pad([features[i] for i in batch])
             heard = self.paraformer.readings(rows.to(device), lengths.to(device))
@@ -73,15 +72,6 @@ class Recogniser(nn.Module):
                     results[i].append(reading)
         return [_likely(readings) for readings in results]
 
-    def _features(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """Stacked features ``(T_i, 560)`` of each waveform, computed on the device of the network."""
-        device = self.paraformer.cmvn.shift.device
-        if device.type == ON_PROCESSOR or not waveforms:
-            return [stack_frames(fbank(waveform)) for waveform in waveforms]
-        samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
-        frames = fbank_batch(samples.to(device, non_blocking=True))
-        return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]
-
     def transcripts(self, recognitions: Sequence[Recognition]) -> list[str]:
         """Return the best transcript of each utterance."""
         return [self.vocabulary.decode(readings[0].best) for readings in recognitions]
@@ -89,6 +79,22 @@ class Recogniser(nn.Module):
     def words(self, recognitions: Sequence[Recognition]) -> list[list[Word]]:
         """Return the words of each best transcript, with their times."""
         return [self.vocabulary.words(readings[0].best, readings[0].times) for readings in recognitions]
+
+
+def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms: one by one on a processor, at once on another device."""
+    if device.type == "cpu":
+        return [stack_frames(fbank(waveform)) for waveform in waveforms]
+    return stacked_at_once(waveforms, device)
+
+
+def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms, computed on a device in one batch."""
+    if not waveforms:
+        return []
+    samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
+    frames = fbank_batch(samples.to(device, non_blocking=True))
+    return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]
 
 
 def _likely(readings: Sequence[Reading]) -> Recognition:

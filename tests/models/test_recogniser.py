@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_recogniser
-from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches
+from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches, stacked_at_once, stacked_features
 from clsr.models.speech_encoder import SpeechEncoder
 
 
@@ -38,17 +38,15 @@ def test_a_release_may_recognise_any_output(recogniser: Recogniser, say_in_tones
         assert recogniser.transcripts([readings]) == [""]
 
 
-def test_features_for_an_accelerator_are_those_of_the_processor(
-    tone_model: Path, say_in_tones: Callable[[str], np.ndarray], monkeypatch: pytest.MonkeyPatch
-):
-    """Batched on the device, which is the processor once more here."""
-    model = load_recogniser(tone_model)
-    waveforms = [say_in_tones("red dog sun boat"), say_in_tones("cat")]
-    expected = model._features(waveforms)
-    monkeypatch.setattr("clsr.models.recogniser.ON_PROCESSOR", "none")
-    for rows, known in zip(model._features(waveforms), expected, strict=True):
+def test_features_at_once_are_those_one_by_one(say_in_tones: Callable[[str], np.ndarray]):
+    """As an accelerator computes them, on the processor here."""
+    waveforms, cpu = (
+        [say_in_tones("red dog sun boat"), say_in_tones("cat"), np.zeros(3, np.float32)],
+        torch.device("cpu"),
+    )
+    for rows, known in zip(stacked_at_once(waveforms, cpu), stacked_features(waveforms, cpu), strict=True):
         torch.testing.assert_close(rows, known, atol=2e-3, rtol=0)
-    assert model.transcripts(model.recognise(waveforms)) == ["red dog sun boat", "cat"]
+    assert stacked_at_once([], cpu) == []
 
 
 def test_batches_hold_everything_once_within_the_limit():
