@@ -42,7 +42,7 @@ bench: $(INSTALLED) ## time encoding, search and training in minutes, rivals bes
 	clsr bench
 
 bench-full: $(INSTALLED) ## time all shapes and sizes into docs/speed.md: hours
-	clsr bench --full --into docs/speed.md --output docs/speed.json
+	clsr bench --full --into docs/speed.md
 
 clean: ## remove caches; .venv and what recipes trained stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache build *.egg-info
