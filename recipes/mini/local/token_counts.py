@@ -22,7 +22,7 @@ from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
 from clsr.evaluation.recall import rank
 from clsr.evaluation.wer import pool, word_errors
 from clsr.features import fbank, stack_frames
-from clsr.models.adaptor import mixtures
+from clsr.models.adaptor import best_codes
 from clsr.models.cif import ROUNDING, integrate_and_fire, scale_to
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
@@ -84,9 +84,11 @@ class Listener:
         logits = self.model.decoder(tokens, mask, self.frames, self.mask)
         logits[..., : UNKNOWN + 1] = -torch.inf
         best = logits.log_softmax(2).max(2)
-        text, table = self.encoder.text_encoder, self.encoder.code_table
-        codes = mixtures(logits, table, self.model.config.adaptor)
-        sure = logits.softmax(2).topk(3).values.sum(2, keepdim=True)
+        text, adaptor = self.encoder.text_encoder, self.model.config.adaptor
+        table = text.table[self.encoder.text_ids]
+        likely = logits.log_softmax(2).topk(max(3, self.model.config.adaptor.top_k))
+        codes = best_codes(likely.indices, likely.values, table, adaptor, adaptor.top_k)
+        sure = likely.values[..., :3].exp().sum(2, keepdim=True)
         blank = text.table[text.tokenizer.token_to_id("[MASK]")]
         return Heard(
             best.indices, lengths, (best.values * mask).sum(1) / lengths,
