@@ -23,9 +23,11 @@ from clsr.search.ranking import MODES, Mode, Rankings, Window
 from clsr.search.recordings import Entry
 from clsr.search.retriever import Retriever
 from clsr.search.rows import window_id
+from clsr.search.stretches import LARGEST, split
 from clsr.search.table import open_table, windows_schema
 from clsr.search.windows import windows as cut
 from clsr.search.writer import IndexWriter
+from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,6 +86,14 @@ class Meanings:
         noise = self._draw(len(vectors))
         noise = _unit(noise - (noise * vectors).sum(1, keepdims=True) * vectors)
         return _unit(np.float32(QUESTION_COSINE) * vectors + np.float32((1 - QUESTION_COSINE**2) ** 0.5) * noise)
+
+    def of_stretches(self, number: int) -> bytes:
+        """Vectors of a window's stretches, as bytes: as many as there are, but each direction is as likely."""
+        if number < 2:
+            return b""
+        return self._generator.integers(
+            -LARGEST, LARGEST, (number, len(self._spread)), np.int8, endpoint=True
+        ).tobytes()
 
     def _draw(self, count: int) -> np.ndarray:
         return self._generator.standard_normal((count, len(self._spread)), dtype=np.float32) @ self._spread
@@ -256,6 +266,11 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
     )
     offsets = np.concatenate([[0], np.cumsum([end - start for start, end in inside])]).astype(np.int32)
     vectors = meanings.of_windows(len(recordings), len(spans))
+    spoken = language.words[words].tolist(), starts_s.tolist(), ends_s.tolist()
+    stretches = [
+        len(split([Word(*word) for word in zip(*(part[start:end] for part in spoken))]))
+        for start, end in pairwise(offsets)
+    ]
     schema, count = windows_schema(vectors.shape[1]), len(inside)
     ids = [window_id(recording, span) for recording in recordings for span in spans]
     columns = {
@@ -270,6 +285,7 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
         "vector": pyarrow.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1]),
         "text": [language.text(words[start:end]) for start, end in pairwise(offsets)],
         "words": pyarrow.ListArray.from_arrays(offsets, struct),
+        "stretches": [meanings.of_stretches(number) for number in stretches],
         "checksum": [f"{number:016x}" for number in range(count)],
     }
     return pyarrow.table(columns, schema=schema)

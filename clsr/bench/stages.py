@@ -24,23 +24,28 @@ from clsr.search.indexer import Indexer
 from clsr.search.place import to_place
 from clsr.search.progress import Progress
 from clsr.search.recordings import Entry
-from clsr.search.rows import to_arrow, to_rows
+from clsr.search.rows import Row, to_arrow, to_rows
 from clsr.search.table import IndexDescription, only_writer
 from clsr.search.writer import IndexWriter
 
 FINGERPRINT = "0" * 16  # of random weights
+PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech
 HIGH_RATE = 44_100  # of a recording that has to be resampled
-COUNTED = (
-    "filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder",
-    "audio to vectors, words and times",
-)  # fmt: skip
-"""Stages whose operations are products of matrices; the last is the sum of those before."""
+PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder")
+WHOLE = "audio to vectors, words and times"
+STRETCHES = "pauses, and vectors of what lies between"
+COUNTED = (*PARTS, WHOLE, STRETCHES)  # stages whose operations are products of matrices
 
 
 def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
-    """So many waveforms ``(N,)`` of white noise at 16 kHz; what is in them changes no time, with random weights."""
+    """So many waveforms ``(N,)`` of white noise at 16 kHz, with a pause of 0.3 s after each 2.5 s, as between phrases.
+
+    With random weights, what is in them changes no time but that of the stretches between pauses.
+    """
     draw = np.random.default_rng(seed)
-    return [draw.standard_normal(round(seconds * SAMPLE_RATE), dtype=np.float32) * 0.1 for _ in range(count)]
+    samples = round(seconds * SAMPLE_RATE)
+    loud = np.arange(samples) / SAMPLE_RATE % (PHRASE_S + PAUSE_S) < PHRASE_S
+    return [draw.standard_normal(samples, dtype=np.float32) * (0.1 * loud).astype(np.float32) for _ in range(count)]
 
 
 def index_file(encoder: SpeechEncoder, recording: Path, index_dir: Path, windows: str, batch_s: float = 160.0) -> int:
@@ -102,16 +107,18 @@ def measure_stages(
         runs["output layer, best pieces"] = lambda: network.decoder.best(states, BEST, network.never)
         heard = encoder.recognise(waveforms)
         runs["codes and text encoder"] = lambda: encoder.embed(heard)
-        runs["audio to vectors, words and times"] = lambda: encoder.encode(waveforms)
+        runs[WHOLE] = lambda: encoder.encode(waveforms)
         encoding = encoder.encode(waveforms)
         entry = Entry(str(plain), "", 0, 0, "5")
         sounds = [Sound(i * window_s, (i + 1) * window_s, waveform) for i, waveform in enumerate(waveforms)]
         writer = IndexWriter(to_place(Path(folder, "index")))
 
-        def write() -> None:
-            writer.commit([], to_arrow(to_rows([entry] * count, sounds, encoding, FINGERPRINT)))
+        def make_rows() -> list[Row]:
+            return to_rows([entry] * count, sounds, encoding, FINGERPRINT, encoder.text_encoder)
 
-        runs["index write, read back"] = write
+        runs[STRETCHES] = make_rows
+        written = make_rows()
+        runs["index write, read back"] = lambda: writer.commit([], to_arrow(written))
         times = time_in_turn(runs, repeats)
         counted = flops if flops is not None else {name: count_flops(runs[name]) for name in runs if name in COUNTED}
     return [{"stage": name, "seconds": times[name].median, "flops": counted.get(name)} for name in runs]

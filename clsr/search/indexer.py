@@ -180,7 +180,8 @@ class Indexer:
 
     def _encode_together(self, batch: Sequence[tuple[Work, Sound]]) -> None:
         encoding = self.speech_encoder.encode([sound.waveform for _, sound in batch])
-        rows = to_rows([work.entry for work, _ in batch], [sound for _, sound in batch], encoding, self.fingerprint)
+        entries, sounds = [work.entry for work, _ in batch], [sound for _, sound in batch]
+        rows = to_rows(entries, sounds, encoding, self.fingerprint, self.speech_encoder.text_encoder)
         for (work, sound), row in zip(batch, rows, strict=True):
             work.waiting -= 1
             work.windows.append((sound.start_s, sound.end_s, bool(row["text"])))

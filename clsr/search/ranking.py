@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["dense", "bm25", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+SAID = ["id", "text", "words", "stretches"]
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
 PROBES = 100  # partitions of an approximate index that are looked into: recall rises with them, and so does the time
@@ -46,6 +47,7 @@ class Words(NamedTuple):
 
     text: str
     words: list[Word]
+    stretches: bytes  # vectors of its stretches, see clsr.search.stretches
 
 
 class Rankings:
@@ -135,7 +137,7 @@ class Rankings:
         said = self._taken(wanted)
         ids = ", ".join(quote(id_) for id_ in wanted if id_ not in said)
         if ids:
-            said |= _words(read(lambda: _scan(self.table, f"id IN ({ids})", ["id", "text", "words"])))
+            said |= _words(read(lambda: _scan(self.table, f"id IN ({ids})", SAID)))
         return said
 
     def _taken(self, wanted: dict[str, int]) -> dict[str, Words]:
@@ -144,7 +146,7 @@ class Rankings:
         if not rows:
             return {}
         try:
-            taken = self.table.take_row_ids(rows).select(["id", "text", "words"]).to_arrow()
+            taken = self.table.take_row_ids(rows).select(SAID).to_arrow()
         except (OSError, RuntimeError, ValueError):  # a writer has moved them
             return {}
         return {id_: words for id_, words in _words(taken).items() if id_ in wanted}
@@ -238,7 +240,10 @@ def _held_windows(held: Held, at: np.ndarray, scores: Sequence[float]) -> list[W
 
 
 def _words(found: pyarrow.Table) -> dict[str, Words]:
-    return {row["id"]: Words(row["text"], [Word(**word) for word in row["words"]]) for row in found.to_pylist()}
+    return {
+        row["id"]: Words(row["text"], [Word(**word) for word in row["words"]], row["stretches"])
+        for row in found.to_pylist()
+    }
 
 
 def _index_in_memory(table: LanceTable) -> LanceTable:

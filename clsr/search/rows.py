@@ -13,12 +13,15 @@ import numpy as np
 from clsr.search.cuts import Sound, Span
 from clsr.search.pauses import find_pauses, without_pauses
 from clsr.search.recordings import Entry
+from clsr.search.stretches import encode_stretches
 from clsr.search.table import windows_schema
+from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
     import pyarrow
 
     from clsr.models.speech_encoder import SpeechEncoding
+    from clsr.models.text_encoder import TextEncoder
 
 Row = dict[str, Any]
 
@@ -33,8 +36,9 @@ def window_id(recording: str, span: Span) -> str:
 
 
 def to_rows(
-    recordings: Sequence[Entry], sounds: Sequence[Sound], encoding: SpeechEncoding, fingerprint: str
-) -> list[Row]:
+    recordings: Sequence[Entry], sounds: Sequence[Sound], encoding: SpeechEncoding, fingerprint: str,
+    text_encoder: TextEncoder,
+) -> list[Row]:  # fmt: skip
     """The row of each window.
 
     Args:
@@ -42,10 +46,12 @@ def to_rows(
         sounds: the windows.
         encoding: of their waveforms, in the same order.
         fingerprint: of the model.
+        text_encoder: of the model, for the vectors of stretches.
     """
-    rows = []
-    for entry, sound, vector, text, words in zip(
-        recordings, sounds, encoding.vectors, encoding.transcripts, encoding.words, strict=True
+    said = [_said(sound, words) for sound, words in zip(sounds, encoding.words, strict=True)]
+    stretches, rows = encode_stretches(text_encoder, said), []
+    for entry, sound, vector, text, words, vectors in zip(
+        recordings, sounds, encoding.vectors, encoding.transcripts, said, stretches, strict=True
     ):
         row = {
             "id": window_id(entry.recording, (sound.start_s, sound.end_s)),
@@ -58,10 +64,8 @@ def to_rows(
             "end_s": sound.end_s,
             "vector": vector,
             "text": text,
-            "words": [
-                {"text": word.text, "start_s": sound.start_s + word.start_s, "end_s": sound.start_s + word.end_s}
-                for word in without_pauses(words, find_pauses(sound.waveform))
-            ],
+            "words": [word._asdict() for word in words],
+            "stretches": vectors,
         }
         rows.append(row | {"checksum": checksum(row)})
     return rows
@@ -80,5 +84,13 @@ def checksum(row: Mapping[str, Any]) -> str:
     told = [row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")]
     told += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
     digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=8)
-    digest.update(np.asarray(row["vector"], dtype="<f4").tobytes())
+    digest.update(np.asarray(row["vector"], dtype="<f4").tobytes() + row["stretches"])
     return digest.hexdigest()
+
+
+def _said(sound: Sound, words: Iterable[Word]) -> list[Word]:
+    """The words of a window, whose times count from its start, in the time of the recording and without pauses."""
+    return [
+        Word(word.text, sound.start_s + word.start_s, sound.start_s + word.end_s)
+        for word in without_pauses(words, find_pauses(sound.waveform))
+    ]

@@ -45,6 +45,7 @@ def windows_schema(width: int) -> pyarrow.Schema:
             "vector": pyarrow.list_(pyarrow.float32(), width),
             "text": pyarrow.string(),
             "words": pyarrow.list_(word),
+            "stretches": pyarrow.binary(),  # vectors of what lies between pauses, see clsr.search.stretches
             "checksum": pyarrow.string(),  # of all the rest, see clsr.search.rows
         }
     )

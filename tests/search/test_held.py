@@ -26,7 +26,7 @@ def rows(vectors: np.ndarray, first: int = 0, text: str = "") -> list[dict[str, 
     return [
         {"id": str(i), "recording": f"{i % 10}.wav", "content_hash": "", "fingerprint": "", "modified": LATER,
          "cut": "40/30", "start_s": 30.0 * i, "end_s": 30.0 * i + 40, "vector": vector,
-         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], "checksum": ""}
+         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], "stretches": b"", "checksum": ""}
         for i, vector in enumerate(vectors, start=first)
     ]  # fmt: skip
 

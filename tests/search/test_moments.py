@@ -1,6 +1,6 @@
 """The best stretch of a window, on words that are axes: a text's vector counts its words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from clsr.search.index import IndexConfig, index_recordings
-from clsr.search.moments import Heard, best_matches, find_moments, split
+from clsr.search.moments import Heard, best_matches, find_moments
 from clsr.search.retriever import Retriever
+from clsr.search.stretches import encode_stretches
 from clsr.vocabulary import Word
 
 Speak = Callable[[Path, str], Path]
@@ -20,42 +21,9 @@ def said(*parts: tuple[float, str]) -> list[Word]:
     return [Word(w, at + n / 2, at + (n + 1) / 2) for at, text in parts for n, w in enumerate(text.split())]
 
 
-def texts(stretches: Sequence[Sequence[Word]]) -> list[str]:
-    return [" ".join(word.text for word in stretch) for stretch in stretches]
-
-
-def test_words_are_cut_at_pauses_of_a_fifth_of_a_second() -> None:
-    words = said((0.0, "the cat the dog"), (2.2, "the sea the sun"), (4.39, "the boat the tea"))
-    assert texts(split(words)) == ["the cat the dog", "the sea the sun the boat the tea"]
-
-
-def test_a_short_stretch_goes_to_the_neighbour_across_the_shorter_pause() -> None:
-    left = said((0.0, "the cat the dog"), (2.3, "sea"), (3.3, "the boat the tea"))
-    assert texts(split(left)) == ["the cat the dog sea", "the boat the tea"]
-    right = said((0.0, "the cat the dog"), (2.5, "sea"), (3.2, "the boat the tea"))
-    assert texts(split(right)) == ["the cat the dog", "sea the boat the tea"]
-
-
-def test_short_stretches_are_joined_until_all_are_long() -> None:
-    words = said((0.0, "cat"), (0.8, "dog"), (1.6, "sea"), (5.0, "sun sun sun sun"), (8.0, "tea"))
-    # the first three are joined to 2.1 s; the last is joined back, for there is nothing after it
-    assert texts(split(words)) == ["cat dog sea", "sun sun sun sun tea"]
-    assert texts(split(said((0.0, "cat"), (0.8, "dog")))) == ["cat dog"]
-    assert split([]) == [[]]
-
-
-def test_splitting_keeps_every_word_in_its_place() -> None:
-    generator = np.random.default_rng(0)
-    for _ in range(300):
-        times = np.cumsum(generator.choice([0.0, 0.1, 0.3, 0.6, 2.5], 2 * generator.integers(1, 20))).tolist()
-        words = [Word(str(i), *span) for i, span in enumerate(zip(times[::2], times[1::2], strict=True))]
-        stretches = split(words)
-        assert [word for stretch in stretches for word in stretch] == words
-        assert len(stretches) == 1 or all(s[-1].end_s - s[0].start_s >= 1.999 for s in stretches)
-
-
-def window(words: list[Word], start_s: float = 0.0, end_s: float = 12.0) -> Heard:
-    return Heard(start_s, end_s, " ".join(word.text for word in words), words)
+def window(speech_encoder: Any, words: list[Word], start_s: float = 0.0, end_s: float = 12.0) -> Heard:
+    (stretches,) = encode_stretches(speech_encoder.text_encoder, [words])
+    return Heard(start_s, end_s, " ".join(word.text for word in words), words, stretches)
 
 
 def vector(speech_encoder: Any, question: str) -> np.ndarray:
@@ -65,7 +33,9 @@ def vector(speech_encoder: Any, question: str) -> np.ndarray:
 def test_the_best_stretch_is_the_moment(speech_encoder: Any) -> None:
     """Cosines with "sea sun": the cat the dog 0, the sea the sun 2 / sqrt(6 * 2), sea sea boat boat 2 / sqrt(8 * 2)."""
     words = said((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
-    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea sun"), [window(words)])
+    (moment,) = find_moments(
+        speech_encoder.text_encoder, vector(speech_encoder, "sea sun"), [window(speech_encoder, words)]
+    )
     assert moment.text == "the sea the sun"
     assert (moment.start_s, moment.end_s) == pytest.approx((3.75, 6.15))  # 0.25 s before; half of 0.3 s after
     assert moment.matches == (Word("sea", 4.5, 5.0), Word("sun", 5.5, 6.0))
@@ -73,7 +43,7 @@ def test_the_best_stretch_is_the_moment(speech_encoder: Any) -> None:
 
 def test_a_moment_stays_in_its_window_and_the_first_of_equals_is_taken(speech_encoder: Any) -> None:
     words = said((10.1, "sea sun sea sun"), (13.0, "sun sea sun sea"))
-    heard = window(words, 10.0, 15.1)
+    heard = window(speech_encoder, words, 10.0, 15.1)
     (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard])
     assert (moment.start_s, moment.end_s) == pytest.approx((10.0, 12.35))
     (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sun tea"), [heard])
@@ -82,7 +52,9 @@ def test_a_moment_stays_in_its_window_and_the_first_of_equals_is_taken(speech_en
 
 def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
     words = said((0.0, "tea cat the the"), (4.0, "sea sun tea boat"))
-    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea tea"), [window(words)])
+    (moment,) = find_moments(
+        speech_encoder.text_encoder, vector(speech_encoder, "sea tea"), [window(speech_encoder, words)]
+    )
     assert moment.matches == (Word("sea", 4.0, 4.5), Word("tea", 5.0, 5.5))
 
 
