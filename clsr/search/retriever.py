@@ -70,8 +70,8 @@ class Retriever:
             index_dir: folder of the index.
             model_path: the model's checkpoint folder, where it is no longer the one that built the index.
             speech_encoder: the model, where it is loaded already; it has to be that of the folder.
-            device: to load it on, for spoken questions.
-            precision: numbers that it computes in then.
+            device: to load it on, for spoken questions; typed ones are encoded on the processor.
+            precision: numbers that questions are encoded in.
 
         Raises:
             InputError: there is no index or nothing in it, or the model is missing or another one.
@@ -87,7 +87,10 @@ class Retriever:
         if table is None:
             raise InputError(f"{index_dir}: nothing is indexed yet; run clsr index")
         require_current(index_dir, table, windows_schema(1))
-        text_encoder = speech_encoder.text_encoder if speech_encoder else checkpoint.load_text_side(model_path)
+        if speech_encoder is not None:
+            text_encoder = speech_encoder.text_encoder
+        else:
+            text_encoder = checkpoint.load_text_side(model_path, precision)
         return cls(text_encoder, table, model_path, speech_encoder, device, precision)
 
     def search(

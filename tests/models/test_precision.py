@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clsr.checkpoint import load_recogniser, load_speech_encoder
+from clsr.checkpoint import load_recogniser, load_speech_encoder, load_text_side
 from clsr.errors import InputError
 from clsr.models import precision
 from clsr.models.attention import attend
@@ -184,6 +184,18 @@ def test_auto_goes_by_size_and_hardware(tone_model: Path, monkeypatch: pytest.Mo
 def test_auto_leaves_a_small_model_as_it_is(tone_model: Path, waveforms: list[np.ndarray]):
     whole, auto = load_speech_encoder(tone_model), load_speech_encoder(tone_model, precision="auto")
     assert np.array_equal(whole.encode(waveforms).vectors, auto.encode(waveforms).vectors)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bf16", "int8", "auto"])
+@pytest.mark.parametrize("large", [True, False])
+def test_a_text_side_loaded_alone_computes_as_in_the_whole_model(
+    tone_model: Path, monkeypatch: pytest.MonkeyPatch, kind, large: bool
+):
+    monkeypatch.setattr(precision, "PAYS_FROM", 1 if large else 10**9)
+    whole, alone = load_speech_encoder(tone_model, precision=kind).text_encoder, load_text_side(tone_model, kind)
+    assert np.array_equal(whole.encode(TEXTS), alone.encode(TEXTS))
+    plain = load_text_side(tone_model).encode(TEXTS)
+    assert ((plain * alone.encode(TEXTS)).sum(1) > 0.999).all()
 
 
 def test_int8_is_for_processors(tone_model: Path):

@@ -77,5 +77,5 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "weights").write_text("model-1")
     monkeypatch.setattr("clsr.checkpoint.fingerprint", lambda path: (Path(path) / "weights").read_text())
-    monkeypatch.setattr("clsr.checkpoint.load_text_side", lambda path: WordTextEncoder())
+    monkeypatch.setattr("clsr.checkpoint.load_text_side", lambda path, precision=None: WordTextEncoder())
     return folder.resolve()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clsr.search.full_text import TEXT_COLUMN, full_text_config
-from clsr.search.held import Held, hold
+from clsr.search.held import PART, Held, cosines_of, hold
 from clsr.search.ranking import Rankings, Window
 from clsr.search.table import WINDOWS, open_table, windows_schema
 
@@ -54,6 +54,15 @@ def test_nearest_is_a_sort_of_all_and_ties_go_by_row() -> None:
         assert at.tolist() == [i for i in best if i % 3 == 1 and i >= 7][:100]
     assert len(held.nearest(question, 3000)[0]) == 2000
     assert len(held.nearest(question, 10, np.zeros(0, np.intp))[0]) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, PART, 2 * PART - 1, 2 * PART, 7 * PART + 3])
+def test_cosines_are_the_same_in_many_threads(count: int) -> None:
+    vectors, question = np.resize(unit(1001), (count, 16)), unit(1, seed=1)[0]
+    found = cosines_of(vectors, question)
+    assert found.shape == (count,) and found.dtype == np.float32
+    assert found == pytest.approx(vectors @ question, abs=1e-6)
+    assert np.array_equal(found, np.resize(cosines_of(vectors[:1001], question), count))  # wherever a vector lies
 
 
 def test_rows_are_found_by_their_numbers() -> None:
