@@ -26,7 +26,7 @@ class DecoderFeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
-        return self.w_2(self.norm(self.dropout(self.w_1(tokens).relu())))
+        return self.w_2(self.norm(self.dropout(self.w_1(tokens).relu_())))
 
 
 class DecoderLayer(nn.Module):

@@ -21,7 +21,7 @@ class FeedForward(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map ``(B, T, D)`` to ``(B, T, D)``."""
-        return self.w_2(self.dropout(self.w_1(frames).relu()))
+        return self.w_2(self.dropout(self.w_1(frames).relu_()))
 
 
 class EncoderLayer(nn.Module):

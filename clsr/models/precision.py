@@ -24,24 +24,39 @@ PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enoug
 RecogniserT = TypeVar("RecogniserT", bound=Recogniser)
 
 
-class OnednnLinear(nn.Linear):
-    """A linear map of float32 by oneDNN in place of MKL, which takes half the width of processors other than Intel's.
+class OnednnLinear(nn.Module):
+    """A linear map by oneDNN, its weights laid out once in the order in which they are read; for inference alone.
 
-    The results differ by the order of sums. Where a gradient is wanted it is torch's own.
+    Torch's own lays them out anew at each call in bfloat16, and takes MKL in float32, which uses half the width of
+    processors other than Intel's. Results differ by the order of sums.
 
     Args:
-        linear: the map whose weights it takes.
+        linear: the map to stand for, on the CPU.
     """
 
     def __init__(self, linear: nn.Linear):
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        self._laid_out = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights ``(out, in)`` as they were given; a copy."""
+        return self._laid_out.to_dense()
 
     def forward(self, values: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        if torch.is_grad_enabled() or not values.numel():
-            return super().forward(values)
-        return torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
+        if not values.numel():
+            return values.new_zeros(*values.shape[:-1], self.out_features)
+        return torch.ops.mkldnn._linear_pointwise(values, self._laid_out, self.bias, "none", [], "")
+
+    def __deepcopy__(self, memo: dict[int, object]) -> OnednnLinear:
+        return self  # nothing in it changes
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.weight
 
 
 class Int8Linear(nn.Module):
@@ -54,7 +69,7 @@ class Int8Linear(nn.Module):
         linear: the map to stand for, in float32 on the CPU.
     """
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, linear: nn.Linear | OnednnLinear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         vnni = torch.cpu._is_vnni_supported()
@@ -117,7 +132,7 @@ def lower_text_encoder(text_encoder: TextEncoder, precision: Precision) -> TextE
 def _lower_part(part: nn.Module, precision: Precision, device: torch.device) -> None:
     if precision == "bf16":
         part.to(torch.bfloat16)
-    elif device.type == "cpu" and mkl_holds_back():
+    if device.type == "cpu" and (lays_out_bfloat16() if precision == "bf16" else mkl_holds_back()):
         replace_linear(part, OnednnLinear)
 
 
@@ -126,6 +141,11 @@ def mkl_holds_back() -> bool:
     libraries = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
     name = str(torch.cpu.get_capabilities().get("cpu_name", "intel"))
     return libraries and torch.cpu._is_avx512_supported() and "intel" not in name.lower()
+
+
+def lays_out_bfloat16() -> bool:
+    """Whether oneDNN multiplies bfloat16 by instructions of the processor: then it is faster with weights laid out."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
 
 
 def best_precision(model: nn.Module, device: torch.device) -> Precision:
@@ -140,10 +160,10 @@ def best_precision(model: nn.Module, device: torch.device) -> Precision:
     return "int8" if torch.cpu._is_vnni_supported() else "float32"
 
 
-def replace_linear(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+def replace_linear(module: nn.Module, make: Callable[..., nn.Module]) -> None:
     """Replace each linear map below a module, in place."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
+        if isinstance(child, nn.Linear | OnednnLinear):
             setattr(module, name, make(child))
         else:
             replace_linear(child, make)

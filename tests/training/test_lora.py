@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clsr.checkpoint import load_speech_encoder, load_weights
+from clsr.checkpoint import load_paraformer, load_speech_encoder, load_weights
 from clsr.config import LoraConfig, LossConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
@@ -94,7 +94,8 @@ def test_the_checkpoint_is_what_the_last_state_hears(
     monkeypatch.setattr(AsrModule, "on_validation_epoch_end", measure)
     train_asr(adapting, tone_corpus, tmp_path, start=tone_model)
     state = torch.load(tmp_path / "state" / "last.ckpt", weights_only=False)["state_dict"]
-    with_adapters = load_speech_encoder(tone_model).paraformer
+    vocabulary = load_speech_encoder(tone_model).vocabulary
+    with_adapters = load_paraformer(tone_model, vocabulary)
     add_adapters(with_adapters, adapting, tone_model)
     with_adapters.load_state_dict({name.removeprefix("paraformer."): value for name, value in state.items()})
     features, lengths = torch.randn(2, 15, 560), torch.tensor([15, 11])
