@@ -162,7 +162,8 @@ class Rankings:
 
     def _rows(self, where: str) -> np.ndarray:
         """The table's own numbers of the rows that meet a condition."""
-        found = read(lambda: self.table.search().where(where).select([]).with_row_id(True).to_arrow())
+        # Without any column, LanceDB takes ten times as long.
+        found = read(lambda: self.table.search().where(where).select(PLACE[1:2]).with_row_id(True).to_arrow())
         return found["_rowid"].to_numpy()
 
     def _full_text(self) -> LanceTable:
