@@ -15,22 +15,28 @@ PARTS = ("stages", "shapes", "path", "rivals", "search", "training")
 def add_bench(commands: argparse._SubParsersAction, add: Add) -> None:
     """Add ``clsr bench``."""
     bench = add(commands, "bench", "time encoding, search and training, rivals beside them", _bench)
-    bench.add_argument("--full", action="store_true", help="all shapes and sizes: hours instead of minutes")
+    bench.add_argument("--full", action="store_true", help="all shapes and sizes: an hour or more instead of minutes")
     bench.add_argument("--only", nargs="+", default=PARTS, metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}")
     checkpoint = "encode with this checkpoint (mini and full size with random weights)"
     bench.add_argument("--model", type=Path, metavar="DIR", help=checkpoint)
     bench.add_argument("--json", action="store_true", help="one object instead of tables")
     bench.add_argument("--output", type=Path, metavar="FILE", help="write the object there too")
+    kept = "show measurements that --output wrote, in place of measuring"
+    bench.add_argument("--tables", nargs="+", type=Path, metavar="FILE", help=kept)
     bench.add_argument("--into", type=Path, metavar="FILE", help="put the tables between the marker lines of this page")
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from clsr.bench.report import measure, page
+    from clsr.bench.report import measure, page, read_measurement
     from clsr.evaluation.typeset import insert_page
 
-    result = measure(options.full, options.only, options.model)
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.tables:
+        results = [read_measurement(file) for file in options.tables]
+    else:
+        results = [measure(options.full, options.only, options.model)]
+        if options.output:
+            options.output.write_text(json.dumps(results[0], indent=1) + "\n", encoding="utf-8")
+    text = "\n\n".join(map(page, results))
     if options.into:
-        insert_page(options.into, page(result))
-    print(json.dumps(result) if options.json else page(result))
+        insert_page(options.into, text)
+    print("\n".join(map(json.dumps, results)) if options.json else text)

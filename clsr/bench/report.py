@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +19,7 @@ from clsr.bench.training import measure as measure_training
 from clsr.bench.training import table as training_table
 from clsr.checkpoint import current_commit, load_speech_encoder
 from clsr.config import Precision
+from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
 from clsr.models.precision import Int8Linear, lower
 from clsr.models.speech_encoder import SpeechEncoder
@@ -29,10 +31,11 @@ SIZES: tuple[Size, ...] = ("mini", "full")
 STAGE_SHAPE = (5.0, 12)  # seconds of a window, windows at once: a minute of audio
 SHAPES = {False: ((5.0, 12), (40.0, 4)), True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32))}
 RIVAL_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
-PATH_S = {False: 300.0, True: 3600.0}  # of the recording whose whole way is timed
+PATH_S = {False: 300.0, True: 1800.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
 READINGS = 1  # numbers of tokens below and above the announced one, by default
 SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}
+TRAININGS = {False: ("mini",), True: ("mini", "middle")}  # sizes of recognisers
 
 
 def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | None = None) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | Non
         if "stages" in wanted:
             found["stages"] = _stages(encoders, repeats)
         if "shapes" in wanted:
-            found["shapes"] = measure_shapes(encoders, SHAPES[full], repeats)
+            found["shapes"] = measure_shapes(encoders, SHAPES[full], 3)
         if "path" in wanted:
             found["path"] = [
                 {"precision": precision} | measure_path(encoder, PATH_S[full], cut, 1 if full else 2)
@@ -78,7 +81,21 @@ def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | Non
     if "search" in wanted:
         result["search"] = [measure_search(windows) for windows in SEARCHES[full]]
     if "training" in wanted:
-        result["training"] = measure_training(repeats)
+        result["training"] = [measure_training(repeats, size=size) for size in TRAININGS[full]]
+    return result
+
+
+def read_measurement(file: Path) -> dict[str, Any]:
+    """A measurement that was written into a file of JSON.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        page(result)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: is no measurement ({error!r}); give what clsr bench --output wrote") from error
     return result
 
 
@@ -104,8 +121,7 @@ def page(result: dict[str, Any]) -> str:
         for shape in found.get("rivals", []):
             blocks += [f"**Beside rivals**, {_windows(shape['window_s'], shape['count'])}", _rival_table(shape)]
     blocks += [f"**Search**\n\n{search_table(found)}" for found in result.get("search", [])]
-    if "training" in result:
-        blocks.append(f"**Training**\n\n{training_table(result['training'])}")
+    blocks += [f"**Training**\n\n{training_table(found)}" for found in result.get("training", [])]
     return "\n\n".join(blocks)
 
 

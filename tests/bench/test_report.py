@@ -9,6 +9,7 @@ from clsr.bench import report
 from clsr.bench.commands import PARTS
 from clsr.bench.report import measure, page
 from clsr.cli import main
+from clsr.evaluation.typeset import BEGIN, END
 
 RESULT = {
     "hardware": "a processor", "threads": 2, "torch": "2.11.0", "commit": "abc", "full": False,
@@ -87,6 +88,20 @@ def test_parts_are_named_once() -> None:
 
 
 def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "measure_training", lambda repeats: {"repeats": repeats})
+    monkeypatch.setattr(report, "measure_training", lambda repeats, size: {"repeats": repeats, "size": size})
     found = measure(parts=["training"])
-    assert found["training"] == {"repeats": 3} and found["encoding"] == [] and "search" not in found
+    assert found["training"] == [{"repeats": 3, "size": "mini"}] and found["encoding"] == [] and "search" not in found
+
+
+def test_what_was_measured_in_parts_is_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other, into = tmp_path / "one.json", tmp_path / "other.json", tmp_path / "speed.md"
+    one.write_text(json.dumps(RESULT))
+    other.write_text(json.dumps(RESULT | {"commit": "def", "encoding": []}))
+    into.write_text(f"before\n{BEGIN}\n{END}\n")
+    assert main(["bench", "--tables", str(one), str(other), "--into", str(into)]) == 0
+    text = into.read_text()
+    assert text.index("commit abc") < text.index("| encoder | 320.0") < text.index("commit def")
+    assert capsys.readouterr().out.strip() in text
+    other.write_text('{"peaks": {}}')
+    assert main(["bench", "--tables", str(one), str(other)]) == 2
+    assert f"{other}: is no measurement (KeyError('full'))" in capsys.readouterr().err
