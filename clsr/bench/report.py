@@ -29,9 +29,13 @@ PARTS: tuple[Part, ...] = get_args(Part)
 ENCODING: set[Part] = {"stages", "shapes", "path", "rivals"}
 SIZES: tuple[Size, ...] = ("mini", "full")
 STAGE_SHAPE = (5.0, 12)  # seconds of a window, windows at once: a minute of audio
-SHAPES = {False: ((5.0, 12), (40.0, 4)), True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32))}
+MOST_S = 480.0  # of audio at once
+SHAPES = {
+    False: ((5.0, 12), (40.0, 4)),
+    True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32) if s * n <= MOST_S),
+}
 RIVAL_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
-PATH_S = {False: 300.0, True: 1800.0}  # of the recording whose whole way is timed
+PATH_S = {False: 300.0, True: 900.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
 READINGS = 1  # numbers of tokens below and above the announced one, by default
 SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}

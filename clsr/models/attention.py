@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsr.models.dropout import Dropout, drop
 
+Products = Literal["fused", "bfloat16", "onednn"]  # how attention multiplies, see attend
+LONG = 256  # frames to look at, from which on oneDNN's products are faster than the fused kernel
 LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models
 
 
@@ -38,7 +42,7 @@ def _split_heads(values: Tensor, heads: int) -> Tensor:
 
 def attend(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: float = 0.0,
-    dtype: torch.dtype | None = None,
+    products: Products = "fused",
 ) -> Tensor:  # fmt: skip
     """Scaled dot-product attention (arXiv:1706.03762).
 
@@ -49,13 +53,17 @@ def attend(
         mask: True on what may be looked at, ``(B, T)``.
         heads: that the width is split into.
         dropout: share of weights dropped.
-        dtype: of the products, where it is not that of the queries.
+        products: "fused" is torch's own kernel, "bfloat16" the same on rounded inputs; "onednn", for float32 on a
+            processor without dropout, multiplies by oneDNN where there is much to look at.
 
     Returns:
         The heads joined again: ``(B, U, D)``, of the type of the queries.
     """
-    q, k, v = (_split_heads(x if dtype is None else x.to(dtype), heads) for x in (queries, keys, values))
-    if q.device.type == "cpu" and (dropout or q.dtype == torch.bfloat16):
+    dtype = torch.bfloat16 if products == "bfloat16" else queries.dtype
+    q, k, v = (_split_heads(x.to(dtype), heads) for x in (queries, keys, values))
+    if products == "onednn" and k.shape[2] >= LONG:
+        context = _by_onednn(q, k, v, mask)
+    elif q.device.type == "cpu" and (dropout or dtype == torch.bfloat16):
         context = _written_out(q, k, v, mask, dropout)
     else:
         context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
@@ -68,10 +76,31 @@ def _written_out(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dr
     It has no fast attention with dropout there, and its fused one multiplies bfloat16 no faster than float32, of which
     plain products do three times as much. Where all is masked the result is any number, but a number.
     """
-    bias = torch.zeros(mask.shape, dtype=queries.dtype).masked_fill_(~mask, torch.finfo(queries.dtype).min)
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3) + bias[:, None, None, :]
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3) + _bias(mask, queries.dtype)[:, None, None]
     weights = scores.softmax(3)
     return (drop(weights, dropout) if dropout else weights) @ values
+
+
+def _by_onednn(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """The same for heads ``(B, H, T, D / H)`` of float32 on a CPU, one head after the other.
+
+    OneDNN's products are fast enough to make up for the scores that torch's fused kernel never writes down, if they are
+    large. Where all is masked the result is any number, but a number.
+    """
+    multiply = torch.ops.mkldnn._linear_pointwise
+    rows, columns = (queries * queries.shape[-1] ** -0.5).contiguous(), keys.contiguous()
+    values, bias = values.transpose(2, 3).contiguous(), _bias(mask, queries.dtype)
+    context = torch.empty_like(rows)
+    for i in range(len(rows)):
+        for h in range(rows.shape[1]):
+            scores = multiply(rows[i, h], columns[i, h], None, "none", [], "").add_(bias[i])
+            context[i, h] = multiply(scores.softmax(1), values[i, h], None, "none", [], "")
+    return context
+
+
+def _bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores, ``(B, T)``: 0, or the least number where nothing may be looked at."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 class SelfAttention(nn.Module):
@@ -83,7 +112,7 @@ class SelfAttention(nn.Module):
     def __init__(self, input_width: int, width: int, heads: int, kernel: int, dropout: float):
         super().__init__()
         self.heads = heads
-        self.product_dtype: torch.dtype | None = None  # of attention's own products; None: as all else
+        self.products: Products = "fused"
         self.linear_q_k_v = nn.Linear(input_width, 3 * width)
         self.linear_out = nn.Linear(width, width)
         self.fsmn_block = MemoryBlock(width, kernel)
@@ -94,7 +123,7 @@ class SelfAttention(nn.Module):
         queries, keys, values = self.linear_q_k_v(frames).chunk(3, dim=-1)
         memory = self.dropout(self.fsmn_block(values, mask))
         dropout = self.dropout.p if self.training else 0.0
-        context = attend(queries, keys, values, mask, self.heads, dropout, self.product_dtype)
+        context = attend(queries, keys, values, mask, self.heads, dropout, self.products)
         return self.linear_out(context) + memory
 
 
@@ -117,7 +146,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads = heads
-        self.product_dtype: torch.dtype | None = None  # of attention's own products; None: as all else
+        self.products: Products = "fused"
         self.linear_q = nn.Linear(width, width)
         self.linear_k_v = nn.Linear(width, 2 * width)
         self.linear_out = nn.Linear(width, width)
@@ -128,7 +157,7 @@ class CrossAttention(nn.Module):
         keys, values = self.linear_k_v(frames).chunk(2, dim=-1)
         queries = self.linear_q(tokens).reshape(len(frames), -1, tokens.shape[2])  # (B, R * U, D)
         dropout = self.dropout if self.training else 0.0
-        context = attend(queries, keys, values, frame_mask, self.heads, dropout, self.product_dtype)
+        context = attend(queries, keys, values, frame_mask, self.heads, dropout, self.products)
         return self.linear_out(context.reshape(tokens.shape))
 
 

@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsr.models.attention import attend
+from clsr.models.attention import Products, attend
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +54,7 @@ class BertSelfAttention(nn.Module):
         super().__init__()
         width = config["hidden_size"]
         self.heads = config["num_attention_heads"]
-        self.product_dtype: torch.dtype | None = None  # of attention's own products; None: as all else
+        self.products: Products = "fused"
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -64,7 +63,7 @@ class BertSelfAttention(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Map token vectors ``(B, U, E)`` with mask ``(B, U)`` to what they read: ``(B, U, E)``."""
         projected = (self.query(hidden), self.key(hidden), self.value(hidden))
-        return attend(*projected, mask, self.heads, self.dropout if self.training else 0.0, self.product_dtype)
+        return attend(*projected, mask, self.heads, self.dropout if self.training else 0.0, self.products)
 
 
 class _Attention(nn.Module):

@@ -22,11 +22,12 @@ class DecoderFeedForward(nn.Module):
         self.w_1 = nn.Linear(width, hidden)
         self.w_2 = nn.Linear(hidden, width, bias=False)
         self.norm = layer_norm(hidden)
+        self.rectifier: nn.Module = nn.ReLU(inplace=True)
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(B, U, D)`` to ``(B, U, D)``."""
-        return self.w_2(self.norm(self.dropout(self.w_1(tokens).relu_())))
+        return self.w_2(self.norm(self.dropout(self.rectifier(self.w_1(tokens)))))
 
 
 class DecoderLayer(nn.Module):

@@ -17,11 +17,12 @@ class FeedForward(nn.Module):
         super().__init__()
         self.w_1 = nn.Linear(width, hidden)
         self.w_2 = nn.Linear(hidden, width)
+        self.rectifier: nn.Module = nn.ReLU(inplace=True)
         self.dropout = Dropout(dropout)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map ``(B, T, D)`` to ``(B, T, D)``."""
-        return self.w_2(self.dropout(self.w_1(frames).relu_()))
+        return self.w_2(self.dropout(self.rectifier(self.w_1(frames))))
 
 
 class EncoderLayer(nn.Module):

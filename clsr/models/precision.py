@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from clsr.config import Precision
 from clsr.errors import InputError
-from clsr.models.attention import CrossAttention, SelfAttention
+from clsr.models.attention import CrossAttention, Products, SelfAttention
 from clsr.models.bert import BertSelfAttention
+from clsr.models.decoder import DecoderFeedForward
+from clsr.models.encoder import FeedForward
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder
@@ -37,6 +39,7 @@ class OnednnLinear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.rectified = False  # whether numbers below 0 become 0, which costs nothing here
         self.bias = linear.bias
         self._laid_out = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
@@ -49,7 +52,8 @@ class OnednnLinear(nn.Module):
         """Map ``(..., in)`` to ``(..., out)``."""
         if not values.numel():
             return values.new_zeros(*values.shape[:-1], self.out_features)
-        return torch.ops.mkldnn._linear_pointwise(values, self._laid_out, self.bias, "none", [], "")
+        then = "relu" if self.rectified else "none"
+        return torch.ops.mkldnn._linear_pointwise(values, self._laid_out, self.bias, then, [], "")
 
     def __deepcopy__(self, memo: dict[int, object]) -> OnednnLinear:
         return self  # nothing in it changes
@@ -107,7 +111,8 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
     for part in (recogniser.paraformer.encoder, recogniser.paraformer.decoder):
         if precision == "int8":
             replace_linear(part, Int8Linear)
-            _multiply_in_bfloat16(part)
+            if torch.cpu._is_avx512_bf16_supported():
+                _multiply(part, "bfloat16")
         else:
             _lower_part(part, precision, device)
     if isinstance(recogniser, SpeechEncoder):
@@ -134,6 +139,11 @@ def _lower_part(part: nn.Module, precision: Precision, device: torch.device) -> 
         part.to(torch.bfloat16)
     if device.type == "cpu" and (lays_out_bfloat16() if precision == "bf16" else mkl_holds_back()):
         replace_linear(part, OnednnLinear)
+        for module in part.modules():
+            if isinstance(module, FeedForward | DecoderFeedForward) and isinstance(module.w_1, OnednnLinear):
+                module.w_1.rectified, module.rectifier = True, nn.Identity()
+        if precision != "bf16":
+            _multiply(part, "onednn")
 
 
 def mkl_holds_back() -> bool:
@@ -169,9 +179,8 @@ def replace_linear(module: nn.Module, make: Callable[..., nn.Module]) -> None:
             replace_linear(child, make)
 
 
-def _multiply_in_bfloat16(part: nn.Module) -> None:
-    """Let attention's own products, which are of activations alone, be of bfloat16, where that is fast."""
-    if torch.cpu._is_avx512_bf16_supported():
-        for module in part.modules():
-            if isinstance(module, SelfAttention | CrossAttention | BertSelfAttention):
-                module.product_dtype = torch.bfloat16
+def _multiply(part: nn.Module, products: Products) -> None:
+    """Say how attention's own products, which are of activations alone, are computed."""
+    for module in part.modules():
+        if isinstance(module, SelfAttention | CrossAttention | BertSelfAttention):
+            module.products = products

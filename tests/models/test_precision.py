@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clsr.checkpoint import load_recogniser, load_speech_encoder, load_text_side
 from clsr.errors import InputError
 from clsr.models import precision
-from clsr.models.attention import attend
+from clsr.models.attention import LONG, attend
 from clsr.models.precision import Int8Linear, OnednnLinear, best_precision, lower
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask
@@ -160,13 +160,36 @@ def test_a_release_is_lowered_too(release_model: Path, say_in_tones: Callable[[s
     assert one.scores == pytest.approx(other.scores, abs=0.1) and not np.array_equal(one.scores, other.scores)
 
 
+@pytest.mark.parametrize("looks", [5, LONG + 3])
+def test_attention_by_onednn_is_the_same_and_sees_no_padding(looks: int):
+    torch.manual_seed(0)
+    count = LONG + 3
+    queries, keys, values = torch.randn(3, looks, 16), torch.randn(3, count, 16), torch.randn(3, count, 16)
+    mask = length_mask(torch.tensor([count, 4, 0]))
+    expected = attend(queries, keys, values, mask, 4)
+    keys[1, 4:] = values[1, 4:] = 1e3  # padding may hold anything
+    found = attend(queries, keys, values, mask, 4, products="onednn")
+    assert torch.isfinite(found).all()  # also where there is nothing to look at
+    assert torch.allclose(found[:2], expected[:2], atol=1e-5)
+
+
+def test_a_rectifier_is_part_of_the_map_before_it():
+    torch.manual_seed(0)
+    linear, values = nn.Linear(24, 10), torch.randn(7, 24)
+    rectified = OnednnLinear(linear)
+    rectified.rectified = True
+    with torch.inference_mode():
+        assert torch.allclose(rectified(values), linear(values).relu(), atol=1e-5)
+        assert (linear(values) < 0).any()
+
+
 def test_attention_in_bfloat16_is_that_of_float32_and_sees_no_padding():
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, 5, 16), torch.randn(3, 9, 16), torch.randn(3, 9, 16)
     mask = length_mask(torch.tensor([9, 4, 0]))
     expected = attend(queries, keys, values, mask, 4)
     keys[1, 4:] = values[1, 4:] = 1e3  # padding may hold anything
-    found = attend(queries, keys, values, mask, 4, dtype=torch.bfloat16)
+    found = attend(queries, keys, values, mask, 4, products="bfloat16")
     assert found.dtype == torch.float32 and torch.isfinite(found).all()  # also where there is nothing to look at
     assert torch.allclose(found[:2], expected[:2], atol=0.05)
 
