@@ -21,7 +21,7 @@ from clsr.checkpoint import current_commit, load_speech_encoder
 from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
-from clsr.models.precision import Int8Linear, lower
+from clsr.models.precision import Int8Linear, OnednnLinear, lower
 from clsr.models.speech_encoder import SpeechEncoder
 
 Part = Literal["stages", "shapes", "path", "rivals", "search", "training"]
@@ -149,7 +149,9 @@ def _peak(precision: Precision) -> float:
 
 
 def _parameters(encoder: SpeechEncoder) -> int:
-    return sum(weight.numel() for weight in encoder.parameters())
+    """Weights, those of maps that are laid out for oneDNN included."""
+    laid_out = [module.weight for module in encoder.modules() if isinstance(module, OnednnLinear)]
+    return sum(weight.numel() for weight in [*encoder.parameters(), *laid_out])
 
 
 def _stages(encoders: dict[Precision, SpeechEncoder], repeats: int) -> dict[str, list[dict[str, Any]]]:

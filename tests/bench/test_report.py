@@ -7,9 +7,11 @@ import pytest
 
 from clsr.bench import report
 from clsr.bench.commands import PARTS
+from clsr.bench.models import make_encoder
 from clsr.bench.report import measure, page
 from clsr.cli import main
 from clsr.evaluation.typeset import BEGIN, END
+from clsr.models.precision import lower
 
 RESULT = {
     "hardware": "a processor", "threads": 2, "torch": "2.11.0", "commit": "abc", "full": False,
@@ -105,3 +107,10 @@ def test_what_was_measured_in_parts_is_one_page(tmp_path: Path, capsys: pytest.C
     other.write_text('{"peaks": {}}')
     assert main(["bench", "--tables", str(one), str(other)]) == 2
     assert f"{other}: is no measurement (KeyError('full'))" in capsys.readouterr().err
+
+
+def test_weights_are_counted_however_they_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = sum(weight.numel() for weight in make_encoder("mini").parameters())
+    for held_back in (False, True):
+        monkeypatch.setattr("clsr.models.precision.mkl_holds_back", lambda held_back=held_back: held_back)
+        assert report._parameters(lower(make_encoder("mini"), "float32")) == plain
