@@ -37,6 +37,7 @@ SHAPES = {
 RIVAL_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
 PATH_S = {False: 300.0, True: 900.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
+LEAD_S = 4.0  # below it a system runs twice in its turn, and the second time counts
 READINGS = 1  # numbers of tokens below and above the announced one, by default
 SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}
 TRAININGS = {False: ("mini",), True: ("mini", "middle")}  # sizes of recognisers
@@ -178,7 +179,7 @@ def _beside_rivals(
     others = rivals(network.paraformer, network.text_encoder, "full")
     reasons = {rival.name: rival.reason for rival in others if rival.reason}
     runs |= {rival.name: lambda rival=rival: rival.encode(waveforms) for rival in others if not rival.reason}  # type: ignore[misc]
-    times = time_in_turn(runs, max(2, repeats - 2))
+    times = time_in_turn(runs, max(2, repeats - 2), lead_s=LEAD_S)
     return {
         "window_s": window_s,
         "count": count,

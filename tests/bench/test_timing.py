@@ -11,7 +11,7 @@ from clsr.models.precision import OnednnLinear
 
 def test_pieces_of_work_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    clock = iter([0.0, 0.0, 0.0, 1.0, 1.0, 3.0, 3.0, 6.0, 6.0, 16.0])  # the first run of each is not stopped
+    clock = iter([0.0, 7.0, 7.0, 7.0, 0.0, 1.0, 1.0, 3.0, 3.0, 6.0, 6.0, 16.0])  # the first run of each does not count
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     found = time_in_turn({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, repeats=2)
     assert done == ["a", "b"] * 3
@@ -29,6 +29,15 @@ def test_operations_by_hand() -> None:
     assert count_flops(lambda: F.scaled_dot_product_attention(heads, heads, heads)) == 2 * 4 * 2 * (2 * 9 * 9 * 8)
 
 
+def test_a_short_piece_has_a_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    clock = iter([0.0, 1.0, 0.0, 5.0] * 3)  # "a" takes one second, "b" five
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    found = time_in_turn({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, repeats=2, lead_s=4.0)
+    assert "".join(done) == "ab" + "aab" + "aab"
+    assert (found["a"].median, found["b"].median) == (1.0, 5.0)
+
+
 def test_memory_that_is_given_back_counts() -> None:
     if (idle := peak_memory_mb(lambda: None)) is None:
         pytest.skip("this system does not tell")
@@ -41,6 +50,6 @@ def test_memory_that_is_given_back_counts() -> None:
 def test_the_peak_is_that_of_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "PEAK_SIZE", 64)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    clock = iter([0.0, 0.0, 2.0, 0.0, 4.0])  # a run that does not count, and two that do
+    clock = iter([0.0, 9.0, 0.0, 2.0, 0.0, 4.0])  # a run that does not count, and two that do
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     assert matmul_peak(repeats=2) == 2 * 64**3 / 2.0
