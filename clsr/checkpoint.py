@@ -136,7 +136,8 @@ def require_text_pieces(folder: Path | str) -> None:
 def load_text_side(folder: Path | str, precision: Precision | None = None) -> TextEncoder:
     """Load the text encoder of a checkpoint, without its speech side.
 
-    With a precision it computes as in a model that ``load_speech_encoder`` loads with it, and serves inference alone.
+    With a precision it computes as in a model that ``load_speech_encoder`` loads with it, and serves inference alone;
+    "auto" goes by the size of the text encoder here, and of the whole model there.
 
     Raises:
         InputError: another text encoder than the one it was trained with is found, or it has none.

@@ -19,9 +19,9 @@ def add_bench(commands: argparse._SubParsersAction, add: Add) -> None:
     bench.add_argument("--only", nargs="+", default=PARTS, metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}")
     checkpoint = "encode with this checkpoint (mini and full size with random weights)"
     bench.add_argument("--model", type=Path, metavar="DIR", help=checkpoint)
-    bench.add_argument("--json", action="store_true", help="one object instead of tables")
+    bench.add_argument("--json", action="store_true", help="objects, a line each, instead of tables")
     bench.add_argument("--output", type=Path, metavar="FILE", help="write the object there too")
-    kept = "show measurements that --output wrote, in place of measuring"
+    kept = "show measurements that --output wrote, in place of measuring: only --json and --into go with it"
     bench.add_argument("--tables", nargs="+", type=Path, metavar="FILE", help=kept)
     bench.add_argument("--into", type=Path, metavar="FILE", help="put the tables between the marker lines of this page")
 

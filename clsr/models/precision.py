@@ -5,6 +5,7 @@ Why torch's own int8 and not ONNX Runtime's or OpenVINO's: docs/speed.md.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,16 +31,18 @@ class OnednnLinear(nn.Module):
     """A linear map by oneDNN, its weights laid out once in the order in which they are read; for inference alone.
 
     Torch's own lays them out anew at each call in bfloat16, and takes MKL in float32, which uses half the width of
-    processors other than Intel's. Results differ by the order of sums.
+    processors other than Intel's. Results differ by the order of sums. Where a gradient is wanted it is torch's own.
+    The map stays on the CPU, and in its type.
 
     Args:
         linear: the map to stand for, on the CPU.
+        rectified: whether numbers below 0 become 0, which costs nothing here.
     """
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, linear: nn.Linear, rectified: bool = False):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.rectified = False  # whether numbers below 0 become 0, which costs nothing here
+        self.rectified = rectified
         self.bias = linear.bias
         self._laid_out = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
@@ -52,11 +55,17 @@ class OnednnLinear(nn.Module):
         """Map ``(..., in)`` to ``(..., out)``."""
         if not values.numel():
             return values.new_zeros(*values.shape[:-1], self.out_features)
+        if torch.is_grad_enabled() and values.requires_grad:
+            mapped = nn.functional.linear(values, self.weight, self.bias)
+            return mapped.relu() if self.rectified else mapped
         then = "relu" if self.rectified else "none"
         return torch.ops.mkldnn._linear_pointwise(values, self._laid_out, self.bias, then, [], "")
 
     def __deepcopy__(self, memo: dict[int, object]) -> OnednnLinear:
-        return self  # nothing in it changes
+        bias = None if self.bias is None else nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
+        copied = copy.copy(self)  # shares the weights, which nothing changes
+        copied._parameters = {"bias": bias}
+        return copied
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -76,6 +85,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear | OnednnLinear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._rectified = isinstance(linear, OnednnLinear) and linear.rectified
         vnni = torch.cpu._is_vnni_supported()
         self._narrow = not vnni  # seven bits of the inputs: sums of two products fit into 16 bits
         weight = linear.weight.detach()
@@ -92,7 +102,8 @@ class Int8Linear(nn.Module):
         """Map ``(..., in)`` to ``(..., out)``."""
         if not values.numel():
             return values.new_zeros(*values.shape[:-1], self.out_features)
-        return torch.ops.quantized.linear_dynamic(values, self._packed, self._narrow)
+        mapped = torch.ops.quantized.linear_dynamic(values, self._packed, self._narrow)
+        return mapped.relu_() if self._rectified else mapped
 
 
 def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
@@ -102,12 +113,15 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
 
     Raises:
         InputError: int8 is asked for on an accelerator.
+        ValueError: the recogniser was lowered before.
     """
     device = recogniser.paraformer.cmvn.shift.device
     if precision == "auto":
         precision = best_precision(recogniser, device)
     if precision == "int8" and device.type != "cpu":
         raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
+    if any(isinstance(module, OnednnLinear | Int8Linear) for module in recogniser.modules()):
+        raise ValueError("lowered before: load the model anew")
     for part in (recogniser.paraformer.encoder, recogniser.paraformer.decoder):
         if precision == "int8":
             replace_linear(part, Int8Linear)
@@ -124,6 +138,7 @@ def lower_text_encoder(text_encoder: TextEncoder, precision: Precision) -> TextE
     """Turn a text encoder to what is of a precision in a model that ``lower`` has turned to it, in place.
 
     With int8 that is bfloat16, where the processor is fast at it, else float32: int8 would cost a point of recall.
+    "auto" goes by the size of the text encoder alone; beside a much larger recogniser it is lowered further.
     """
     device = text_encoder.table.device
     if precision == "auto":

@@ -65,6 +65,7 @@ def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     depends on the row's place. Besides, the threads of NumPy's library of products go on spinning after it, and take
     the processors from whatever comes next: the words of the windows, and the next question.
     """
+    vector = np.asarray(vector, np.float32)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ends = np.linspace(0, len(vectors), 1 + max(1, min(4 * threads, len(vectors) // PART))).astype(int).tolist()
     cosines = np.empty(len(vectors), np.float32)
@@ -103,3 +104,7 @@ def hold(table: LanceTable, most_bytes: int = HELD_BYTES) -> Held | None:
 @cache
 def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="cosines")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads of its parent
+    os.register_at_fork(after_in_child=_threads.cache_clear)

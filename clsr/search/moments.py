@@ -25,7 +25,7 @@ class Heard(NamedTuple):
     end_s: float
     text: str
     words: list[Word]
-    stretches: bytes = b""  # vectors of its stretches, see clsr.search.stretches
+    stretches: bytes  # vectors of its stretches, see clsr.search.stretches
 
 
 class Moment(NamedTuple):

@@ -28,12 +28,12 @@ class Retriever:
     """Finds the moments of indexed recordings that answer a question.
 
     Args:
-        text_encoder: of the model that built the index.
+        text_encoder: of the model that built the index, at the precision that typed questions are encoded in.
         table: the index's windows.
         model_path: the model's checkpoint folder; the whole of it is loaded at the first spoken question.
         speech_encoder: the model, where it is loaded already.
         device: to load it on.
-        precision: numbers that it computes in then.
+        precision: numbers that the whole model computes in then.
         held_bytes: of vectors that may be held in memory (``clsr.search.ranking.Rankings``).
     """
 
@@ -71,7 +71,7 @@ class Retriever:
             model_path: the model's checkpoint folder, where it is no longer the one that built the index.
             speech_encoder: the model, where it is loaded already; it has to be that of the folder.
             device: to load it on, for spoken questions; typed ones are encoded on the processor.
-            precision: numbers that questions are encoded in.
+            precision: numbers that questions are encoded in; typed ones in "auto" where the device is no processor.
 
         Raises:
             InputError: there is no index or nothing in it, or the model is missing or another one.
@@ -90,7 +90,8 @@ class Retriever:
         if speech_encoder is not None:
             text_encoder = speech_encoder.text_encoder
         else:
-            text_encoder = checkpoint.load_text_side(model_path, precision)
+            # A precision that is meant for an accelerator need not suit the processor.
+            text_encoder = checkpoint.load_text_side(model_path, precision if device == "cpu" else "auto")
         return cls(text_encoder, table, model_path, speech_encoder, device, precision)
 
     def search(

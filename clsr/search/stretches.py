@@ -55,7 +55,7 @@ def encode_stretches(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]
     A stretch is encoded by itself, as a passage without passage map: its tokens then speak for their own sentence,
     where in the context of the window they speak for their neighbours too. Of a vector's numbers the
     greatest becomes 127 and the others are rounded to what is a whole number then, which moves the cosines of vectors
-    of hundreds of numbers by less than 0.002.
+    of hundreds of numbers by less than 0.002, if none of these is far greater than the others.
 
     Args:
         text_encoder: of the model.

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from clsr.bench import report
 from clsr.bench.commands import PARTS
@@ -111,6 +112,6 @@ def test_what_was_measured_in_parts_is_one_page(tmp_path: Path, capsys: pytest.C
 
 def test_weights_are_counted_however_they_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = sum(weight.numel() for weight in make_encoder("mini").parameters())
-    for held_back in (False, True):
+    for held_back in (False, torch.backends.mkldnn.is_available()):
         monkeypatch.setattr("clsr.models.precision.mkl_holds_back", lambda held_back=held_back: held_back)
         assert report._parameters(lower(make_encoder("mini"), "float32")) == plain

@@ -1,5 +1,6 @@
 """Lower precision: int8 maps against rounding by hand, what may change and by how much, and who chooses."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from clsr.models.precision import Int8Linear, OnednnLinear, best_precision, lowe
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask
 
+onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 TEXTS = ["old boat red", "sun", "green dog blue cat sun red", "cat dog"]
 
 
@@ -60,6 +62,7 @@ def test_the_engine_of_others_is_left_as_it_was():
     assert torch.backends.quantized.engine == before
 
 
+@onednn
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_map_by_onednn_is_the_same_map(dtype: torch.dtype, bias: bool):
@@ -80,6 +83,7 @@ def test_a_map_by_onednn_is_the_same_map(dtype: torch.dtype, bias: bool):
         assert other(torch.zeros(2, 0, 24, dtype=dtype)).shape == (2, 0, 10)
 
 
+@onednn
 @pytest.mark.parametrize("held_back", [True, False])
 def test_float32_takes_the_faster_library_and_says_the_same(
     tone_model: Path, waveforms: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, held_back: bool
@@ -139,6 +143,7 @@ def test_every_linear_map_of_the_recogniser_but_that_of_firing_is_int8(
 ):
     for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
+        monkeypatch.setattr(precision, "lays_out_bfloat16", lambda: False)
         encoder = load_speech_encoder(tone_model, precision="int8")
         left = {name for name, module in encoder.paraformer.named_modules() if isinstance(module, nn.Linear)}
         assert left == {"predictor.cif_output"}
@@ -160,6 +165,7 @@ def test_a_release_is_lowered_too(release_model: Path, say_in_tones: Callable[[s
     assert one.scores == pytest.approx(other.scores, abs=0.1) and not np.array_equal(one.scores, other.scores)
 
 
+@onednn
 @pytest.mark.parametrize("looks", [5, LONG + 3])
 def test_attention_by_onednn_is_the_same_and_sees_no_padding(looks: int):
     torch.manual_seed(0)
@@ -173,14 +179,36 @@ def test_attention_by_onednn_is_the_same_and_sees_no_padding(looks: int):
     assert torch.allclose(found[:2], expected[:2], atol=1e-5)
 
 
+@onednn
 def test_a_rectifier_is_part_of_the_map_before_it():
     torch.manual_seed(0)
     linear, values = nn.Linear(24, 10), torch.randn(7, 24)
-    rectified = OnednnLinear(linear)
-    rectified.rectified = True
+    rectified = OnednnLinear(linear, rectified=True)
     with torch.inference_mode():
         assert torch.allclose(rectified(values), linear(values).relu(), atol=1e-5)
         assert (linear(values) < 0).any()
+        assert torch.equal(Int8Linear(rectified)(values), Int8Linear(linear)(values).relu())
+
+
+@onednn
+@pytest.mark.parametrize("rectified", [True, False])
+def test_a_map_by_onednn_has_the_gradient_of_its_inputs(rectified: bool):
+    torch.manual_seed(0)
+    linear, values = nn.Linear(24, 10), torch.randn(7, 24, requires_grad=True)
+    mapped = linear(values).relu() if rectified else linear(values)
+    (expected,) = torch.autograd.grad(mapped.square().sum(), values)
+    (found,) = torch.autograd.grad(OnednnLinear(linear, rectified)(values).square().sum(), values)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@onednn
+def test_a_copy_of_a_map_by_onednn_shares_nothing_that_changes():
+    linear = OnednnLinear(nn.Linear(24, 10), rectified=True)
+    copied = copy.deepcopy(linear)
+    with torch.no_grad():
+        copied.bias.add_(1)
+    assert torch.equal(copied.weight, linear.weight) and copied.rectified
+    assert torch.equal(copied.bias, linear.bias + 1)
 
 
 def test_attention_in_bfloat16_is_that_of_float32_and_sees_no_padding():
@@ -225,6 +253,11 @@ def test_a_text_side_loaded_alone_computes_as_in_the_whole_model(
     assert np.array_equal(whole.encode(TEXTS), alone.encode(TEXTS))
     plain = load_text_side(tone_model).encode(TEXTS)
     assert ((plain * alone.encode(TEXTS)).sum(1) > 0.999).all()
+
+
+def test_a_model_is_lowered_once(tone_model: Path):
+    with pytest.raises(ValueError, match="load the model anew"):
+        lower(load_speech_encoder(tone_model, precision="int8"), "bf16")
 
 
 def test_int8_is_for_processors(tone_model: Path):

@@ -1,5 +1,7 @@
 """Vectors held in memory: the same windows, cosines and ties as on the disk, also while the table is written."""
 
+import os
+import signal
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,17 @@ def test_cosines_are_the_same_in_many_threads(count: int) -> None:
     assert found.shape == (count,) and found.dtype == np.float32
     assert found == pytest.approx(vectors @ question, abs=1e-6)
     assert np.array_equal(found, np.resize(cosines_of(vectors[:1001], question), count))  # wherever a vector lies
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_cosines_are_found_in_a_child_too() -> None:
+    vectors, question = np.resize(unit(1001), (2 * PART, 16)), unit(1, seed=1)[0]
+    expected = cosines_of(vectors, question.astype(np.float64))  # its threads are there now, but in no child
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(cosines_of(vectors, question), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_rows_are_found_by_their_numbers() -> None:

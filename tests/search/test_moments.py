@@ -59,7 +59,7 @@ def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
 
 
 def test_a_window_without_known_words_is_a_moment_as_a_whole(speech_encoder: Any) -> None:
-    heard = Heard(3.0, 9.0, "sea", [])
+    heard = Heard(3.0, 9.0, "sea", [], b"")
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard]) == [(3.0, 9.0, "sea", ())]
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), []) == []
 
