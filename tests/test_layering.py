@@ -28,7 +28,7 @@ ORDER = """
     baselines.protocol baselines.cascade baselines.own baselines.released baselines.pipeline
     baselines.parabge baselines.speechdpr baselines.clap baselines.whisper baselines.funasr
     baselines.load baselines.transcribed
-    search.windows search.pauses search.speech search.cuts search.files
+    search.windows search.pauses search.stretches search.speech search.cuts search.files
     search.decoding_worker search.decoding
     search.place search.table search.filters search.recordings search.rows
     search.full_text search.held search.ranking search.approximate search.writer
