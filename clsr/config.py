@@ -229,7 +229,7 @@ class DataConfig:
         noise_probability: share of training utterances that get white noise.
         noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
         cache_gb: filter banks, or waveforms where augmentation alters those, are kept in memory up to this size.
-        workers: processes that prepare batches, anew in each epoch, so that they keep nothing; 0 does it between steps.
+        workers: processes that prepare batches, and before the first epoch what is kept; 0 does it between steps.
     """
 
     batch_s: float = 60.0

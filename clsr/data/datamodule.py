@@ -18,6 +18,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from clsr.audio import add_noise, read_waveform
 from clsr.config import DataConfig
@@ -151,8 +152,8 @@ class Encoders(NamedTuple):
 class SpeechDataset(Dataset[SpeechBatch]):
     """Cuts in, a batch out. What stays the same is kept in memory; noise, rooms and masks are drawn anew each epoch.
 
-    Kept are filter banks, or where rooms and recorded noises alter waveforms, these: twice the memory, and filter banks
-    to be computed at each step.
+    Kept are filter banks (of a rival with a front end of its own: what that makes), or where waveforms are altered,
+    these: twice the memory, and filter banks to be computed at each step.
     """
 
     def __init__(self, split: Split, encoders: Encoders, config: DataConfig, seed: int):
@@ -188,7 +189,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         if self.encoders.features is not None:
             return self._features_of_rival(utterance_id, self.encoders.features)
         if self.augmentation.alters_waveforms:
-            waveform, _ = self._keep(utterance_id, self._read)
+            waveform, _ = self._keep(utterance_id)
             frames, power = _filter_banks(self.augmentation.alter(waveform.numpy(), utterance_id, self.epoch))
         else:
             frames, power = self.frames(utterance_id)
@@ -202,38 +203,81 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
     def _features_of_rival(self, utterance_id: str, features: Callable[[np.ndarray], Tensor]) -> Tensor:
         """What a rival's front end makes of an utterance in this epoch; masks are for our features alone."""
-        noisy = self.config.noise_probability > 0
-        if not noisy and not self.augmentation.alters_waveforms:
-            return self._keep(utterance_id, lambda i: (features(self._read(i)[0].numpy()), 0.0))[0]
-        waveform = self._keep(utterance_id, self._read)[0].numpy()
+        if not self._keeps_waveforms:
+            return self._keep(utterance_id)[0]
+        waveform = self._keep(utterance_id)[0].numpy()
         if self.augmentation.alters_waveforms:
             waveform = self.augmentation.alter(waveform, utterance_id, self.epoch)
         chance = np.random.default_rng([self.seed, self.epoch, zlib.crc32(utterance_id.encode())])
-        if noisy and chance.random() < self.config.noise_probability and waveform.any():
+        if chance.random() < self.config.noise_probability and waveform.any():
             noise = chance.standard_normal(len(waveform), dtype=np.float32)
             waveform = add_noise(waveform, noise, chance.uniform(*self.config.noise_snr_db))
         return features(waveform)
 
     def frames(self, utterance_id: str) -> tuple[Tensor, float]:
         """Return the filter banks ``(T, 80)`` of an utterance, clean, and the mean square of its waveform."""
-        if self.augmentation.alters_waveforms:
-            return _filter_banks(self._keep(utterance_id, self._read)[0].numpy())
-        return self._keep(utterance_id, lambda i: _filter_banks(self._read(i)[0].numpy()))
+        kept, power = self._keep(utterance_id)
+        return _filter_banks(kept.numpy()) if self._keeps_waveforms else (kept, power)
 
-    def _read(self, utterance_id: str) -> tuple[Tensor, float]:
+    @property
+    def _keeps_waveforms(self) -> bool:
+        noisy_rival = self.encoders.features is not None and self.config.noise_probability > 0
+        return self.augmentation.alters_waveforms or noisy_rival
+
+    def make(self, utterance_id: str) -> tuple[Tensor, float]:
+        """Return what is kept of an utterance: filter banks or a waveform, and the mean square of the latter."""
         utterance = self.utterances[utterance_id]
         waveform = read_waveform(utterance.recording, utterance.start_s, utterance.end_s)
-        return torch.from_numpy(at_speed(waveform, utterance)), 0.0
+        waveform = at_speed(waveform, utterance)
+        if self._keeps_waveforms:
+            return torch.from_numpy(waveform), 0.0
+        if self.encoders.features is not None:
+            return self.encoders.features(waveform), 0.0
+        return _filter_banks(waveform)
 
-    def _keep(self, utterance_id: str, make: Callable[[str], tuple[Tensor, float]]) -> tuple[Tensor, float]:
+    def _keep(self, utterance_id: str) -> tuple[Tensor, float]:
         """What is made of an utterance, from memory where it is kept or still fits."""
         if utterance_id not in self._kept:
-            entry = make(utterance_id)
-            if entry[0].nbytes > self._free_bytes:
-                return entry
-            self._free_bytes -= entry[0].nbytes
-            self._kept[utterance_id] = entry
+            entry = self.make(utterance_id)
+            return self._kept[utterance_id] if self._put(utterance_id, entry) else entry
         return self._kept[utterance_id]
+
+    def _put(self, utterance_id: str, entry: tuple[Tensor, float]) -> bool:
+        """Keep what was made of an utterance; is there room?"""
+        if entry[0].nbytes > self._free_bytes:
+            return False
+        self._free_bytes -= entry[0].nbytes
+        self._kept[utterance_id] = entry
+        return True
+
+    def fill(self, workers: int) -> None:
+        """Make what is kept of all utterances by processes, up to the memory allowed.
+
+        The processes that prepare the batches of an epoch end with it, and what they would keep ends with them; but
+        what is here when they are forked, they share.
+        """
+        missing = [utterance_id for utterance_id in self.utterances if utterance_id not in self._kept]
+        if not (workers and missing and self.config.cache_gb > 0):
+            return
+        made = DataLoader(_Made(self, missing), batch_size=None, num_workers=workers)
+        for utterance_id, values, power in tqdm(made, "filter banks", unit="utterance", disable=None):
+            if not self._put(utterance_id, (torch.from_numpy(values), power)):
+                break
+
+
+class _Made(Dataset[tuple[str, np.ndarray, float]]):
+    """What a data set keeps of utterances; arrays, since each tensor would cost its receiver an open file."""
+
+    def __init__(self, data: SpeechDataset, ids: Sequence[str]):
+        self.data = data
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> tuple[str, np.ndarray, float]:
+        values, power = self.data.make(self.ids[row])
+        return self.ids[row], values.numpy(), power
 
 
 def _filter_banks(waveform: np.ndarray) -> tuple[Tensor, float]:
@@ -295,6 +339,7 @@ class SpeechDataModule(LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         self._train_sampler.set_epoch(epoch)
         self.train_set.epoch = epoch
+        self.train_set.fill(self.config.workers)
         place, first = training_place(self.trainer), self._progress.take()
         return self._loader(self.train_set, self._train_sampler, place, first, self.config.workers)
 
@@ -307,7 +352,9 @@ class SpeechDataModule(LightningDataModule):
         self, data: SpeechDataset, sampler: DynamicBucketingSampler, place: Place, first: int, workers: int
     ) -> DataLoader:
         batches = DeviceBatches(lambda: iter(sampler), place, first, CutSet.from_cuts)
-        return DataLoader(data, sampler=batches, batch_size=None, num_workers=workers)
+        return DataLoader(
+            data, sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return where in the epoch training stands."""
