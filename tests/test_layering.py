@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "clsr").rglob("*.py"))
 # two stand above it; the rivals are trained too, and stand below it. Reports are written by what measures, hence above.
 ORDER = """
     errors config settings hub containers audio features vocabulary padding
-    data.corpus data.squad data.one_to_one data.holdout
+    data.corpus data.squad data.one_to_one data.holdout data.word_lists
     data.kaldi data.retrieval_set data.long_form data.synthesis data.table data.rounds data.augmentation data.datamodule
     models.dropout models.attention models.encoder models.cif models.sampler models.decoder models.paraformer
     models.recogniser models.adaptor models.bert models.text_encoder models.speech_encoder models.precision

@@ -67,19 +67,6 @@ def test_other_text_loses_the_words_outside(script: ModuleType) -> None:
     assert script.closed(words, {"sun", "moon"}) == ""  # too little is left
 
 
-def test_lists_make_up_for_what_is_not_heard_often_enough(script: ModuleType) -> None:
-    made = list(script.lists({"a", "b", "c"}, Counter(a=5, b=1), 3, seed=0))
-    assert Counter(" ".join(made).split()) == {"b": 2, "c": 3}
-    assert list(script.lists({"a"}, Counter(a=3), 3, seed=0)) == []
-    many = list(script.lists({"a", "b"}, Counter(), 10, seed=1))
-    assert [len(text.split()) for text in many] == [12, 8]
-    assert (
-        many
-        == list(script.lists({"a", "b"}, Counter(), 10, seed=1))
-        != list(script.lists({"a", "b"}, Counter(), 10, seed=2))
-    )
-
-
 def test_what_is_written(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sizes = ("--test", 2, "--dev", 1, "--times", 2)

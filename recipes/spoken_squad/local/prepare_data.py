@@ -3,7 +3,8 @@
 
 The corpus folder holds squad_sent.train.jsonl and squad_sent.dev.jsonl: rows {"id", "title", "question", "context"}.
 The latter is the test set; dev is held out from the former by whole titles. A title, question or context is in one
-split only, and no question or context is there twice, so that each passage answers one question.
+split only, and no question or context is there twice, so that each passage answers one question. Lists of words, if
+asked for, have each word that is one piece of the text encoder: what the recogniser writes, it has then heard.
 """
 
 import argparse
@@ -11,13 +12,18 @@ import csv
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.data.kaldi import read_text, write_lines
 from clsr.data.one_to_one import one_to_one
+from clsr.data.word_lists import whole_words, word_lists
 from clsr.errors import InputError
+from clsr.models.text_encoder import load_text_encoder
+from clsr.vocabulary import normalise
 
 DEV_TITLES = 4  # of 44; those with the smallest SHA-1 of their name
 
@@ -95,6 +101,14 @@ def read_extra_text(tables: Iterable[Path], excluded: Collection[str]) -> list[d
     return list(rows.values())
 
 
+def make_lists(texts: Iterable[str], text_encoder: str, times: int) -> list[dict[str, str]]:
+    """Rows without a question: lists of the text encoder's whole words, each so many times, with those in the texts."""
+    heard = Counter(word for text in texts for word in normalise(text).split())
+    words = whole_words(load_text_encoder(text_encoder).tokenizer)
+    made = word_lists(words, heard, times, seed=0)
+    return [{"id": f"list{row:05}", "question": "", "context": text} for row, text in enumerate(made)]
+
+
 def write_rows(path: Path, rows: Iterable[dict[str, str]], limit: int | None) -> None:
     """Write the first rows, up to the limit, as JSON lines."""
     write_lines(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in itertools.islice(rows, limit)))
@@ -105,12 +119,15 @@ def prepare(args: argparse.Namespace) -> None:
     splits = make_splits(args.corpus)
     excluded = read_text(args.exclude / "text") if args.exclude else {}
     extra = read_extra_text(args.extra_text, excluded)
+    spoken = [*(pair.context for pair in splits["train"]), *(row["context"] for row in extra)]
+    lists = make_lists(spoken, args.text_encoder, args.word_lists) if args.word_lists else []
     args.output.mkdir(parents=True, exist_ok=True)
     for split, pairs in splits.items():
         rows = ({"id": pair.id, "question": pair.question, "context": pair.context} for pair in pairs)
         write_rows(args.output / f"{split}.jsonl", rows, args.limit)
-    if extra:
-        write_rows(args.output / "extra.jsonl", extra, args.limit)
+    for name, texts in (("extra", extra), ("lists", lists)):
+        if texts:
+            write_rows(args.output / f"{name}.jsonl", texts, args.limit)
 
 
 def positive(text: str) -> int:
@@ -125,9 +142,11 @@ def main() -> None:
     """Read the command line and write the splits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder with squad_sent.train.jsonl and squad_sent.dev.jsonl")
-    parser.add_argument("output", type=Path, help="folder for train, dev, test and extra .jsonl")
+    parser.add_argument("output", type=Path, help="folder for train, dev, test, extra and lists .jsonl")
     parser.add_argument("--limit", type=positive, help="rows of each file at most")
     parser.add_argument("--extra-text", type=Path, nargs="+", default=[], metavar="TSV", help="text without questions")
+    parser.add_argument("--word-lists", type=positive, metavar="N", help="lists of words, each heard N times")
+    parser.add_argument("--text-encoder", default=OFFLINE_TEXT_ENCODER, help="whose words (the offline one)")
     parser.add_argument("--exclude", type=Path, metavar="DATA_DIR", help="leave out extra text with an id in its text")
     try:
         prepare(parser.parse_args())

@@ -12,19 +12,18 @@ import argparse
 import csv
 import hashlib
 import json
-import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from clsr.data.kaldi import write_lines
+from clsr.data.word_lists import word_lists
 from clsr.errors import InputError
 from clsr.vocabulary import normalise
 
 FIELDS = ("id", "question", "context")
 FEWEST_WORDS = 5  # in a text cut to the vocabulary
-LIST_WORDS = 12  # words in a list
 
 
 class Pair(NamedTuple):
@@ -95,14 +94,6 @@ def closed(words: Iterable[str], vocabulary: set[str]) -> str:
     return " ".join(kept) if len(kept) >= FEWEST_WORDS else ""
 
 
-def lists(vocabulary: set[str], heard: Counter[str], times: int, seed: int) -> Iterator[str]:
-    """Lists of words in random order, so that each word of the vocabulary is heard at least so many times."""
-    missing = [word for word in sorted(vocabulary) for _ in range(times - heard[word])]
-    random.Random(seed).shuffle(missing)
-    for start in range(0, len(missing), LIST_WORDS):
-        yield " ".join(missing[start : start + LIST_WORDS])
-
-
 def read_extra_text(table: Path) -> list[list[str]]:
     """Words of the column ``reference`` of a table.
 
@@ -129,7 +120,7 @@ def prepare(args: argparse.Namespace) -> None:
     train = [pair for pair in train if pair.context]
     spoken = [pair.context for pair in train] + [text for words in extra if (text := closed(words, vocabulary))]
     heard = Counter(word for text in spoken for word in text.split())
-    spoken += lists(vocabulary, heard, args.times, args.seed)
+    spoken += word_lists(vocabulary, heard, args.times, args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     for name, members in (("test", chosen[: args.test]), ("dev", chosen[args.test :]), ("train", train)):
         _write(args.output / f"{name}.jsonl", (pair._asdict() for pair in members))
