@@ -131,6 +131,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     speak.add_argument("--jobs", type=int, help="processes; 0 takes all cores (0)")
     speak.add_argument("--speak-questions", action="store_const", const=True, help="questions as audio too")
     speak.add_argument("--passages-only", action="store_const", const=True, help="a data directory, without questions")
+    speak.add_argument("--also", type=Path, metavar="JSONL", help="passages that answer no question, beside them")
     speak.add_argument("--recording", action="store_true", help="one long recording, DIR being a .wav file")
     longer = _add(kinds, "lengthen", "place the passages of a retrieval set inside long recordings", _lengthen)
     longer.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
@@ -223,8 +224,13 @@ def _synthesize(options: argparse.Namespace) -> None:
 
     names = "voices voices_per_text rate_wpm noise_snr_db seed jobs speak_questions passages_only".split()
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    speak = synthesize_recording if options.recording else synthesize
-    speak(options.jsonl, options.output, SynthesisConfig(**given))
+    config = SynthesisConfig(**given)
+    if not options.recording:
+        synthesize(options.jsonl, options.output, config, options.also)
+    elif options.also:
+        raise InputError("--also: a recording is of one JSONL; leave it out, or put the rows into that")
+    else:
+        synthesize_recording(options.jsonl, options.output, config)
 
 
 def _lengthen(options: argparse.Namespace) -> None:

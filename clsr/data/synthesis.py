@@ -12,7 +12,7 @@ import random
 import re
 from _ctypes import dlclose
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -150,7 +150,7 @@ class Synthesizer:
             raise InputError(f"{voice}: espeak-ng has no such voice; try en-us+f2, en-gb-x-rp+m3 or cmn")
 
 
-def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig) -> None:
+def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig, also: str | Path | None = None) -> None:
     """Speak every context of a JSONL file and write a retrieval set, or a data directory if ``passages_only``.
 
     Rows are ``{"id", "question", "context"}``. The passage of a row answers its question and no other. Transcripts are
@@ -161,24 +161,30 @@ def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig) -
         jsonl: the rows; other keys are ignored.
         output: the folder to write; a run with other rows or settings in the same folder is refused.
         config: voices, speed, noise and what to write.
+        also: rows whose contexts are passages too, ones that answer no question.
 
     Raises:
         InputError: a row lacks a field, an id is there twice, a setting is out of range, or a voice does not exist.
     """
     output = Path(output)
     rows = read_rows(jsonl, config)
+    others = read_rows(also, replace(config, passages_only=True)) if also is not None else []
+    twice = {row.id for row in rows} & {row.id for row in others}
+    if twice:
+        raise InputError(f"{also}: {min(twice)}: is in {jsonl} too; make ids unique")
     for voice in config.voices:  # a number is said in every language
         Synthesizer().say("1", voice)
-    _claim(output, jsonl, config)
+    _claim(output, [Path(file) for file in (jsonl, also) if file is not None], config)
     folder = output if config.passages_only else output / "passages"
     relevance: dict[str, dict[str, int]] = {row.id: {} for row in rows}
     passages = []
-    for row in rows:
+    for row in (*rows, *others):
         voices = random.Random(f"{config.seed} {row.id}").sample(config.voices, config.voices_per_text)
         for number, voice in enumerate(voices):
             id_ = row.id if len(voices) == 1 else f"{row.id}-v{number}"
             passages.append(_task(id_, folder, row.context, row.words, voice, config))
-            relevance[row.id][id_] = 1
+            if row.id in relevance:
+                relevance[row.id][id_] = 1
     _speak(passages, folder, config)
     if not config.passages_only:
         _write_questions(rows, output / "questions", config)
@@ -262,10 +268,10 @@ def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str
     return row["id"], str(row.get("question") or ""), row["context"], answer
 
 
-def _claim(output: Path, jsonl: str | Path, config: SynthesisConfig) -> None:
+def _claim(output: Path, files: Sequence[Path], config: SynthesisConfig) -> None:
     """Note in the folder what it is made from, so that a run with other rows or settings cannot mix into it."""
     settings = {key: value for key, value in asdict(config).items() if key != "jobs"}
-    rows = hashlib.sha256(Path(jsonl).read_bytes()).hexdigest()
+    rows = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     made_from = json.dumps({"rows_sha256": rows, **settings}, indent=1) + "\n"
     note = output / "synthesis.json"
     if note.is_file() and note.read_text(encoding="utf-8") != made_from:

@@ -186,6 +186,24 @@ def test_several_voices_a_text(jsonl: Path, tmp_path: Path) -> None:
     assert check_retrieval_set(tmp_path / "set") == []
 
 
+def test_passages_that_answer_no_question(jsonl: Path, tmp_path: Path) -> None:
+    rows = [{"id": "o1", "context": "Nobody asks."}, {"id": "o2", "question": "", "context": "Nor here."}]
+    others = write_rows(tmp_path / "others.jsonl", rows)
+    synthesize(jsonl, tmp_path / "set", CONFIG, others)
+    read = read_retrieval_set(tmp_path / "set")
+    assert [passage.id for passage in read.passages] == ["o1", "o2", "r1", "r2", "r3"]
+    assert read.passages[0].text == "nobody asks"
+    assert (
+        read.relevance == {id_: {id_: 1} for id_ in ("r1", "r2", "r3")} and check_retrieval_set(tmp_path / "set") == []
+    )
+    with pytest.raises(InputError, match="holds speech made from other rows"):
+        synthesize(jsonl, tmp_path / "set", CONFIG)
+    write_rows(others, [*rows, {"id": "r2", "context": "Again."}])
+    with pytest.raises(InputError, match=r"others\.jsonl: r2: is in .*rows\.jsonl too"):
+        synthesize(jsonl, tmp_path / "other", CONFIG, others)
+    assert not (tmp_path / "other").exists()
+
+
 def test_spoken_questions(jsonl: Path, tmp_path: Path) -> None:
     synthesize(jsonl, tmp_path / "set", replace(CONFIG, speak_questions=True))
     speech = read_retrieval_set(tmp_path / "set").question_speech
