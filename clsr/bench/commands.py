@@ -19,6 +19,7 @@ def add_bench(commands: argparse._SubParsersAction, add: Add) -> None:
     bench.add_argument("--only", nargs="+", default=PARTS, metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}")
     checkpoint = "encode with this checkpoint (mini and full size with random weights)"
     bench.add_argument("--model", type=Path, metavar="DIR", help=checkpoint)
+    bench.add_argument("--device", default="cpu", help="that clsr encodes on, for shapes and path: cpu, cuda (cpu)")
     bench.add_argument("--json", action="store_true", help="objects, a line each, instead of tables")
     bench.add_argument("--output", type=Path, metavar="FILE", help="write the object there too")
     kept = "show measurements that --output wrote, in place of measuring: only --json and --into go with it"
@@ -33,7 +34,7 @@ def _bench(options: argparse.Namespace) -> None:
     if options.tables:
         results = [read_measurement(file) for file in options.tables]
     else:
-        results = [measure(options.full, options.only, options.model)]
+        results = [measure(options.full, options.only, options.model, options.device)]
         if options.output:
             options.output.write_text(json.dumps(results[0], indent=1) + "\n", encoding="utf-8")
     text = "\n\n".join(map(page, results))

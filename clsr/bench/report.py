@@ -17,7 +17,7 @@ from clsr.bench.stages import measure_path, measure_shapes, measure_stages, nois
 from clsr.bench.timing import Run, matmul_peak, peak_memory_mb, time_in_turn
 from clsr.bench.training import measure as measure_training
 from clsr.bench.training import table as training_table
-from clsr.checkpoint import current_commit, load_speech_encoder
+from clsr.checkpoint import current_commit, load_speech_encoder, require_device
 from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
@@ -27,6 +27,8 @@ from clsr.models.speech_encoder import SpeechEncoder
 Part = Literal["stages", "shapes", "path", "rivals", "search", "training"]
 PARTS: tuple[Part, ...] = get_args(Part)
 ENCODING: set[Part] = {"stages", "shapes", "path", "rivals"}
+ANYWHERE: set[Part] = {"shapes", "path"}  # on an accelerator too
+ACCELERATED: list[Precision] = ["float32", "bf16"]
 SIZES: tuple[Size, ...] = ("mini", "full")
 STAGE_SHAPE = (5.0, 12)  # seconds of a window, windows at once: a minute of audio
 MOST_S = 480.0  # of audio at once
@@ -34,6 +36,7 @@ SHAPES = {
     False: ((5.0, 12), (40.0, 4)),
     True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32) if s * n <= MOST_S),
 }
+LARGE_SHAPES = ((5.0, 1), (5.0, 192), (40.0, 24), (5.0, 960))  # for an accelerator
 RIVAL_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
 PATH_S = {False: 300.0, True: 900.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
@@ -43,36 +46,43 @@ SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}
 TRAININGS = {False: ("mini",), True: ("mini", "middle")}  # sizes of recognisers
 
 
-def measure(full: bool = False, parts: Iterable[Part] = PARTS, model: Path | None = None) -> dict[str, Any]:
+def measure(
+    full: bool = False, parts: Iterable[Part] = PARTS, model: Path | None = None, device: str = "cpu"
+) -> dict[str, Any]:
     """Time what is asked for.
 
     Args:
         full: all shapes and sizes, in an hour or so, where minutes are enough for the others.
         parts: what is asked for.
         model: a checkpoint to encode with, in place of those with random weights; rivals are left out then.
+        device: that clsr encodes on.
 
     Raises:
-        InputError: the checkpoint is at fault.
+        InputError: the checkpoint is at fault, there is no such device, or a part is asked for that is timed on
+            processors alone.
     """
-    wanted = set(parts)
+    require_device(device)
+    wanted, on_cpu = set(parts), torch.device(device).type == "cpu"
+    if not on_cpu and not wanted <= ANYWHERE:
+        raise InputError(f"--device {device}: only {' and '.join(sorted(ANYWHERE))} are timed there: give --only")
     repeats = 5 if full else 3
-    precisions = _precisions()
+    precisions = _precisions() if on_cpu else ACCELERATED
     result: dict[str, Any] = {
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "commit": current_commit(),
         "full": full,
-        "peaks": {precision: _peak(precision) for precision in precisions},
+        "peaks": {precision: _peak(precision, device) for precision in precisions},
     }
     encoding = []
     for size in [str(model)] if model else SIZES if wanted & ENCODING else []:
-        encoders = {precision: _encoder(size, precision, model) for precision in precisions}
+        encoders = {precision: _encoder(size, precision, model, device) for precision in precisions}
         found: dict[str, Any] = {"model": size, "parameters": _parameters(encoders["float32"])}
         if "stages" in wanted:
             found["stages"] = _stages(encoders, repeats)
         if "shapes" in wanted:
-            found["shapes"] = measure_shapes(encoders, SHAPES[full], 3)
+            found["shapes"] = measure_shapes(encoders, SHAPES[full] if on_cpu else LARGE_SHAPES, 3)
         if "path" in wanted:
             found["path"] = [
                 {"precision": precision} | measure_path(encoder, PATH_S[full], cut, 1 if full else 2)
@@ -109,7 +119,7 @@ def page(result: dict[str, Any]) -> str:
     peaks = ", ".join(f"{p} {peak / 1e9:.0f}" for p, peak in result["peaks"].items())
     blocks = [
         f"Measured by `clsr bench{' --full' if result['full'] else ''}` at commit {result['commit']}: "
-        f"{result['hardware']}, torch {result['torch']}. Product of two matrices of 2048 x 2048, GFLOP/s: {peaks}."
+        f"{result['hardware']}, torch {result['torch']}. Product of two large square matrices, GFLOP/s: {peaks}."
     ]
     for found in result["encoding"]:
         random = ", random" if found["model"] in SIZES else ""
@@ -130,10 +140,10 @@ def page(result: dict[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def _encoder(size: str, precision: Precision, model: Path | None) -> SpeechEncoder:
+def _encoder(size: str, precision: Precision, model: Path | None, device: str) -> SpeechEncoder:
     if model is not None:
-        return load_speech_encoder(model, precision=precision)
-    return lower(make_encoder("full" if size == "full" else "mini"), precision)
+        return load_speech_encoder(model, device, precision)
+    return lower(make_encoder("full" if size == "full" else "mini").to(device), precision)
 
 
 def _precisions() -> list[Precision]:
@@ -141,9 +151,9 @@ def _precisions() -> list[Precision]:
     return ["float32", "int8", *bf16]
 
 
-def _peak(precision: Precision) -> float:
+def _peak(precision: Precision, device: str) -> float:
     if precision != "int8":
-        return matmul_peak(torch.bfloat16 if precision == "bf16" else torch.float32)
+        return matmul_peak(torch.bfloat16 if precision == "bf16" else torch.float32, device)
     size = 2048
     linear, values = Int8Linear(torch.nn.Linear(size, size)), torch.randn(size, size)
     return 2 * size**3 / time_in_turn({"": lambda: linear(values)}, 5)[""].low
