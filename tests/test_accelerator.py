@@ -79,7 +79,7 @@ def test_losses_and_gradients_are_those_of_a_processor(tiny_bert: Path):
         losses["nll"] = bank_nll(speech, batch.pair_rows, *banks, 0.05) + batch_nll(speech, banks[0][:3], 0.05)
         total_loss(losses, weights).backward()
         return {name: loss.item() for name, loss in losses.items()}, [
-            weight.grad.cpu() for weight in network.parameters() if weight.grad is not None
+            weight.grad.cpu().clone() for weight in network.parameters() if weight.grad is not None
         ]
 
     (here, expected), (there, found) = gradients("cpu"), gradients("cuda")

@@ -259,7 +259,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         missing = [utterance_id for utterance_id in self.utterances if utterance_id not in self._kept]
         if not (workers and missing and self.config.cache_gb > 0):
             return
-        made = DataLoader(_Made(self, missing), batch_size=None, num_workers=workers)
+        made = DataLoader(_Made(self, missing), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
         for utterance_id, values, power in tqdm(made, "filter banks", unit="utterance", disable=None):
             if not self._put(utterance_id, (torch.from_numpy(values), power)):
                 break
@@ -278,6 +278,10 @@ class _Made(Dataset[tuple[str, np.ndarray, float]]):
     def __getitem__(self, row: int) -> tuple[str, np.ndarray, float]:
         values, power = self.data.make(self.ids[row])
         return self.ids[row], values.numpy(), power
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
 
 
 def _filter_banks(waveform: np.ndarray) -> tuple[Tensor, float]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clsr.models.dropout import Dropout, drop
 
 Products = Literal["fused", "bfloat16", "onednn"]  # how attention multiplies, see attend
+# Not cuDNN's: it compiles a plan for each shape that it has not met, of attention and of convolutions, for a second a
+# batch on an H200; batches of speech seldom repeat one (docs/speed.md).
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 LONG = 256  # frames to look at, from which on oneDNN's products are faster than the fused kernel
 LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models
 
@@ -24,6 +29,17 @@ class MemoryBlock(nn.Conv1d):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """Return memory plus input, ``(B, T, D)``, zero on padding; padding is never read."""
         values = values * mask[:, :, None]
+        memory = self._by_products(values) if values.device.type == "cuda" else self._by_convolution(values)
+        return (memory + values) * mask[:, :, None]
+
+    def _by_products(self, values: Tensor) -> Tensor:
+        """Weight what the kernel covers and add it up: the same without cuDNN, see KERNELS."""
+        kernel = self.kernel_size[0]
+        left = (kernel - 1) // 2
+        covered = F.pad(values, (0, 0, left, kernel - 1 - left)).unfold(1, kernel, 1)  # (B, T, D, K)
+        return (covered * self.weight.squeeze(1)).sum(3).to(values.dtype)
+
+    def _by_convolution(self, values: Tensor) -> Tensor:
         kernel = self.kernel_size[0]
         left = (kernel - 1) // 2
         # A (B, T, D) tensor seen as an image of height 1 is already channels-last: the fast depthwise path on CPU.
@@ -33,7 +49,7 @@ class MemoryBlock(nn.Conv1d):
         else:
             padded = F.pad(image, (left, kernel - 1 - left))
             memory = F.conv2d(padded, self.weight.unsqueeze(2), groups=self.groups)
-        return (memory.squeeze(2).transpose(1, 2) + values) * mask[:, :, None]
+        return memory.squeeze(2).transpose(1, 2)
 
 
 def _split_heads(values: Tensor, heads: int) -> Tensor:
@@ -66,7 +82,8 @@ def attend(
     elif q.device.type == "cpu" and (dropout or dtype == torch.bfloat16):
         context = _written_out(q, k, v, mask, dropout)
     else:
-        context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
+        with sdpa_kernel(KERNELS) if q.device.type == "cuda" else nullcontext():
+            context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
     return context.transpose(1, 2).flatten(2).to(queries.dtype)
 
 

@@ -109,6 +109,15 @@ class Cif(nn.Module):
         They are float32 even where the rest is computed in bfloat16, whose sums would be whole tokens off.
         """
         frames = frames.to(self.cif_output.weight.dtype)
+        convolved = self._by_products(frames) if frames.device.type == "cuda" else self._by_convolution(frames)
+        return self.cif_output(convolved.relu()).squeeze(2).float().sigmoid() * mask
+
+    def _by_products(self, frames: Tensor) -> Tensor:
+        """Map what the kernel covers, laid side by side: the same without cuDNN (``attention.KERNELS`` says why)."""
+        padded = nn.functional.pad(frames, (0, 0, self.config.left_context, self.config.right_context))
+        covered = padded.unfold(1, self.cif_conv1d.kernel_size[0], 1).flatten(2)  # (B, T, D * K)
+        return nn.functional.linear(covered, self.cif_conv1d.weight.flatten(1), self.cif_conv1d.bias)
+
+    def _by_convolution(self, frames: Tensor) -> Tensor:
         padded = nn.functional.pad(frames.transpose(1, 2), (self.config.left_context, self.config.right_context))
-        hidden = self.cif_conv1d(padded).relu().transpose(1, 2)
-        return self.cif_output(hidden).squeeze(2).float().sigmoid() * mask
+        return self.cif_conv1d(padded).transpose(1, 2)

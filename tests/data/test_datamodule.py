@@ -274,6 +274,23 @@ def test_filter_banks_are_kept_up_to_a_size(make_split: Callable[..., Split], mo
         assert len(read) == reads
 
 
+def test_workers_hand_over_what_is_kept_up_to_a_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
+    split = make_split([1.0] * 5)
+    expected = {u.id: data_module(split).train_set.frames(u.id) for u in split.utterances}
+    for cache_bytes, kept in ((10**6, 5), (70_000, 2), (0, 0)):
+        data = data_module(split, DataConfig(cache_gb=cache_bytes / 2**30)).train_set
+        data.fill(workers=2)
+        with monkeypatch.context() as patch:  # what was handed over is not read again
+            patch.setattr(data, "make", lambda utterance_id: ("read", utterance_id))
+            found = {u.id: data.frames(u.id) for u in split.utterances if u.id in data._kept}
+        assert len(found) == kept
+        for utterance_id, (frames, power) in found.items():
+            assert torch.equal(frames, expected[utterance_id][0]) and power == expected[utterance_id][1]
+    data = data_module(split).train_set
+    data.fill(workers=0)
+    assert not data._kept  # no processes, nothing to hand over
+
+
 def test_long_utterances_are_left_out_and_counted(make_split: Callable[..., Split], caplog: pytest.LogCaptureFixture):
     split = make_split([0.5, 1.5, 0.8])
     with caplog.at_level(logging.WARNING, "clsr"):

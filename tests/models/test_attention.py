@@ -48,6 +48,21 @@ def test_memory_is_a_weighted_neighbourhood_plus_the_input(kernel: int):
         )
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 4, 11])
+def test_memory_by_products_is_that_by_convolution_and_its_gradient_too(kernel: int):
+    torch.manual_seed(0)
+    block, values = MemoryBlock(6, kernel), torch.randn(3, 9, 6, requires_grad=True)
+    wanted = torch.randn(3, 9, 6)
+    results = []
+    for compute in (block._by_convolution, block._by_products):
+        memory = compute(values)
+        gradients = torch.autograd.grad((memory * wanted).sum(), (values, block.weight))
+        results.append((memory, *gradients))
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(found, expected, atol=1e-5)
+    assert block._by_products(values.bfloat16()).dtype == torch.bfloat16
+
+
 def test_self_attention_is_attention_plus_memory():
     torch.manual_seed(0)
     layer = SelfAttention(6, 8, heads=2, kernel=3, dropout=0.0)

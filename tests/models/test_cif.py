@@ -181,6 +181,19 @@ def test_a_weight_depends_on_its_context_alone():
     assert moved == [3, 4, 5, 6]  # one frame ahead of it to two after it
 
 
+@pytest.mark.parametrize("context", [(1, 1), (0, 2), (3, 1)])
+def test_hidden_frames_by_products_are_those_by_convolution_and_their_gradients_too(context: tuple[int, int]):
+    torch.manual_seed(0)
+    cif, frames = Cif(6, CifConfig(*context)), torch.randn(2, 9, 6, requires_grad=True)
+    wanted, parameters = torch.randn(2, 9, 6), (frames, *cif.cif_conv1d.parameters())
+    results = []
+    for compute in (cif._by_convolution, cif._by_products):
+        hidden = compute(frames)
+        results.append((hidden, *torch.autograd.grad((hidden * wanted).sum(), parameters)))
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_weights_stay_exact_in_mixed_precision():
     torch.manual_seed(0)
     cif = Cif(16, CifConfig())
