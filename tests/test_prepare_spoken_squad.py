@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -89,6 +90,21 @@ def test_extra_text_without_what_is_excluded(corpus: Path, tmp_path: Path) -> No
         {"id": "u1", "question": "", "context": 'he said "no'},
         {"id": "u3", "question": "", "context": "the end"},
     ]
+
+
+def test_word_lists_make_up_for_what_the_texts_lack(corpus: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    rows = [row(f"x{number}", "A", context="The red boat is red.") for number in range(2)]
+    write_rows(corpus / "squad_sent.train.jsonl", [rows[0], dict(rows[1], context="Blue is the sun."), row("y", "B")])
+    options = ["--extra-text", tmp_path / "one.tsv", "--word-lists", 2, "--text-encoder", tiny_bert]
+    (tmp_path / "one.tsv").write_text("utt_id\treference\nu1\tTHE SUN SUN\n")
+    assert run(corpus, tmp_path / "out", *options).returncode == 0
+    trained = [line["context"] for line in read_rows(tmp_path / "out" / "train.jsonl")]
+    heard = Counter(" ".join([*trained, "the sun sun"]).lower().replace(".", "").split())
+    lists = read_rows(tmp_path / "out" / "lists.jsonl")
+    made = Counter(" ".join(str(of["context"]) for of in lists).split())
+    for word in ("where", "is", "the", "red", "blue", "sun", "boat", "a"):
+        assert made[word] == max(0, 2 - heard[word])
+    assert [of["id"] for of in lists[:2]] == ["list00000", "list00001"] and lists[0]["question"] == ""
 
 
 @pytest.mark.parametrize(

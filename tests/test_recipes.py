@@ -178,6 +178,26 @@ def test_the_claims_end_in_a_table(copies: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_large_training_measures_each_set_and_goes_on_where_it_was_stopped(copies: Path) -> None:
+    recipe = copies / "spoken_squad"
+    first = run(recipe, "--smoke", "true", script="large.sh")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    heard = {
+        line.split()[0] for line in (recipe / "data/large/smoke/pairs/train/passages/text").read_text().splitlines()
+    }
+    asked = (recipe / "data/large/smoke/pairs/train/qrels").read_text().split()
+    assert {passage for passage in heard if passage not in asked} == {"made-up-0001-v0", "made-up-0001-v1"}
+    reports = sorted((recipe / "exp/large/smoke").rglob("report.json"))
+    tags = [json.loads(report.read_text())["tags"] for report in reports]
+    assert [(of["split"], of.get("snr_db")) for of in tags] == [("test", "5"), ("test", None)]
+    assert {of["dataset"] for of in tags} == {"squad_open"}
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="large.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
+
+
+@pytest.mark.slow
 def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
