@@ -109,7 +109,8 @@ class Cif(nn.Module):
         They are float32 even where the rest is computed in bfloat16, whose sums would be whole tokens off.
         """
         frames = frames.to(self.cif_output.weight.dtype)
-        convolved = self._by_products(frames) if frames.device.type == "cuda" else self._by_convolution(frames)
+        by_products = frames.device.type == "cuda" and self.training
+        convolved = self._by_products(frames) if by_products else self._by_convolution(frames)
         return self.cif_output(convolved.relu()).squeeze(2).float().sigmoid() * mask
 
     def _by_products(self, frames: Tensor) -> Tensor:
