@@ -166,6 +166,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         self.augmentation = Augmentation(config.augment, seed)
         self._kept: dict[str, tuple[Tensor, float]] = {}
         self._free_bytes = config.cache_gb * 2**30
+        self._filled = False
         noise = np.random.default_rng(seed).standard_normal(int(NOISE_S * 16_000), dtype=np.float32)
         self._noise = fbank(noise) if config.noise_probability > 0 else torch.empty(0, MEL_BINS)
 
@@ -256,9 +257,10 @@ class SpeechDataset(Dataset[SpeechBatch]):
         The processes that prepare the batches of an epoch end with it, and what they would keep ends with them; but
         what is here when they are forked, they share.
         """
-        missing = [utterance_id for utterance_id in self.utterances if utterance_id not in self._kept]
-        if not (workers and missing and self.config.cache_gb > 0):
+        if self._filled or not (workers and self.config.cache_gb > 0):
             return
+        self._filled = True
+        missing = [utterance_id for utterance_id in self.utterances if utterance_id not in self._kept]
         made = DataLoader(_Made(self, missing), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
         for utterance_id, values, power in tqdm(made, "filter banks", unit="utterance", disable=None):
             if not self._put(utterance_id, (torch.from_numpy(values), power)):

@@ -96,6 +96,18 @@ def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["training"] == [{"repeats": 3, "size": "mini"}] and found["encoding"] == [] and "search" not in found
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("meta", "--device meta: only path and shapes are timed there: give --only"), ("nonsense", "nonsense")],
+)
+def test_a_device_that_is_none_or_times_no_such_part_is_refused(
+    device: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--device", device, "--only", "shapes", "search"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_what_was_measured_in_parts_is_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other, into = tmp_path / "one.json", tmp_path / "other.json", tmp_path / "speed.md"
     one.write_text(json.dumps(RESULT))
