@@ -49,7 +49,7 @@ if begin 2 "$recogniser" "train the recogniser"; then
 fi
 
 if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml conf/longer.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
+  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
     --start "$recogniser" --seed "$seed"
   finish
 fi
