@@ -23,7 +23,7 @@ from clsr.models.speech_encoder import SpeechEncoder
 
 CASCADE, EIGHT_BEST = "cascade", "cascade, 8 best"
 ROWS_MIXED = (2, 3, 5, 8)
-GAMMAS = (0.75, 1.0, 1.5, 2.0, 3.0)
+GAMMAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 AVERAGED = (1.0, 2.0, 4.0)
 
 Recalls = dict[str, tuple[float, float]]
