@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio import read_waveform
 from clsr.baselines.load import load_rival
 from clsr.baselines.pipeline import Pipeline
 from clsr.baselines.whisper import Whisper, WhisperModule, load_whisper, new_whisper, train_whisper
@@ -110,7 +111,8 @@ def test_it_learns_to_write_tones_down(tiny_settings: TrainingConfig, tone_corpu
     losses = descend(lambda step: module.training_step(batch, step), module.parameters(), 3e-3, 160)
     assert losses[-1] < 0.1
     module.whisper.eval()
-    waveforms = [data.train_set._read(utterance_id)[0].numpy() for utterance_id in batch.ids]
+    heard = [data.train_set.utterances[utterance_id] for utterance_id in batch.ids]
+    waveforms = [read_waveform(u.recording, u.start_s, u.end_s) for u in heard]
     waveforms.insert(1, np.tile(waveforms[0], 3))  # a long one keeps its place
     written = module.whisper.write(waveforms)
     said = [data.train_set.utterances[utterance_id].text for utterance_id in batch.ids]
