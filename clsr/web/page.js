@@ -17,11 +17,16 @@
     strip.setAttribute("aria-valuetext", `${clock(time)} of ${clock(duration(strip))}`);
   }
 
+  const pauseOthers = (audio) =>
+    document.querySelectorAll(".hit audio").forEach((other) => other !== audio && other.pause());
+
   function playFrom(hit, time, play = true) {
     const audio = player(hit);
     const go = () => {
       audio.currentTime = time;
-      if (play) audio.play().catch(() => {});
+      if (!play) return;
+      pauseOthers(audio);  // here and not at the event, which comes a moment after the sound
+      audio.play().catch(() => {});
     };
     show(hit, time);
     if (audio.readyState >= 1) go();
@@ -76,9 +81,9 @@
   }, true);
   onMedia("timeupdate", (hit, audio) => show(hit, audio.currentTime));
   onMedia("seeking", (hit, audio) => show(hit, audio.currentTime));
-  onMedia("play", (hit, audio) => {
+  onMedia("play", (hit, audio) => {  // also from the browser's own controls
     hit.classList.add("playing");
-    document.querySelectorAll(".hit audio").forEach((other) => other !== audio && other.pause());
+    pauseOthers(audio);
   });
   onMedia("pause", (hit) => hit.classList.remove("playing"));
   onMedia("error", (hit, audio) => {  // a format that this browser does not play: take it as wav
