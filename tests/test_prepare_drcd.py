@@ -22,6 +22,7 @@ BUILT = "這座木橋建於１９２３年，橋身長\u3000六十公尺，全�
 MADE = "村裡的木匠花了兩年才完工！"  # too short to be a passage by itself
 FLOOD = "洪水曾經三次淹過橋面，最後一次沖走了全部的欄杆，新的欄杆是學校的學生用竹子一節一節做成的。"
 TEA_HOUSE = "橋的東端有一間由ＡＢＣ茶行出資興建的小茶亭，夏天的午後老人都在那裡下棋，一直到天黑才回家去。"
+RIVER = "渡船一次只能載十二個人和兩頭牛，船夫收的不是錢，而是一個沒有人聽過的故事，所以老人總是不用等船。"
 TEMPLE = "西端則是一座石造的土地公廟，廟前的榕樹據說比橋還要老上一百歲，樹下長年擺著三張石凳供人休息。"
 
 
@@ -152,6 +153,37 @@ def test_a_selection_goes_before_the_published_files(script: ModuleType, corpus:
     }
 
 
+def read_aloud(id_: str, title: str, context: str, answer: str, **change: Any) -> dict[str, Any]:
+    """A row of ODSQA: what was read aloud, beside what a recogniser made of it."""
+    heard = {"question": f"{id_}十麼", "context": context[:-1], "answer": "x"}
+    row = {"question_ref": f"{id_}是什麼？", "context_ref": context, "answer_ref": answer}
+    return {"id": id_, "title": title, **heard, **row, **change}
+
+
+def test_odsqa_is_measured_on_articles_not_trained_on(corpus: Path, tmp_path: Path) -> None:
+    rows = [
+        read_aloud("1", "木橋", BUILT, "木頭"),  # trained on
+        read_aloud("2", "茶園", MADE, "兩年"),  # dev
+        read_aloud("3", "渡船", RIVER + TEMPLE, "兩頭牛"),  # in the test set, as it may be
+        read_aloud("4", "水塔", TEMPLE, "鐵釘"),  # an answer that is not there
+        read_aloud("5", "水塔", FLOOD, "三次"),  # a passage trained on
+        read_aloud("6", "水塔", TEMPLE, "石凳"),
+    ]
+    write_rows(corpus / "odsqa_zh.jsonl", *rows)
+    result = run("prepare_data.py", corpus, tmp_path / "text")
+    assert result.returncode == 0, result.stderr
+    assert read_rows(tmp_path / "text/odsqa.jsonl") == [
+        {"id": "3", "question": "3是什麼？", "context": RIVER},
+        {"id": "6", "question": "6是什麼？", "context": TEMPLE},
+    ]
+    assert "odsqa_zh.jsonl: 1 questions whose answer is not there are left out" in result.stderr
+
+
+def test_faults_of_odsqa(corpus: Path, tmp_path: Path) -> None:
+    write_rows(corpus / "odsqa_zh.jsonl", read_aloud("1", "水塔", TEMPLE, "石凳", context_ref=""))
+    check_refused(run("prepare_data.py", corpus, tmp_path / "text"), "odsqa_zh.jsonl:1: 1: a text is empty", tmp_path)
+
+
 def replace_first(text: str, old: str, new: str) -> str:
     assert old in text
     return text.replace(old, new, 1)
@@ -191,7 +223,7 @@ def test_faults_of_published_files(
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ([1], ":2: is no object of id, title, question, context, context_short"),
+        ([1], ":2: is no object of id, title, question, context_short, context"),
         (selected("5", "茶園", "五", question=None), ":2: is no object of id, title"),
         (selected("5", "茶園", "五", context_short="\u3000"), ":2: 5: a text is empty; mend or remove the line"),
     ],
@@ -211,6 +243,10 @@ def check_refused(result: "subprocess.CompletedProcess[str]", said: str, tmp_pat
 
 def test_real_selection(script: ModuleType, shared_data: Path) -> None:
     splits = script.make_splits(shared_data / "text_qa")
+    odsqa = splits.pop("odsqa")
+    assert len(odsqa) == 227 and not {pair.title for pair in odsqa} & {
+        pair.title for name in ("train", "dev") for pair in splits[name]
+    }
     assert {name: len(pairs) for name, pairs in splits.items()} == {"train": 450, "dev": 50, "test": 100}
     pairs = [pair for split in splits.values() for pair in split]
     assert len({same_text(pair.question) for pair in pairs}) == len({same_text(pair.context) for pair in pairs}) == 600

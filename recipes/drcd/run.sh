@@ -3,8 +3,9 @@
 # Results: README.md.
 # Usage: ./run.sh --corpus DIR [--text-encoder REFERENCE] [--human DIR] [--stage N] [--stop-stage N] [--seed N]
 #                 [--data DIR] [--exp DIR] [--smoke true]
-# The corpus is DRCD_training.json and DRCD_dev.json, or drcd.train.jsonl and drcd.dev.jsonl. Without --text-encoder a
-# small one is trained. Human speech (a retrieval set) is only measured. Paths are relative to this folder.
+# The corpus is DRCD_training.json and DRCD_dev.json, or drcd.train.jsonl and drcd.dev.jsonl; odsqa_zh.jsonl, if it is
+# there, is spoken and only measured. Without --text-encoder a small one is trained. Human speech (a retrieval set) is
+# only measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -17,13 +18,15 @@ voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) speed=(200 260)  # words a minute, 4 to 5.5
 small=()
 if $smoke; then corpus=local/smoke data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
+sets=(train dev test)
+if [[ -f $corpus/odsqa_zh.jsonl ]]; then sets+=(odsqa); fi
 
 if begin 0 "$data/text" "find short passages, one to one, and split by title"; then
   run local/prepare_data.py "$corpus" "$data/text" --rest
   finish
 fi
 if begin 1 "$data/pairs" "speak passages and questions"; then
-  for split in train dev test; do
+  for split in "${sets[@]}"; do
     run clsr data synthesize "$data/text/$split.jsonl" "$data/pairs/$split" --voices "${voices[@]}" \
       --rate-wpm "${speed[@]}" --speak-questions
     run clsr data validate "$data/pairs/$split"
@@ -54,11 +57,13 @@ if begin 4 "$exp/joint" "train recogniser and retrieval together"; then
     --seed "$seed"
   finish
 fi
-if begin 5 "$exp/measures/test" "measure on articles never trained on"; then
-  run clsr evaluate --model "$exp/joint" --set "$data/pairs/test" --output "$exp/measures/test" \
-    --tag dataset=drcd split=test seed="$seed"
-  finish
-fi
+for split in "${sets[@]:2}"; do
+  if begin 5 "$exp/measures/$split" "measure on articles never trained on"; then
+    run clsr evaluate --model "$exp/joint" --set "$data/pairs/$split" --output "$exp/measures/$split" \
+      --tag dataset=drcd split="$split" seed="$seed"
+    finish
+  fi
+done
 if [[ $human ]] && begin 5 "$exp/measures/human" "measure on people's speech"; then
   run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
     --tag dataset=drcd split=human seed="$seed"

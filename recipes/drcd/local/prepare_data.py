@@ -5,7 +5,8 @@ The corpus folder holds DRCD as its publisher hands it out (DRCD_training.json, 
 (drcd.train.jsonl, drcd.dev.jsonl: rows of {"id", "title", "question", "context", "context_short"}). A passage is the
 sentence that holds the answer, with its neighbours up to 40 characters. The dev file is the test set; dev is held out
 from the other by whole titles. asr.train.jsonl and asr.dev.jsonl hold passages and questions, and the rest of the
-paragraphs that are trained on.
+paragraphs that are trained on. A selection of ODSQA (odsqa_zh.jsonl), if it is there too, makes one more set to measure
+on, odsqa.jsonl, of what was read aloud in it: the articles that are not trained on.
 """
 
 import argparse
@@ -27,6 +28,7 @@ DEV_SHARE = 0.1  # of the pairs to train on, in whole titles
 LEAST = 40  # characters of a passage
 MOST = 140  # characters of a piece of the rest of a paragraph
 COMMIT = "b944790de5af02c5fbb7cd9cb1473d27d169eebf"  # no digest is published, but this names what is fetched
+ODSQA = "odsqa_zh.jsonl"
 PUBLISHER = f"https://raw.githubusercontent.com/DRCKnowledgeTeam/DRCD/{COMMIT}"
 
 log = logging.getLogger("clsr")
@@ -48,17 +50,42 @@ def read_selection(path: Path) -> list[Pair]:
     Raises:
         InputError: a line is no object with the fields as text.
     """
+    return [Pair(*texts) for texts in _read_rows(path, "id", "title", "question", "context_short", "context")]
+
+
+def read_odsqa(path: Path) -> list[Pair]:
+    """Pairs of what people read aloud; questions whose answer is not in their paragraph are left out and counted.
+
+    Raises:
+        InputError: a line is no object with the fields as text.
+    """
+    rows = _read_rows(path, "id", "title", "question_ref", "context_ref", "answer_ref")
     pairs = []
+    for id_, title, question, context, answer in rows:
+        start = context.find(answer)
+        if start >= 0:
+            passage = answer_passage(context, start, start + len(answer), LEAST)
+            pairs.append(Pair(id_, title, question, passage, context))
+    if len(pairs) < len(rows):
+        log.info("%s: %d questions whose answer is not there are left out", path, len(rows) - len(pairs))
+    return pairs
+
+
+def _read_rows(path: Path, *fields: str) -> list[list[str]]:
+    """The fields of each line of a JSONL file, the first of which is its id."""
+    rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
-            pair = Pair(*(row[key].strip() for key in ("id", "title", "question", "context_short", "context")))
+            texts = [row[field].strip() for field in fields]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}:{number}: is no object of id, title, question, context, context_short") from error
-        if not all(pair):
-            raise InputError(f"{path}:{number}: {pair.id}: a text is empty; mend or remove the line")
-        pairs.append(pair)
-    return pairs
+            raise InputError(
+                f"{path}:{number}: is no object of {', '.join(fields)}; mend or remove the line"
+            ) from error
+        if not all(texts):
+            raise InputError(f"{path}:{number}: {texts[0]}: a text is empty; mend or remove the line")
+        rows.append(texts)
+    return rows
 
 
 def read_published(path: Path) -> list[Pair]:
@@ -76,7 +103,7 @@ def read_published(path: Path) -> list[Pair]:
 
 
 def make_splits(corpus: Path) -> dict[str, list[Pair]]:
-    """Train, dev and test, with no title, question or passage in two of them."""
+    """Train, dev and test, with no title, question or passage in two of them, and odsqa with none of train and dev."""
     if (corpus / "drcd.train.jsonl").is_file():
         names = ("drcd.train.jsonl", "drcd.dev.jsonl")
         check_sources(corpus, [Source(name, "both files belong together") for name in names])
@@ -91,7 +118,12 @@ def make_splits(corpus: Path) -> dict[str, list[Pair]]:
     titles = held_out((pair.title for pair in rest), DEV_SHARE)
     dev = one_to_one([pair for pair in rest if pair.title in titles], before=test)
     train = one_to_one([pair for pair in rest if pair.title not in titles], before=[*test, *dev])
-    return {"train": train, "dev": dev, "test": test}
+    splits = {"train": train, "dev": dev, "test": test}
+    if (corpus / ODSQA).is_file():
+        trained = {pair.title for pair in rest}
+        unheard = [pair for pair in _speakable(read_odsqa(corpus / ODSQA)) if pair.title not in trained]
+        splits["odsqa"] = one_to_one(unheard, before=[*train, *dev])
+    return splits
 
 
 def rest_of(pairs: Sequence[Pair]) -> list[dict[str, str]]:
