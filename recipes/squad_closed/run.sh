@@ -3,7 +3,7 @@
 # Usage: ./run.sh --corpus DIR [--extra-text "TSV ..."] [--stage N] [--stop-stage N] [--seed N]
 #                 [--data DIR] [--exp DIR] [--smoke true]
 # The corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (tables with a column reference) is spoken
-# for the recogniser too. The seed is that of joint training; the recogniser is trained once. Paths: relative to here.
+# for the recogniser too. Each seed trains its own recogniser. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,7 +18,6 @@ if $smoke; then
   corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke
   small=(conf/smoke.yaml) size=(--test 8 --dev 6 --times 2)
 fi
-recogniser=$exp/asr
 if ((seed)); then exp+=/seed$seed; fi
 # shellcheck disable=SC2206 # several tables
 if [[ $extra_text ]]; then size+=(--extra-text $extra_text); fi
@@ -43,20 +42,20 @@ if begin 1 "$data/pairs" "speak the passages, those of the test also by a voice 
   finish
 fi
 
-if begin 2 "$recogniser" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/asr" --output "$recogniser"
+if begin 2 "$exp/asr" "train the recogniser"; then
+  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr" --seed "$seed"
   finish
 fi
 
 if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
   run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
-    --start "$recogniser" --seed "$seed"
+    --start "$exp/asr" --seed "$seed"
   finish
 fi
 
 if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
   run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$exp/parabge" \
-    --start "$recogniser" --seed "$seed"
+    --start "$exp/asr" --seed "$seed"
   finish
 fi
 
