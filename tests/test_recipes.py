@@ -178,6 +178,39 @@ def test_the_claims_end_in_a_table(copies: Path) -> None:
 
 
 @pytest.mark.slow
+def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copies: Path) -> None:
+    recipe = copies / "drcd"
+    assert run(recipe, "--smoke", "true", "--stop-stage", "4").returncode == 0
+    result = run(recipe, "--smoke", "true", script="conditions.sh")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+    reports = {
+        path.parent.name: json.loads(path.read_text()) for path in recipe.glob("exp/smoke/conditions/*/report.json")
+    }
+    tags = {
+        name: (r["tags"]["split"], r["tags"].get("snr_db"), "question_snr_db" in r["tags"])
+        for name, r in reports.items()
+    }
+    assert tags == {
+        f"{name}-{how}": expected
+        for name in ("test", "odsqa")
+        for how, expected in {
+            "unseen": (f"{name}_unseen", None, True),
+            "noise": (name, "10", True),
+            "typed": (f"{name}_typed", None, False),
+        }.items()
+    }
+    assert reports["odsqa-typed"]["questions"] == 3
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="conditions.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
+    for name in ("test", "odsqa"):  # typed and spoken questions are asked of the same passages
+        wavs = [{wav.name: wav.read_bytes() for wav in (recipe / f"data/smoke/{of}/{name}/passages").rglob("*.wav")}
+                for of in ("pairs", "typed", "unseen")]  # fmt: skip
+        assert wavs[0] and wavs[0] == wavs[1] and all(wavs[0][wav] != wavs[2][wav] for wav in wavs[0])
+
+
+@pytest.mark.slow
 def test_the_large_training_measures_each_set_and_goes_on_where_it_was_stopped(copies: Path) -> None:
     recipe = copies / "spoken_squad"
     first = run(recipe, "--smoke", "true", script="large.sh")

@@ -367,8 +367,10 @@ def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Pub
 
 
 def _character_errors(conditions: Sequence[Condition]) -> list[str]:
-    chinese = any(condition.dataset == "drcd" for condition in conditions)
-    return ["The rate of DRCD* is a character error rate."] if chinese else []
+    rows = [(condition, row) for condition in conditions for of in condition.rows.values() for row in of.values()]
+    chinese = {DATASETS.get(condition.dataset, condition.dataset)
+               for condition, row in rows if row.wer and row.wer.unit == "character"}  # fmt: skip
+    return [f"The rate of {' and '.join(sorted(chinese))} is a character error rate."] if chinese else []
 
 
 _TABLES: dict[str, Callable[[Sequence[Condition]], Table]] = {

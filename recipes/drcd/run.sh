@@ -18,8 +18,9 @@ voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) speed=(200 260)  # words a minute, 4 to 5.5
 small=()
 if $smoke; then corpus=local/smoke data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
-sets=(train dev test)
+sets=(train dev test) tags=(dataset=drcd)
 if [[ -f $corpus/odsqa_zh.jsonl ]]; then sets+=(odsqa); fi
+if [[ -f $corpus/drcd.train.jsonl ]]; then tags=(dataset=drcd_selection question_snr_db=clean); fi  # not the paper's sets
 
 if begin 0 "$data/text" "find short passages, one to one, and split by title"; then
   run local/prepare_data.py "$corpus" "$data/text" --rest
@@ -60,13 +61,13 @@ fi
 for split in "${sets[@]:2}"; do
   if begin 5 "$exp/measures/$split" "measure on articles never trained on"; then
     run clsr evaluate --model "$exp/joint" --set "$data/pairs/$split" --output "$exp/measures/$split" \
-      --tag dataset=drcd split="$split" seed="$seed"
+      --tag "${tags[@]}" split="$split" seed="$seed"
     finish
   fi
 done
 if [[ $human ]] && begin 5 "$exp/measures/human" "measure on people's speech"; then
   run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
-    --tag dataset=drcd split=human seed="$seed"
+    --tag "${tags[@]}" split=human seed="$seed"
   finish
 fi
 if begin 6 "$exp/report" "report"; then

@@ -27,8 +27,9 @@ def write_result() -> WriteResult:
         errors: int = 100,
         seconds: float = 10.0,
         differences: Sequence[Any] = (),
+        unit: str = "word",
     ) -> Path:
-        wer = {"value": errors / 1000, "errors": errors, "words": 1000}
+        wer = {"value": errors / 1000, "errors": errors, "words": 1000, "unit": unit}
         rows = [
             {
                 "name": name,

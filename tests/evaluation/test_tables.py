@@ -166,8 +166,11 @@ def test_noise_goes_from_loud_to_clean(tmp_path: Path, write_result: Write) -> N
 
 
 def test_chinese_rates_are_said_to_be_of_characters(tmp_path: Path, write_result: Write) -> None:
-    write_result(tmp_path, {"dataset": "drcd"}, {"clsr": 0.5})
-    assert "The rate of DRCD* is a character error rate." in make(tmp_path, "2").notes
+    write_result(tmp_path / "a", {"dataset": "drcd"}, {"clsr": 0.5}, unit="character")
+    write_result(tmp_path / "b", {"dataset": "mine"}, {"clsr": 0.5}, unit="character")
+    write_result(tmp_path / "c", MINI, {"clsr": 0.5})
+    assert "The rate of DRCD* and mine is a character error rate." in make(tmp_path, "2").notes
+    assert not any("character" in note for note in make(tmp_path / "c", "2").notes)
 
 
 def test_nothing_to_make_tables_of_is_refused(tmp_path: Path) -> None:
