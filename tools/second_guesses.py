@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Print a Markdown table of what mixtures can repair: where a token is wrong, how often the right one is the next.
+
+The best tokens of each passage are aligned with those of its transcript. Given, as means over the models (seeds) with
+the lowest and highest: tokens that stand in the place of another, and that are missing or too many, in percent of those
+of the transcripts; and of the former how many have the right token second, second or third, or among the best eight.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import jiwer
+import numpy as np
+
+from clsr.audio import read_waveform
+from clsr.baselines.own import load_own
+from clsr.data.retrieval_set import read_retrieval_set
+from clsr.errors import InputError
+from clsr.models.paraformer import BEST
+from clsr.models.speech_encoder import SpeechEncoder
+
+DEPTHS = (2, 3, BEST)
+
+
+def count(likely: Sequence[Sequence[int]], said: Sequence[int]) -> Counter[str | int]:
+    """Count tokens said, replaced and missing or too many; under each rank, replaced ones whose right one has it.
+
+    Args:
+        likely: tokens of each place, best first.
+        said: tokens of the transcript, one at least.
+    """
+    counts: Counter[str | int] = Counter({"said": len(said)})
+    if not likely:
+        counts["astray"] = len(said)
+        return counts
+    aligned = jiwer.process_words(" ".join(map(str, said)), " ".join(str(of_place[0]) for of_place in likely))
+    counts["astray"] = aligned.insertions + aligned.deletions
+    for chunk in aligned.alignments[0]:
+        if chunk.type == "substitute":
+            for at, right in zip(
+                range(chunk.hyp_start_idx, chunk.hyp_end_idx),
+                said[chunk.ref_start_idx : chunk.ref_end_idx],
+                strict=True,
+            ):
+                counts["replaced"] += 1
+                if right in likely[at]:
+                    counts[list(likely[at]).index(right) + 1] += 1
+    return counts
+
+
+def shares(counts: Counter[str | int]) -> list[float]:
+    """Percent of the tokens said that are replaced and astray, and of the replaced those right within each depth."""
+    of_said = [100 * counts[what] / counts["said"] for what in ("replaced", "astray")]
+    replaced = max(1, counts["replaced"])
+    return of_said + [100 * sum(counts[rank] for rank in range(2, depth + 1)) / replaced for depth in DEPTHS]
+
+
+def measure(model: Path, path: Path) -> list[float]:
+    """The shares of a model on a set."""
+    own = load_own(model)
+    if not isinstance(own.system, SpeechEncoder):
+        raise InputError(f"{model}: has no codes: name a model of clsr train-joint")
+    passages = read_retrieval_set(path).passages
+    heard = own.hear([read_waveform(u.recording, u.start_s, u.end_s) for u in passages])
+    total: Counter[str | int] = Counter()
+    for passage, recognition in zip(passages, heard, strict=True):
+        if said := own.system.vocabulary.encode(passage.text or ""):
+            total += count(recognition[0].tokens.tolist(), said)
+    if not total["said"]:
+        raise InputError(f"{path}: no passage has a transcript")
+    return shares(total)
+
+
+def main() -> None:
+    """Read the command line and print a line for each set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", type=Path, required=True, help="checkpoints, one a seed")
+    parser.add_argument("--sets", nargs="+", type=Path, required=True, help="retrieval sets")
+    args = parser.parse_args()
+    try:
+        print(f"| set | replaced | missing or too many |{''.join(f' right one within {n} |' for n in DEPTHS)}")
+        print(f"| --- |{' ---: |' * (2 + len(DEPTHS))}")
+        for path in args.sets:
+            columns = np.array([measure(model, path) for model in args.models]).T
+            cells = [f"{values.mean():.1f} [{values.min():.1f}, {values.max():.1f}]" for values in columns]
+            print(f"| {path} | {' | '.join(cells)} |", flush=True)
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
