@@ -186,19 +186,19 @@ def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copi
     reports = {
         path.parent.name: json.loads(path.read_text()) for path in recipe.glob("exp/smoke/conditions/*/report.json")
     }
-    tags = {
-        name: (r["tags"]["split"], r["tags"].get("snr_db"), "question_snr_db" in r["tags"])
-        for name, r in reports.items()
-    }
-    assert tags == {
+    keys = ("split", "snr_db", "question_snr_db", "training")
+    assert {name: tuple(report["tags"].get(key) for key in keys) for name, report in reports.items()} == {
         f"{name}-{how}": expected
         for name in ("test", "odsqa")
         for how, expected in {
-            "unseen": (f"{name}_unseen", None, True),
-            "noise": (name, "10", True),
-            "typed": (f"{name}_typed", None, False),
+            "unseen": (f"{name}_unseen", None, "clean", None),
+            "noise": (name, "10", "clean", None),
+            "typed": (f"{name}_typed", None, None, None),
+            "trained": (f"{name}_typed", None, None, "typed"),
         }.items()
     }
+    models = {name: report["model"]["path"] for name, report in reports.items()}
+    assert models["test-trained"] == "exp/smoke/typed" and models["test-typed"] == "exp/smoke/joint"
     assert reports["odsqa-typed"]["questions"] == 3
     before = state(copies)
     again = run(recipe, "--smoke", "true", script="conditions.sh")

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The models of run.sh where it is harder: a voice that training never heard, noise of 10 dB in passages; and questions in
-# writing. Results: README.md.
+# The models of run.sh where it is harder: a voice that training never heard, noise of 10 dB in passages, questions in
+# writing; and models trained on these. Results: README.md.
 # Usage: ./conditions.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--sets "test odsqa"] [--data DIR] [--exp DIR]
 #                        [--smoke true]
 # Run ./run.sh with each seed first. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=1 stop_stage=2 seeds="0 1 2" sets="test odsqa" smoke=false
+stage=1 stop_stage=3 seeds="0 1 2" sets="test odsqa" smoke=false
 data=data exp=exp                  # as in run.sh
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
-voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) unseen_voice=cmn+m7 speed=(200 260)
-if $smoke; then data+=/smoke exp+=/smoke seeds=0; fi
+voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) unseen_voice=cmn+m7 speed=(200 260) small=()
+if $smoke; then data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml); fi
 
 for set in $sets; do
   if begin 1 "$data/unseen/$set" "speak $set by a voice never trained on"; then
@@ -20,6 +20,8 @@ for set in $sets; do
       --speak-questions
     finish
   fi
+done
+for set in train dev $sets; do
   if begin 1 "$data/typed/$set" "speak $set but for its questions"; then
     run clsr data synthesize "$data/text/$set.jsonl" "$data/typed/$set" --voices "${voices[@]}" --rate-wpm "${speed[@]}"
     finish
@@ -29,15 +31,22 @@ done
 for seed in $seeds; do
   from=$exp
   if ((seed)); then from+=/seed$seed; fi
+  if begin 2 "$from/typed" "joint training with typed questions, seed $seed"; then
+    run clsr train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_map true --data "$data/typed" \
+      --output "$from/typed" --start "$from/asr" --seed "$seed"
+    finish
+  fi
   for set in $sets; do
-    for name in unseen noise typed; do
-      if begin 2 "$from/conditions/$set-$name" "measure on $set, $name, seed $seed"; then
+    for name in unseen noise typed trained; do
+      if begin 3 "$from/conditions/$set-$name" "measure on $set, $name, seed $seed"; then
         case $name in
           unseen) how=(--set "$data/unseen/$set") tags=(split="${set}_unseen" question_snr_db=clean) ;;
           noise) how=(--set "$data/pairs/$set" --snr-db 10) tags=(split="$set" question_snr_db=clean) ;;
           typed) how=(--set "$data/typed/$set") tags=(split="${set}_typed") ;;
+          trained) how=(--set "$data/typed/$set") tags=(split="${set}_typed" training=typed) ;;
         esac
-        run clsr evaluate --model "$from/joint" "${how[@]}" --output "$from/conditions/$set-$name" \
+        if [[ $name == trained ]]; then model=$from/typed; else model=$from/joint; fi
+        run clsr evaluate --model "$model" "${how[@]}" --output "$from/conditions/$set-$name" \
           --tag dataset=drcd_selection "${tags[@]}" seed="$seed"
         finish
       fi
