@@ -139,18 +139,19 @@ def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
             assert all(hasattr(there, name.strip()) for name in names.split(",")), f"{readme}: {module} has not {names}"
 
 
+@pytest.mark.parametrize("name", ["README.md", "recipes/drcd/README.md"])
 def test_results_are_what_the_command_makes_of_the_committed_reports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    if not (ROOT / "recipes" / "mini" / "results").is_dir():
-        pytest.skip("recipes/mini/results is not there: no reports to make the results of")
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"`clsr (tables recipes/mini/results [^`]*)--into README.md`", readme)
-    assert found, "README.md does not say by which command its results are put there"
-    (tmp_path / "README.md").write_text(readme)
+    page = (ROOT / name).read_text()
+    found = re.search(rf"`clsr (tables (recipes/[a-z_]+/results) [^`]*)--into {name}`", page)
+    assert found, f"{name} does not say by which command its results are put there"
+    if not (ROOT / found[2]).is_dir():
+        pytest.skip(f"{found[2]} is not there: no reports to make the results of")
+    (tmp_path / "README.md").write_text(page)
     monkeypatch.chdir(ROOT)
     assert main([*shlex.split(found[1]), "--into", str(tmp_path / "README.md")]) == 0
-    assert (tmp_path / "README.md").read_text() == readme
+    assert (tmp_path / "README.md").read_text() == page
 
 
 def test_lines_are_split_as_a_shell_splits_them() -> None:
