@@ -195,17 +195,19 @@ def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copi
             "noise": (name, "10", "clean", None),
             "typed": (f"{name}_typed", None, None, None),
             "trained": (f"{name}_typed", None, None, "typed"),
+            "recogniser": (name, None, "clean", "recogniser"),
         }.items()
     }
     models = {name: report["model"]["path"] for name, report in reports.items()}
-    assert models["test-trained"] == "exp/smoke/typed" and models["test-typed"] == "exp/smoke/joint"
+    own = {"test-typed": "joint", "test-trained": "typed", "test-recogniser": "recogniser", "odsqa-noise": "joint"}
+    assert {name: models[name] for name in own} == {name: f"exp/smoke/{model}" for name, model in own.items()}
     assert reports["odsqa-typed"]["questions"] == 3
     before = state(copies)
     again = run(recipe, "--smoke", "true", script="conditions.sh")
     assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
     assert state(copies) == before
-    models = ["--models", "exp/smoke/joint", "--sets", "data/smoke/pairs/odsqa"]
-    sides = subprocess.run([sys.executable, "local/sides.py", *models], cwd=recipe, capture_output=True, text=True)
+    options = ["--models", "exp/smoke/joint", "--sets", "data/smoke/pairs/odsqa"]
+    sides = subprocess.run([sys.executable, "local/sides.py", *options], cwd=recipe, capture_output=True, text=True)
     assert sides.returncode == 0, sides.stderr[-2000:]
     cells = [line.strip("| ").split(" | ")[1:] for line in sides.stdout.splitlines()[2:]]
     typed = {row["name"]: 100 * row["q2c"]["recall@1"]["value"] for row in reports["odsqa-typed"]["rows"]}
@@ -214,8 +216,8 @@ def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copi
         *(f"{typed[row]:.1f} [{typed[row]:.1f}, {typed[row]:.1f}]" for row in ("cascade", "clsr-soft")),
     ]
     assert [of[0] for of in cells] == ["typed", "transcripts", "soft codes"]
-    models[-1] = "data/smoke/typed/odsqa"
-    refused = subprocess.run([sys.executable, "local/sides.py", *models], cwd=recipe, capture_output=True, text=True)
+    options[-1] = "data/smoke/typed/odsqa"
+    refused = subprocess.run([sys.executable, "local/sides.py", *options], cwd=recipe, capture_output=True, text=True)
     assert refused.returncode == 2 and "its questions are not spoken" in refused.stderr
     for name in ("test", "odsqa"):  # typed and spoken questions are asked of the same passages
         wavs = [{wav.name: wav.read_bytes() for wav in (recipe / f"data/smoke/{of}/{name}/passages").rglob("*.wav")}

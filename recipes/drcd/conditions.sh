@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The models of run.sh where it is harder: a voice that training never heard, noise of 10 dB in passages, questions in
-# writing; and models trained on these. Results: README.md.
+# writing; models trained on these; and models trained on without the contrastive loss. Results: README.md.
 # Usage: ./conditions.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--sets "test odsqa"] [--data DIR] [--exp DIR]
 #                        [--smoke true]
 # Run ./run.sh with each seed first. Paths are relative to this folder.
@@ -36,16 +36,23 @@ for seed in $seeds; do
       --output "$from/typed" --start "$from/asr" --seed "$seed"
     finish
   fi
+  if begin 2 "$from/recogniser" "as much training without the contrastive loss, seed $seed"; then
+    run clsr train-joint conf/joint.yaml "${small[@]}" --loss.nll_weight 0 --loss.mae_weight 0.6 --data "$data/pairs" \
+      --output "$from/recogniser" --start "$from/asr" --seed "$seed"
+    finish
+  fi
   for set in $sets; do
-    for name in unseen noise typed trained; do
+    for name in unseen noise typed trained recogniser; do
       if begin 3 "$from/conditions/$set-$name" "measure on $set, $name, seed $seed"; then
+        model=$from/joint
         case $name in
           unseen) how=(--set "$data/unseen/$set") tags=(split="${set}_unseen" question_snr_db=clean) ;;
           noise) how=(--set "$data/pairs/$set" --snr-db 10) tags=(split="$set" question_snr_db=clean) ;;
           typed) how=(--set "$data/typed/$set") tags=(split="${set}_typed") ;;
-          trained) how=(--set "$data/typed/$set") tags=(split="${set}_typed" training=typed) ;;
+          trained) how=(--set "$data/typed/$set") tags=(split="${set}_typed" training=typed) model=$from/typed ;;
+          recogniser) how=(--set "$data/pairs/$set") tags=(split="$set" question_snr_db=clean training=recogniser)
+                      model=$from/recogniser ;;
         esac
-        if [[ $name == trained ]]; then model=$from/typed; else model=$from/joint; fi
         run clsr evaluate --model "$model" "${how[@]}" --output "$from/conditions/$set-$name" \
           --tag dataset=drcd_selection "${tags[@]}" seed="$seed"
         finish
