@@ -35,7 +35,7 @@ def read_field(path: Path, field: str, wanted: Collection[str] | None = None) ->
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
-            id_, text = row["id"], row[field].strip()
+            id_, text = row["id"].strip(), row[field].strip()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}:{number}: is no object with id and {field} as text; mend or remove it") from error
         if not normalise(text) or id_ in texts:

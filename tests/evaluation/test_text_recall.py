@@ -79,6 +79,7 @@ def test_what_is_lost(tool: ModuleType, tmp_path: Path) -> None:
         ([{"id": "1", "q": "a"}], "q:p", ":1: is no object with id and p as text"),
         ([{"id": "1", "q": "a", "p": "?"}], "q:p", ":1: 1: p has no word"),
         ([{"id": "1", "q": "a", "p": "b"}] * 2, "q:p", ":2: 1: q has no word, or the id was there"),
+        ([{"id": ["1"], "q": "a", "p": "b"}], "q:p", ":1: is no object with id and q as text"),
         ([], "q:p", "has no line"),
         ([], "q", "q: is no pair of fields: write QUESTION:PASSAGE"),
     ],
