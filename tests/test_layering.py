@@ -97,9 +97,9 @@ def test_what_is_imported_is_declared() -> None:
 
 def declared_requirements() -> list[str]:
     """The entries of setup.py's lists, without running it."""
-    lists = [node.value for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign)]
-    entries = [part for whole in lists if isinstance(whole, ast.List) for part in whole.elts]
-    return [part.value for part in entries if isinstance(part, ast.Constant)]
+    assigned = [node.value for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign)]
+    lists = [whole for value in assigned for whole in ast.walk(value) if isinstance(whole, ast.List)]
+    return [part.value for whole in lists for part in whole.elts if isinstance(part, ast.Constant)]
 
 
 def normalised(distribution: str) -> str:
