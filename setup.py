@@ -1,4 +1,4 @@
-"""Packaging: ranges that other packages can live with. The exact versions that are tested stand in requirements.lock."""
+"""Packaging: ranges that other packages can live with; requirements.lock has the exact versions that are tested."""
 
 from setuptools import find_packages, setup
 
@@ -64,5 +64,5 @@ setup(
     python_requires=">=3.10",
     install_requires=INSTALL,
     extras_require={**EXTRAS, "all": ALL, "test": TEST},
-    entry_points={"console_scripts": ["clsr=clsr.cli:main"]},
+    entry_points={"console_scripts": ["clsr=clsr.cli.main:main"]},
 )

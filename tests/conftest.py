@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from clsr.config import TrainingConfig
     from clsr.models.text_encoder import TextEncoder
+
+pytest_plugins = ["loudness", "small_reports"]  # fixtures that several folders of tests use, in tests/fixtures
 
 TONE_WORDS = ("red", "blue", "green", "old", "dog", "cat", "sun", "boat")
 TONE_SAMPLES = 4800  # of one word
@@ -175,9 +177,9 @@ def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     import yaml
 
-    from clsr.evaluation.parity import SHAPES, release_config
+    from clsr.funasr.parity import SHAPES, release_config
+    from clsr.funasr.release import read_model_config
     from clsr.models.paraformer import Paraformer
-    from clsr.release import read_model_config
 
     folder = tmp_path_factory.mktemp("tiny_release")
     tokens = ["<blank>", "<s>", "</s>", *TONE_WORDS, *"一二三四", "lo@@", "ve", "<unk>"]
@@ -201,7 +203,7 @@ def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def release_model(tmp_path_factory: pytest.TempPathFactory, tiny_release: Path) -> Path:
     """Checkpoint of the tiny release with its own tokens."""
-    from clsr.release import import_release
+    from clsr.funasr.release import import_release
 
     folder = tmp_path_factory.mktemp("release_model")
     import_release(tiny_release, folder)

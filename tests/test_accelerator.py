@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio.features import fbank, fbank_batch
 from clsr.checkpoint import load_speech_encoder, read_meta
 from clsr.config import AdaptorConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
 from clsr.data.datamodule import SpeechBatch
-from clsr.features import fbank, fbank_batch
-from clsr.losses import bank_nll, batch_nll
 from clsr.models.adaptor import training_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
 from clsr.training.asr import asr_losses, total_loss, train_asr
 from clsr.training.joint import train_joint
+from clsr.training.losses import bank_nll, batch_nll
 
 if TYPE_CHECKING:
     from clsr.config import TrainingConfig

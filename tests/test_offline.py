@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.audio import write_waveform
+from clsr.audio.waveform import write_waveform
 
 CUT_OFF = ["unshare", "--map-root-user", "--net", "--"]
 REACHES_OUT = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"  # an address of no one (RFC 5737)
@@ -36,7 +36,7 @@ def test_all_but_downloads_works_without_a_network(
     tmp_path: Path,
 ) -> None:
     def clsr(*arguments: object) -> str:
-        command = [*cut_off, sys.executable, "-m", "clsr.cli", *map(str, arguments)]
+        command = [*cut_off, sys.executable, "-m", "clsr.cli.main", *map(str, arguments)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
         assert done.returncode == 0, done.stderr
@@ -61,8 +61,8 @@ def test_all_but_downloads_works_without_a_network(
 def test_speech_is_found_without_a_network(cut_off: list[str], tone_model: Path, tmp_path: Path) -> None:
     """silero-vad carries its model."""
     write_waveform(tmp_path / "silence.wav", np.zeros(48_000, np.float32))
-    command = [*cut_off, sys.executable, "-m", "clsr.cli", "index", "--model", str(tone_model), "--windows", "speech"]
-    command += ["--index", str(tmp_path / "index"), "--json", str(tmp_path / "silence.wav")]
+    command = [*cut_off, sys.executable, "-m", "clsr.cli.main", "index", "--model", str(tone_model), "--json"]
+    command += ["--windows", "speech", "--index", str(tmp_path / "index"), str(tmp_path / "silence.wav")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     status = json.loads(done.stdout)
     assert (status["status"], status["silent_s"], status["windows"]) == ("silent", 3.0, 0)

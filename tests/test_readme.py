@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from clsr.cli import STAGES, _parser, main
+from clsr.cli.main import STAGES, _parser, main
 from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 

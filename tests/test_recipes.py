@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clsr.cli import _parser
+from clsr.cli.main import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))

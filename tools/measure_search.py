@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clsr.data.long_form import QUESTIONS, LongQuestion, read_long_form
+from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.data.retrieval_set import read_retrieval_set
-from clsr.search.filters import Filter
+from clsr.index.filters import Filter
+from clsr.index.ranking import MODES
 from clsr.search.hit import Hit
-from clsr.search.question import Asked
-from clsr.search.ranking import MODES
+from clsr.search.query import Asked
 from clsr.search.retriever import Retriever
 
 DEPTHS = (1, 5, 10)

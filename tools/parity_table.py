@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clsr.audio import SAMPLE_RATE, read_waveform
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform
 from clsr.checkpoint import load_recogniser
+from clsr.corpora.synthesis import Synthesizer
 from clsr.data.kaldi import read_data_dir
-from clsr.data.synthesis import Synthesizer
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
-from clsr.evaluation.parity import (
+from clsr.funasr.parity import (
     SHAPES,
     Differences,
     FunasrModel,
@@ -31,7 +31,7 @@ from clsr.evaluation.parity import (
     worst,
     write_random_release,
 )
-from clsr.release import import_release
+from clsr.funasr.release import import_release
 
 DURATIONS_S = (0.2, 0.5, 1.0, 2.4, 5.0, 10.0, 15.0, 30.0, 60.0)
 BATCHED = 7  # of them, the shortest, in one padded batch

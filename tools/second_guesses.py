@@ -14,12 +14,12 @@ from pathlib import Path
 import jiwer
 import numpy as np
 
-from clsr.audio import read_waveform
-from clsr.baselines.own import load_own
+from clsr.audio.waveform import read_waveform
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
 from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
+from clsr.systems.clsr import load_own
 
 DEPTHS = (2, 3, BEST)
 

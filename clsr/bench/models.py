@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from clsr.audio.features import FRAME_S
 from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig
-from clsr.features import FRAME_S
 from clsr.models.bert import Bert
 from clsr.models.paraformer import Paraformer
 from clsr.models.speech_encoder import SpeechEncoder

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from clsr.bench.baselines import rivals
 from clsr.bench.models import Size, make_encoder
-from clsr.bench.rivals import rivals
 from clsr.bench.search import measure as measure_search
 from clsr.bench.search import table as search_table
 from clsr.bench.stages import measure_path, measure_shapes, measure_stages, noise

@@ -17,18 +17,18 @@ from clsr.bench.models import HEAD_WIDTH, make_text_encoder
 from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
+from clsr.index.approximate import LEAST_WINDOWS, build_approximate, nearest
+from clsr.index.filters import Filter
+from clsr.index.ranking import MODES, Mode, Rankings, Window
+from clsr.index.recordings import Entry
+from clsr.index.rows import window_id
+from clsr.index.schema import open_table, windows_schema
+from clsr.index.segments import LARGEST, split
+from clsr.index.spans import windows as cut
+from clsr.index.writer import IndexWriter
 from clsr.models.precision import lower_text_encoder
-from clsr.search.approximate import LEAST_WINDOWS, build_approximate, nearest
-from clsr.search.filters import Filter
-from clsr.search.question import Asked
-from clsr.search.ranking import MODES, Mode, Rankings, Window
-from clsr.search.recordings import Entry
+from clsr.search.query import Asked
 from clsr.search.retriever import Retriever
-from clsr.search.rows import window_id
-from clsr.search.stretches import LARGEST, split
-from clsr.search.table import open_table, windows_schema
-from clsr.search.windows import windows as cut
-from clsr.search.writer import IndexWriter
 from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def table(result: dict) -> str:
 
 
 def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -> pyarrow.Table:
-    """Windows of whole recordings, as ``clsr.search.rows.to_arrow`` would give them, but for their checksums."""
+    """Windows of whole recordings, as ``clsr.index.rows.to_arrow`` would give them, but for their checksums."""
     import pyarrow
 
     spans = cut(RECORDING_S, WINDOW_S, HOP_S)

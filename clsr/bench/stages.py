@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsr.audio import SAMPLE_RATE, stream_waveform, write_waveform
+from clsr.audio.decoding import Decoder
+from clsr.audio.features import fbank, stack_frames
+from clsr.audio.waveform import SAMPLE_RATE, stream_waveform, write_waveform
 from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
 from clsr.config import Precision
-from clsr.features import fbank, stack_frames
+from clsr.index.indexer import Indexer
+from clsr.index.location import to_place
+from clsr.index.progress import Progress
+from clsr.index.recordings import Entry
+from clsr.index.rows import Row, to_arrow, to_rows
+from clsr.index.schema import IndexDescription, only_writer
+from clsr.index.windows import Sound
+from clsr.index.writer import IndexWriter
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
-from clsr.search.cuts import Sound
-from clsr.search.decoding import Decoder
-from clsr.search.indexer import Indexer
-from clsr.search.place import to_place
-from clsr.search.progress import Progress
-from clsr.search.recordings import Entry
-from clsr.search.rows import Row, to_arrow, to_rows
-from clsr.search.table import IndexDescription, only_writer
-from clsr.search.writer import IndexWriter
 
 FINGERPRINT = "0" * 16  # of random weights
 PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech

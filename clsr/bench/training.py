@@ -15,7 +15,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.audio.features import FEATURE_SIZE
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.bench.timing import Timing, time_in_turn
 from clsr.config import (
     OFFLINE_TEXT_ENCODER,
@@ -32,7 +33,6 @@ from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, 
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
-from clsr.features import FEATURE_SIZE
 from clsr.models.adaptor import PassageMap
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from clsr.audio import AUDIO_SUFFIXES, SAMPLE_RATE, add_noise, duration_s, read_waveform
+from clsr.audio.features import MEL_BINS, STACK
+from clsr.audio.waveform import AUDIO_SUFFIXES, SAMPLE_RATE, add_noise, duration_s, read_waveform
 from clsr.config import AugmentConfig
 from clsr.data.kaldi import Utterance, to_cuts
 from clsr.errors import InputError
-from clsr.features import MEL_BINS, STACK
 
 if TYPE_CHECKING:
     from lhotse import CutSet

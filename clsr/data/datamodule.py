@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clsr.audio import add_noise, read_waveform
+from clsr.audio.features import MEL_BINS, fbank, mix_noise, stack_frames
+from clsr.audio.waveform import add_noise, read_waveform
 from clsr.config import DataConfig
 from clsr.data.augmentation import Augmentation, at_speed, check, speed_copies, to_cuts_at_speed
+from clsr.data.device_batches import DeviceBatches, Place, Progress, measuring_place, training_place
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
-from clsr.data.rounds import DeviceBatches, Place, Progress, measuring_place, training_place
 from clsr.errors import InputError
-from clsr.features import MEL_BINS, fbank, mix_noise, stack_frames
 from clsr.padding import pad
 from clsr.vocabulary import UNKNOWN
 

@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from clsr.audio import SAMPLE_RATE, decoded_duration_s, duration_s, read_header
+from clsr.audio.waveform import SAMPLE_RATE, decoded_duration_s, duration_s, read_header
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def read_text(path: str | Path) -> dict[str, str]:
 def to_cuts(utterances: Iterable[Utterance]) -> "CutSet":
     """Lhotse cuts of 16 kHz, one supervision each, ``cut.id`` being the utterance's id.
 
-    A cut of a recording with several channels takes the first; ``clsr.audio.read_waveform`` averages them.
+    A cut of a recording with several channels takes the first; ``clsr.audio.waveform.read_waveform`` averages them.
     """
     from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 

@@ -16,18 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from clsr.audio import duration_s, read_waveform
-from clsr.baselines.load import load_rival
-from clsr.baselines.protocol import Rival
+from clsr.audio.waveform import duration_s, read_waveform
 from clsr.checkpoint import current_commit
-from clsr.data.long_form import QUESTIONS, LongQuestion, read_long_form
+from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.errors import InputError
-from clsr.evaluation.answers import exact_match, f1
-from clsr.evaluation.longform_report import LongFormRow, Window, covered, write_longform
+from clsr.evaluation.longform_report import WHOLE, LongFormRow, Window, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
-from clsr.evaluation.results import WHOLE
-from clsr.search.answer import Answerer
-from clsr.search.windows import covered_s, merge, windows
+from clsr.index.spans import covered_s, merge, windows
+from clsr.metrics.answers import exact_match, f1
+from clsr.search.answerers import Answerer
+from clsr.systems.load import load_rival
+from clsr.systems.protocol import Rival
 
 SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
 
@@ -165,7 +164,7 @@ def best_windows(
 ) -> list[Window]:
     """The windows of a recording (None: of all) with the best scores ``(W,)``, as many as are asked for at most.
 
-    Of windows that overlap, the best is one (``clsr.search.windows.merge``), as in ``clsr search``.
+    Of windows that overlap, the best is one (``clsr.index.spans.merge``), as in ``clsr search``.
     """
     inside = np.array([at for at, place in enumerate(places) if recording in (None, place.recording)], dtype=int)
     at_once = 2 * math.ceil(config.window_s / config.hop_s) + 1  # windows that overlap one, itself and the last's shift

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clsr.corpora.long_recordings import Span
 from clsr.data.kaldi import write_lines
-from clsr.data.long_form import Span
-from clsr.evaluation.recall import Interval, bootstrap
 from clsr.evaluation.typeset import Column, Table, to_markdown
-from clsr.search.windows import covered_s
+from clsr.index.spans import covered_s
+from clsr.metrics.recall import Interval, bootstrap
+
+WHOLE = "whole recording"  # name of the row that hands on all of it
 
 
 class Window(NamedTuple):

@@ -16,15 +16,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from clsr.audio import add_noise, read_waveform
-from clsr.baselines.load import load_rival
-from clsr.baselines.protocol import Rival
+from clsr.audio.waveform import add_noise, read_waveform
 from clsr.checkpoint import current_commit, fingerprint, load_weights
 from clsr.config import Precision
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
-from clsr.evaluation.recall import invert, rank
 from clsr.evaluation.report import (
     ModelInfo,
     Recognition,
@@ -34,7 +31,10 @@ from clsr.evaluation.report import (
     measure_recognition,
     measure_retrieval,
 )
+from clsr.metrics.recall import invert, rank
 from clsr.models.adaptor import centred
+from clsr.systems.load import load_rival
+from clsr.systems.protocol import Rival
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
@@ -89,7 +89,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     Each model hears each recording once; its rows start from that.
 
     Args:
-        models: checkpoints and released rivals, as `clsr.baselines.load.load_rival` takes them; the report is named
+        models: checkpoints and released rivals, as `clsr.systems.load.load_rival` takes them; the report is named
             after the first, and the row of the true text is made by its text encoder.
         data: retrieval set or data directory.
         config: what to measure.

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from clsr.errors import InputError
-from clsr.evaluation.recall import METRICS, Interval, Rankings, Relevance, bootstrap, paired_difference, per_query
-from clsr.evaluation.wer import Unit, WordErrors, error_unit, pool, word_errors
+from clsr.metrics.recall import METRICS, Interval, Rankings, Relevance, bootstrap, paired_difference, per_query
+from clsr.metrics.word_errors import Unit, WordErrors, error_unit, pool, word_errors
 
 Direction = Literal["q2c", "c2q"]
 DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
@@ -177,12 +177,12 @@ def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -
     """Measure each query's ranking and the mean over queries with its 95 % interval.
 
     Args:
-        rankings: as `clsr.evaluation.recall.rank` gives them.
+        rankings: as `clsr.metrics.recall.rank` gives them.
         relevance: of the same direction.
         seed: of the bootstrap; the same for all rows, so that they share their resamples.
 
     Raises:
-        InputError: as `clsr.evaluation.recall.per_query`.
+        InputError: as `clsr.metrics.recall.per_query`.
     """
     values = per_query(rankings, relevance)
     queries = []

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clsr.audio.features import FEATURE_SIZE, Cmvn
 from clsr.config import ModelConfig
-from clsr.features import FEATURE_SIZE, Cmvn
 from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, scale_to
 from clsr.models.decoder import SanmDecoder
 from clsr.models.encoder import SanmEncoder

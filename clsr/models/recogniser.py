@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.features import FRAME_S, fbank, fbank_batch, frame_count, stack_frames
+from clsr.audio.features import FRAME_S, fbank, fbank_batch, frame_count, stack_frames
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsr.audio import read_waveform, write_waveform
+from clsr.audio.waveform import read_waveform, write_waveform
 from clsr.errors import InputError
 from clsr.search.hit import Hit
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsr.search.stretches import split, stretch_cosines
+from clsr.index.segments import split, stretch_cosines
 from clsr.vocabulary import Word, join_words
 
 if TYPE_CHECKING:
     import numpy as np
 
     from clsr.models.text_encoder import TextEncoder
-    from clsr.search.memory import PassageMemory
+    from clsr.search.passage_cache import PassageMemory
 
 MARGIN_S = 0.25  # before the first word and after the last, at most, so that neither is cut
 BEST_WORDS = 3  # different words marked in a moment, at most
@@ -25,7 +25,7 @@ class Heard(NamedTuple):
     end_s: float
     text: str
     words: list[Word]
-    stretches: bytes  # vectors of its stretches, see clsr.search.stretches
+    stretches: bytes  # vectors of its stretches, see clsr.index.segments
 
 
 class Moment(NamedTuple):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
-from clsr.search.filters import Filter, quote
-from clsr.search.held import HELD_BYTES
+from clsr.index.filters import Filter, quote
+from clsr.index.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
+from clsr.index.schema import open_table, read_description, require_current, require_same_model, windows_schema
+from clsr.index.vector_cache import HELD_BYTES
 from clsr.search.hit import Hit
-from clsr.search.memory import PassageMemory
 from clsr.search.moments import Heard, find_moments
-from clsr.search.question import Asked, Question, encode_questions
-from clsr.search.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
-from clsr.search.table import open_table, read_description, require_current, require_same_model, windows_schema
+from clsr.search.passage_cache import PassageMemory
+from clsr.search.query import Asked, Question, encode_questions
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -34,7 +34,7 @@ class Retriever:
         speech_encoder: the model, where it is loaded already.
         device: to load it on.
         precision: numbers that the whole model computes in then.
-        held_bytes: of vectors that may be held in memory (``clsr.search.ranking.Rankings``).
+        held_bytes: of vectors that may be held in memory (``clsr.index.ranking.Rankings``).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Retriever:
         """Best moments for a question, best first, fewer than ``top_k`` if the recordings have no more.
 
         Windows in which nothing was recognised are no hits; of windows that overlap, whatever their sizes, the best is
-        one (``clsr.search.windows.merge``). A hit's times are those of the best stretch of speech in its window
+        one (``clsr.index.spans.merge``). A hit's times are those of the best stretch of speech in its window
         (``clsr.search.moments.find_moments``).
 
         Args:

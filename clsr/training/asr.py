@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from clsr.audio.features import Cmvn, stack_frames
 from clsr.checkpoint import (
     Meta,
     current_commit,
@@ -22,9 +23,7 @@ from clsr.checkpoint import (
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, read_split
 from clsr.errors import InputError
-from clsr.evaluation.wer import WordErrors, pool, word_errors
-from clsr.features import Cmvn, stack_frames
-from clsr.losses import ctc_loss, quantity_loss, token_cross_entropy
+from clsr.metrics.word_errors import WordErrors, pool, word_errors
 from clsr.models.paraformer import Paraformer, Recognition, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
@@ -32,6 +31,7 @@ from clsr.training.devices import gather_items, share
 from clsr.training.extension import add_rows, extended, missing_pieces, say_what_is_missing
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.lora import add_adapters, merged
+from clsr.training.losses import ctc_loss, quantity_loss, token_cross_entropy
 from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
 

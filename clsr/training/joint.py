@@ -11,12 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from clsr.audio.features import FRAME_S
 from clsr.checkpoint import PASSAGE_MAP, Meta, current_commit, load_passage_map, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, split_batch
 from clsr.errors import InputError
-from clsr.features import FRAME_S
-from clsr.losses import bank_nll, batch_nll
 from clsr.models.adaptor import PassageMap, best_codes, centred, training_codes
 from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
@@ -34,6 +33,7 @@ from clsr.training.asr import (
 from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import LOG_EVERY, Origin, fit
 from clsr.training.lora import add_adapters, merged
+from clsr.training.losses import bank_nll, batch_nll
 from clsr.training.pairs import PairBank, RecallMeter, about_mean, require_pairs
 from clsr.vocabulary import Vocabulary
 

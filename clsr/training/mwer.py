@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from clsr.evaluation.wer import word_errors
-from clsr.losses import mwer_loss, sampled_mwer_loss
+from clsr.metrics.word_errors import word_errors
 from clsr.padding import length_mask
+from clsr.training.losses import mwer_loss, sampled_mwer_loss
 from clsr.vocabulary import UNKNOWN, Vocabulary
 
 MASKED = 0.15  # share of tokens whose best guess is hidden from a candidate

@@ -12,10 +12,10 @@ from torch import Tensor
 from clsr.config import LossConfig
 from clsr.data.datamodule import Pair, Split
 from clsr.errors import InputError
-from clsr.losses import batch_nll
 from clsr.models.adaptor import centred
 from clsr.models.text_encoder import TextEncoder
 from clsr.training.devices import gather_items, gather_rows, share
+from clsr.training.losses import batch_nll
 from clsr.vocabulary import normalise
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import Pair
-from clsr.data.rounds import DeviceBatches, Place, Progress, measuring_place, training_place
+from clsr.data.device_batches import DeviceBatches, Place, Progress, measuring_place, training_place
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
 from clsr.training.devices import gather_items

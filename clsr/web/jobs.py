@@ -13,8 +13,8 @@ from queue import Queue
 from typing import Literal
 
 from clsr.errors import InputError
-from clsr.search.progress import Watch
-from clsr.search.recordings import RecordingStatus
+from clsr.index.progress import Watch
+from clsr.index.recordings import RecordingStatus
 
 WAITING_JOBS = 32
 KEPT_JOBS = 50

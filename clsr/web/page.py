@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from clsr.audio import AUDIO_SUFFIXES
+from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
-from clsr.search.question import Question
+from clsr.search.query import Question
 from clsr.web.player import hits_html, jobs_html, recordings_html
 from clsr.web.service import SearchService
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsr.audio import SAMPLE_RATE
+from clsr.audio.waveform import SAMPLE_RATE
 from clsr.errors import InputError
 
 HEADER_BYTES = 44
@@ -22,7 +22,7 @@ NATIVE = {
 }  # fmt: skip
 
 Read = Callable[[Path, float, float], np.ndarray]
-"""Reads a span of a recording, in seconds: ``Decoder.read_waveform``, or ``clsr.audio.read_waveform``."""
+"""Reads a span of a recording, in seconds: ``Decoder.read_waveform``, or ``clsr.audio.waveform.read_waveform``."""
 
 _log = logging.getLogger("clsr")
 

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsr.audio.decoding import Decoder
 from clsr.config import Precision
 from clsr.errors import InputError
-from clsr.search.decoding import Decoder
-from clsr.search.filters import Filter
+from clsr.index.filters import Filter
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.progress import Watch
+from clsr.index.ranking import Mode
+from clsr.index.recordings import RecordingsTable
+from clsr.index.schema import DESCRIPTION, RECORDINGS, open_table, read_description, require_same_model
 from clsr.search.hit import Hit
-from clsr.search.index import IndexConfig, index_recordings
-from clsr.search.progress import Watch
-from clsr.search.question import Question, read_question
-from clsr.search.ranking import Mode
-from clsr.search.recordings import RecordingsTable
+from clsr.search.query import Question, read_question
 from clsr.search.retriever import Retriever
-from clsr.search.table import DESCRIPTION, RECORDINGS, open_table, read_description, require_same_model
 from clsr.web.folders import Folders, Missing
 from clsr.web.jobs import Busy, Indexer, Job
 

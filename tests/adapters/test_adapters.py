@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.api import Model
-from clsr.audio import write_waveform
-from clsr.search.filters import Filter
-from clsr.search.index import IndexConfig
+from clsr.audio.waveform import write_waveform
+from clsr.index.filters import Filter
+from clsr.index.index import IndexConfig
+from clsr.model import Model
 from clsr.search.retriever import Retriever
 
 Say = Callable[[str], np.ndarray]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from clsr.bench import report
-from clsr.bench.commands import PARTS
 from clsr.bench.models import make_encoder
 from clsr.bench.report import measure, page
-from clsr.cli import main
+from clsr.cli.benchmarking import PARTS
+from clsr.cli.main import main
 from clsr.evaluation.typeset import BEGIN, END
 from clsr.models.precision import lower
 

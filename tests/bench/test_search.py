@@ -8,10 +8,10 @@ import pytest
 
 from clsr.bench import search
 from clsr.errors import InputError
-from clsr.search.approximate import nearest
-from clsr.search.recordings import RecordingsTable
-from clsr.search.table import open_table, windows_schema
-from clsr.search.windows import windows as cut
+from clsr.index.approximate import nearest
+from clsr.index.recordings import RecordingsTable
+from clsr.index.schema import open_table, windows_schema
+from clsr.index.spans import windows as cut
 from clsr.vocabulary import Word
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.audio import write_waveform
+from clsr.audio.waveform import write_waveform
 from clsr.bench.models import MINI_PIECES, TOKENS_A_SECOND, make_encoder
 from clsr.bench.stages import COUNTED, PARTS, WHOLE, index_file, measure_path, measure_shapes, measure_stages, noise
+from clsr.index.schema import open_table
+from clsr.index.spans import windows
 from clsr.models.precision import lower
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.search.table import open_table
-from clsr.search.windows import windows
 
 
 @pytest.fixture(scope="module")

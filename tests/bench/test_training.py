@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clsr.audio.features import fbank, stack_frames
 from clsr.bench import training
 from clsr.bench.timing import Timing
 from clsr.bench.training import (
@@ -22,7 +23,6 @@ from clsr.bench.training import (
 )
 from clsr.config import DecoderConfig, EncoderConfig, ModelConfig
 from clsr.data.datamodule import split_batch
-from clsr.features import fbank, stack_frames
 from clsr.training.asr import AsrModule
 from clsr.training.joint import JointModule
 

@@ -9,14 +9,14 @@ import pytest
 import soundfile
 import torch
 
-from clsr.audio import SAMPLE_RATE, read_waveform, write_waveform
+from clsr.audio.features import fbank, stack_frames
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.checkpoint import load_weights
 from clsr.config import AugmentConfig, DataConfig, TrainingConfig
 from clsr.data.augmentation import Augmentation, at_speed, speed_copies, to_cuts_at_speed
 from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, Split
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
-from clsr.features import fbank, stack_frames
 from clsr.training.asr import train_asr
 
 LETTERS = Encoders(lambda text: [ord(c) - ord("a") + 2 for c in text], lambda text: [])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from clsr.audio import SAMPLE_RATE, read_waveform, write_waveform
+from clsr.audio.features import fbank, stack_frames
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.config import DataConfig
 from clsr.data.datamodule import (
     Encoders,
@@ -25,7 +26,6 @@ from clsr.data.datamodule import (
 from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
-from clsr.features import fbank, stack_frames
 from clsr.vocabulary import UNKNOWN
 
 LETTERS = Encoders(lambda text: [ord(c) - ord("a") + 2 for c in text if c.islower()], lambda text: [len(text)])

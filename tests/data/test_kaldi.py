@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.data.kaldi import Utterance, check_data_dir, read_data_dir, read_text, to_cuts, write_data_dir, write_table
 from clsr.errors import InputError
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from clsr.audio import SAMPLE_RATE, write_waveform
-from clsr.cli import main
-from clsr.data.long_form import LongQuestion, read_long_form
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.cli.main import main
+from clsr.corpora.long_recordings import LongQuestion, read_long_form
 from clsr.errors import InputError
 from clsr.evaluation import longform
 from clsr.evaluation.longform import LongFormConfig, best_windows, measure, measure_hits, span_inside, time_iou
 from clsr.evaluation.longform_report import Window
-from clsr.evaluation.results import collect_longform
-from clsr.evaluation.tables import make_tables
+from clsr.paper.results import collect_longform
+from clsr.paper.tables import make_tables
 
 LEVELS = 8  # words of a language in which each lasts two seconds and differs from others in loudness
 WORDS = "zero one two three four five six seven".split()

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.audio import SAMPLE_RATE, write_waveform
-from clsr.baselines.parabge import train_parabge
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import fingerprint, load_recogniser, load_speech_encoder
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
 from clsr.evaluation.measure import EvaluationConfig, _noisy, evaluate
 from clsr.evaluation.report import Report, Row, read_report, write_report
-from clsr.search.transcribe import Transcript, transcribe
+from clsr.systems.parabge import train_parabge
+from clsr.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from clsr.errors import InputError
-from clsr.evaluation.recall import METRICS, invert
 from clsr.evaluation.report import (
     ModelInfo,
     Report,
@@ -17,7 +16,8 @@ from clsr.evaluation.report import (
     read_report,
     write_report,
 )
-from clsr.evaluation.wer import WordErrors
+from clsr.metrics.recall import METRICS, invert
+from clsr.metrics.word_errors import WordErrors
 
 REFERENCES = {"p0": "the cat sat", "p1": "dogs bark"}
 HYPOTHESES = {"p0": "the bat sat", "p1": "dogs bark", "p9": "not in the set"}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from clsr.audio.features import FEATURE_SIZE
 from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig
-from clsr.features import FEATURE_SIZE
 from clsr.models.adaptor import (
     PassageMap,
     best_codes,

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from clsr.audio.features import FEATURE_SIZE
 from clsr.config import CtcConfig, DecoderConfig, EncoderConfig, ModelConfig, SamplerConfig
-from clsr.features import FEATURE_SIZE
-from clsr.losses import quantity_loss, token_cross_entropy
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST, CtcHead, Paraformer
 from clsr.padding import length_mask
+from clsr.training.losses import quantity_loss, token_cross_entropy
 
 V = 11
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio.features import fbank, stack_frames
 from clsr.checkpoint import load_speech_encoder
-from clsr.evaluation.wer import word_errors
-from clsr.features import fbank, stack_frames
+from clsr.metrics.word_errors import word_errors
 from clsr.models.adaptor import top_k_codes
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST

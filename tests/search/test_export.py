@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.audio import SAMPLE_RATE, read_waveform
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform
 from clsr.errors import InputError
 from clsr.search.export import format_srt, save_clips, write_srt
 from clsr.search.hit import Hit

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsr.search.index import IndexConfig, index_recordings
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.segments import encode_stretches
 from clsr.search.moments import Heard, best_matches, find_moments
 from clsr.search.retriever import Retriever
-from clsr.search.stretches import encode_stretches
 from clsr.vocabulary import Word
 
 Speak = Callable[[Path, str], Path]

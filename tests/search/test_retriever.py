@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from clsr.errors import InputError
-from clsr.search.index import IndexConfig, index_recordings
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.schema import open_table
+from clsr.index.spans import merge
 from clsr.search.retriever import Hit, Retriever
-from clsr.search.table import open_table
-from clsr.search.windows import merge
 from clsr.vocabulary import Word
 
 SMALL = IndexConfig("4/3")

@@ -338,7 +338,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     train_asr(read_settings(TrainingConfig, [tmp_path / "settings.yaml"]), tone_corpus, whole)
     chance, kills = random.Random(0), 0
     while not (killed / "meta.json").exists():
-        command = [sys.executable, "-m", "clsr.cli", "train-asr", "settings.yaml"]
+        command = [sys.executable, "-m", "clsr.cli.main", "train-asr", "settings.yaml"]
         process = subprocess.Popen(
             [*command, "--data", tone_corpus, "--output", killed], cwd=tmp_path, stderr=subprocess.DEVNULL
         )

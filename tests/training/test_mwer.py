@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsr.losses import mwer_loss, sampled_mwer_loss
 from clsr.models.text_encoder import TextEncoder
+from clsr.training.losses import mwer_loss, sampled_mwer_loss
 from clsr.training.mwer import Candidates, Draw, draw_candidates, mwer
 from clsr.vocabulary import SPECIAL_PIECES, Vocabulary
 

@@ -9,8 +9,8 @@ from clsr.checkpoint import load_text_side, read_meta
 from clsr.config import LossConfig, OptimizerConfig, TrainingConfig
 from clsr.data.datamodule import Pair
 from clsr.errors import InputError
-from clsr.losses import batch_nll
 from clsr.models.text_encoder import load_text_encoder
+from clsr.training.losses import batch_nll
 from clsr.training.text import PairDataModule, TextModule, train_text
 
 

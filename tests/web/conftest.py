@@ -1,6 +1,5 @@
 """The language of loudness, served: an allowed folder with two recordings, their index, and page and API on it."""
 
-import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from clsr.search.index import IndexConfig, index_recordings
+from clsr.index.index import IndexConfig, index_recordings
 from clsr.web.serve import ServeConfig, make_app
 from clsr.web.service import SearchService, ServiceConfig
-
-_spec = importlib.util.spec_from_file_location("loudness", Path(__file__).parents[1] / "search" / "conftest.py")
-assert _spec and _spec.loader
-loudness = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(loudness)
-speech_encoder, speak, model = loudness.speech_encoder, loudness.speak, loudness.model
 
 SMALL = IndexConfig("4/4")
 LONG = "cat the dog the - - - - tea sea sun boat - - - - cat tea cat tea - - - -"

@@ -19,7 +19,7 @@ import pytest
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio")
 
-from clsr.audio import SAMPLE_RATE, read_waveform  # noqa: E402
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform  # noqa: E402
 from clsr.web.serve import ServeConfig, make_app  # noqa: E402
 from clsr.web.service import SearchService, recording_id  # noqa: E402
 

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from clsr.audio import SAMPLE_RATE
+from clsr.audio.waveform import SAMPLE_RATE
 from clsr.search.hit import Hit
 from clsr.vocabulary import Word
 from clsr.web.jobs import FileProgress, Job

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from clsr.audio import SAMPLE_RATE, read_waveform
-from clsr.cli import main
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform
+from clsr.cli.main import main
 from clsr.errors import InputError
-from clsr.search.index import RecordingStatus, Watch
+from clsr.index.index import RecordingStatus, Watch
 from clsr.web import jobs as jobs_module
 from clsr.web.folders import Folders, Missing, safe_name
 from clsr.web.jobs import Busy, Indexer

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clsr.data.corpus import Source, check_sources
-from clsr.data.holdout import held_out
+from clsr.corpora.holdout import held_out
+from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.sources import Source, check_sources
+from clsr.corpora.squad import answer_passage, read_squad, sentence_spans
 from clsr.data.kaldi import write_lines
-from clsr.data.one_to_one import one_to_one
-from clsr.data.squad import answer_passage, read_squad, sentence_spans
 from clsr.errors import InputError
 from clsr.vocabulary import normalise
 

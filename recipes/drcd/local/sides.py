@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clsr.audio import read_waveform
-from clsr.baselines.own import Own, load_own
+from clsr.audio.waveform import read_waveform
 from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
-from clsr.evaluation.recall import rank
+from clsr.metrics.recall import rank
+from clsr.systems.clsr import Own, load_own
 
 PASSAGES = {"transcripts": "cascade", "soft codes": "clsr-soft"}
 QUESTIONS = ("typed", *PASSAGES)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import soundfile
 
-from clsr.audio import SAMPLE_RATE
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.corpora.synthesis import Synthesizer
 from clsr.data.kaldi import write_lines
-from clsr.data.synthesis import Synthesizer
 from clsr.errors import InputError
 
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clsr.audio import duration_s
-from clsr.data.corpus import Source, check_audio, check_sources
-from clsr.data.holdout import held_out
+from clsr.audio.waveform import duration_s
+from clsr.corpora.holdout import held_out
+from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
 from clsr.errors import InputError

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
-from clsr.audio import add_noise, read_waveform
-from clsr.baselines.own import load_own
+from clsr.audio.waveform import add_noise, read_waveform
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
-from clsr.evaluation.recall import rank
+from clsr.metrics.recall import rank
 from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import SpeechEncoder
+from clsr.systems.clsr import load_own
 
 CASCADE, EIGHT_BEST = "cascade", "cascade, 8 best"
 ROWS_MIXED = (2, 3, 5, 8)

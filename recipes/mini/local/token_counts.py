@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
-from clsr.audio import read_waveform
+from clsr.audio.features import fbank, stack_frames
+from clsr.audio.waveform import read_waveform
 from clsr.checkpoint import load_speech_encoder
 from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
-from clsr.evaluation.recall import rank
-from clsr.evaluation.wer import pool, word_errors
-from clsr.features import fbank, stack_frames
+from clsr.metrics.recall import rank
+from clsr.metrics.word_errors import pool, word_errors
 from clsr.models.adaptor import best_codes
 from clsr.models.cif import ROUNDING, integrate_and_fire, scale_to
 from clsr.models.speech_encoder import SpeechEncoder

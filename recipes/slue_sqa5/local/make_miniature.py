@@ -9,9 +9,9 @@ import argparse
 import csv
 from pathlib import Path
 
-from clsr.audio import SAMPLE_RATE, write_waveform
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.corpora.synthesis import Synthesizer
 from clsr.data.kaldi import write_lines
-from clsr.data.synthesis import Synthesizer
 from clsr.errors import InputError
 
 COLUMNS = (

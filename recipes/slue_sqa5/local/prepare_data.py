@@ -14,8 +14,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from clsr.audio import duration_s
-from clsr.data.corpus import Source, check_audio, check_sources
+from clsr.audio.waveform import duration_s
+from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.data.kaldi import Utterance, write_data_dir
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
 from clsr.errors import InputError

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsr.config import OFFLINE_TEXT_ENCODER
+from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.word_lists import whole_words, word_lists
 from clsr.data.kaldi import read_text, write_lines
-from clsr.data.one_to_one import one_to_one
-from clsr.data.word_lists import whole_words, word_lists
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.vocabulary import normalise

@@ -16,13 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from clsr.audio import duration_s
-from clsr.data.corpus import Source, check_audio, check_sources
-from clsr.data.holdout import held_out
+from clsr.audio.waveform import duration_s
+from clsr.corpora.holdout import held_out
+from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.sources import Source, check_audio, check_sources
+from clsr.corpora.squad import SquadQuestion, read_squad
 from clsr.data.kaldi import Utterance
-from clsr.data.one_to_one import one_to_one
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
-from clsr.data.squad import SquadQuestion, read_squad
 from clsr.errors import InputError
 from clsr.vocabulary import normalise
 

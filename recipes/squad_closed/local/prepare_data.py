@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.corpora.word_lists import word_lists
 from clsr.data.kaldi import write_lines
-from clsr.data.word_lists import word_lists
 from clsr.errors import InputError
 from clsr.vocabulary import normalise
 

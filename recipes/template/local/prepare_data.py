@@ -12,8 +12,8 @@ import tempfile
 from itertools import cycle
 from pathlib import Path
 
+from clsr.corpora.synthesis import SynthesisConfig, synthesize_recording
 from clsr.data.kaldi import write_lines
-from clsr.data.synthesis import SynthesisConfig, synthesize_recording
 from clsr.errors import InputError
 
 VOICES = ("en-us-nyc+f3", "en-gb-scotland+m5", "en-029+m4", "en-gb-x-gbcwmd+f5")  # no other recipe has these

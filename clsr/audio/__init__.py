@@ -1,0 +1,1 @@
+"""Recordings -> waveforms -> features: decoding, voice activity, pauses, filter banks."""

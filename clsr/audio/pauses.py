@@ -1,0 +1,72 @@
+"""Where nobody speaks in a waveform; word times without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.vocabulary import Word
+
+LEAST_PAUSE_S = 0.2  # the closure of a plosive is shorter
+FRAME_S = 0.01
+QUIETER_DB = 35.0  # than loud speech: the tail of a word still counts as speech
+LEAST_CONTRAST_DB = 20.0  # between a room and speech in it; where all is alike, nobody is silent
+LOUD, QUIET = 95, 5  # percentiles of the frames' levels that stand for loud speech and for the room
+FLOOR = 1e-10  # power of digital silence, instead of 0
+
+Span = tuple[float, float]
+
+
+def find_pauses(waveform: np.ndarray) -> list[Span]:
+    """Start and end of each stretch of at least 0.2 s in which nobody speaks, in seconds.
+
+    A frame of 10 ms is quiet when its level lies 35 dB below loud speech (the 95th percentile of all frames), or, where
+    the room (5th percentile) is at least 20 dB below loud speech, in the lowest quarter between the two.
+
+    >>> second = np.ones(16000, np.float32)
+    >>> find_pauses(np.concatenate([second, 0 * second, second]))
+    [(1.0, 2.0)]
+
+    Args:
+        waveform: 16 kHz, ``(N,)``.
+    """
+    hop = round(FRAME_S * SAMPLE_RATE)
+    frames = waveform[: len(waveform) // hop * hop].reshape(-1, hop)
+    if not len(frames):
+        return []
+    levels_db = 10 * np.log10(np.square(frames).mean(1, dtype=np.float64) + FLOOR)
+    room_db, loud_db = np.percentile(levels_db, [QUIET, LOUD])
+    contrast_db = loud_db - room_db
+    in_room_db = room_db + contrast_db / 4 if contrast_db >= LEAST_CONTRAST_DB else -np.inf
+    quiet = levels_db < max(loud_db - QUIETER_DB, in_room_db)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(int), [0]])))
+    spans = (edges.reshape(-1, 2) * FRAME_S).tolist()
+    return [(start_s, end_s) for start_s, end_s in spans if end_s - start_s >= LEAST_PAUSE_S - FRAME_S / 2]
+
+
+def without_pauses(words: Iterable[Word], pauses: Sequence[Span]) -> list[Word]:
+    """Words with times that leave out the pauses.
+
+    A recogniser of the CIF kind lets each word last until the next begins, pauses included. A word that a pause cuts
+    keeps the longer of its parts; one that lies inside a pause as a whole becomes a moment at the nearer end of it.
+
+    >>> without_pauses([Word("so", 0.0, 1.3), Word("far", 1.3, 2.5)], [(1.0, 2.0)])
+    [Word(text='so', start_s=0.0, end_s=1.0), Word(text='far', start_s=2.0, end_s=2.5)]
+    """
+    return [_shorten(word, pauses) for word in words]
+
+
+def _shorten(word: Word, pauses: Sequence[Span]) -> Word:
+    inside = [(start_s, end_s) for start_s, end_s in pauses if start_s < word.end_s and word.start_s < end_s]
+    if not inside:
+        return word
+    starts = [word.start_s, *(end_s for _, end_s in inside)]
+    ends = [*(start_s for start_s, _ in inside), word.end_s]
+    start_s, end_s = max(zip(starts, ends, strict=True), key=lambda part: part[1] - part[0])
+    if end_s > start_s:
+        return Word(word.text, start_s, end_s)
+    middle_s = (word.start_s + word.end_s) / 2
+    edge_s = min(inside[0], key=lambda edge_s: abs(edge_s - middle_s))
+    return Word(word.text, edge_s, edge_s)

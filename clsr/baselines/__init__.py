@@ -1,1 +1,0 @@
-"""Rivals of CLSR, one file each."""

@@ -1,0 +1,1 @@
+"""Makers of corpora: synthetic voices, SQuAD, tables of recordings, long recordings."""

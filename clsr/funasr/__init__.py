@@ -1,0 +1,1 @@
+"""FunASR's releases: their import, and parity with them."""

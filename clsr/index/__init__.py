@@ -1,0 +1,1 @@
+"""Recordings -> windows -> vectors in LanceDB tables, verified and searchable."""

@@ -1,0 +1,344 @@
+"""Indexing by many processes or machines: Ray Data actors encode recordings, lance-ray writes to the same tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import socket
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clsr.audio.decoding import Decoder
+from clsr.config import Precision
+from clsr.errors import InputError
+from clsr.index.files import find_recordings, size_bytes
+from clsr.index.filters import quote
+from clsr.index.index import IndexConfig
+from clsr.index.indexer import Indexer, refuse_name, unchanged
+from clsr.index.location import to_place
+from clsr.index.progress import Progress, Watch
+from clsr.index.recordings import Entry, RecordingStatus
+from clsr.index.schema import WINDOWS, IndexDescription, claim, only_writer, open_or_make, windows_schema, writing
+from clsr.index.writer import IndexWriter
+
+if TYPE_CHECKING:
+    import pyarrow
+    from lancedb.table import LanceTable
+
+COMMIT_S = 10.0  # between transactions
+PORTIONS = 8  # for each worker at least, so that all end at about the same time
+PORTION_FILES = 64  # at most
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Where and how widely recordings are encoded.
+
+    Args:
+        address: of a running cluster, such as ``auto`` or ``ray://host:10001``; ``None`` starts Ray on this machine.
+        workers: actors, each with a model of its own; 0 is one for each GPU, or processor where there is none.
+        cpus: processors of a worker; torch takes as many threads.
+        precision: numbers that it computes in.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    cpus: int = 1
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.cpus < 1:
+            raise InputError(
+                f"workers is {self.workers}, cpus {self.cpus}: give 0 or more workers, 1 or more cpus each"
+            )
+
+
+def index_with_ray(
+    model_path: str | Path,
+    index_dir: str | Path,
+    recordings: Iterable[str | Path],
+    settings: IndexConfig | None = None,
+    cluster: RayConfig | None = None,
+    watch: Watch | None = None,
+) -> list[RecordingStatus]:
+    """Bring an index up to date as ``clsr.index.index.index_recordings`` does, encoding on a Ray cluster.
+
+    Workers encode recordings as a whole, and write their windows into files of the table, which this process enters in
+    one transaction every ten seconds. Where a worker or its machine dies, Ray lets another encode what was not entered;
+    files that never are entered are no part of the table. Recordings, model and index have to be at the same paths on
+    all machines.
+
+    Raises:
+        InputError: as ``index_recordings``; Ray is not installed, or there is no cluster at the address.
+    """
+    settings, place = settings or IndexConfig(), to_place(index_dir)
+    paths = find_recordings(recordings)
+    _start(cluster := cluster or RayConfig())
+    with only_writer(place):
+        built_with = claim(place, Path(model_path).resolve(), settings.windows)
+        writer = _RayWriter(place, settings.approximate_from)
+        statuses: dict[Path, RecordingStatus] = {}
+        with Progress({path: size_bytes(path) for path in paths}, watch) as progress:
+            to_do = []
+            for path in paths:
+                progress.begin(path)
+                status = refuse_name(path) or _look(path, writer, built_with.windows)
+                if status is None:
+                    to_do.append(path)
+                else:
+                    statuses[path] = status
+                    progress.end(path, status)
+            writer.make_table(_width(built_with))
+            for entry in _enter(_encode(to_do, built_with, writer.uri, settings, cluster), writer):
+                path = Path(entry.recording)
+                statuses[path] = entry.to_status()
+                progress.encoded(path, 1.0, entry.duration_s)
+                progress.end(path, statuses[path])
+        writer.finish()
+    return [statuses[path] for path in paths]
+
+
+class Written(NamedTuple):
+    """Windows in files of the table that are not entered yet."""
+
+    num_rows: int
+    fragments: list[Any]  # lance.fragment.FragmentMetadata
+
+
+class _RayWriter(IndexWriter):
+    """Enters what workers have written; recordings come whole, so that nothing of one may be there before."""
+
+    @property
+    def uri(self) -> str:
+        """Where the table of windows is."""
+        return f"{self.index_dir}/{WINDOWS}.lance"
+
+    def make_table(self, width: int) -> None:
+        """Make the table that workers write for, of vectors so wide, where there is none."""
+        with writing(self.index_dir):
+            self._table = open_or_make(self.index_dir, WINDOWS, windows_schema(width))
+
+    def _has_others(self, entry: Entry) -> bool:
+        if entry.recording not in self.known or self._table is None:
+            return False
+        return self._table.count_rows(f"recording = {quote(entry.recording)}") > 0
+
+    def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
+        """Remove what stale recordings had, and then enter windows; a kill in between leaves them begun."""
+        import lance
+
+        if stale:
+            table.delete(f"recording IN ({', '.join(map(quote, stale))})")
+        if isinstance(rows, Written) and rows.fragments:
+            append = lance.LanceOperation.Append(rows.fragments)
+            lance.LanceDataset.commit(self.uri, append, read_version=lance.dataset(self.uri).version)
+            table.checkout_latest()
+
+
+class _Gathered:
+    """Keeps what a worker's indexer would write."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Entry] = {}
+        self.tables: list[pyarrow.Table] = []
+        self.entries: list[Entry] = []
+
+    def there(self, entry: Entry) -> dict[str, bool]:
+        """Nothing: recordings are encoded as a whole."""
+        return {}
+
+    def commit(self, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry] = ()) -> None:
+        """Keep windows, and recordings that are done."""
+        self.tables += [rows] if rows is not None else []
+        self.entries += done
+
+    def note(self, entry: Entry) -> None:
+        """Keep what is said of a recording."""
+        self.entries.append(entry)
+
+
+class EncodeRecordings:
+    """A Ray Data actor: portions of recordings -> files of windows, and what is to be said of each recording.
+
+    Args:
+        built_with: the index's model, and how recordings are cut.
+        place: where the table of windows is.
+        batch_s: seconds of audio encoded at once.
+        cluster: threads of torch, and the numbers to compute in.
+    """
+
+    def __init__(self, built_with: IndexDescription, place: str, batch_s: float, cluster: RayConfig) -> None:
+        import torch
+
+        from clsr import checkpoint
+
+        torch.set_num_threads(cluster.cpus)
+        self.built_with = built_with
+        self.place = place
+        self.batch_s = batch_s
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.speech_encoder = checkpoint.load_speech_encoder(built_with.model, device, cluster.precision)
+        self.decoder = Decoder()
+
+    def __call__(self, portions: pyarrow.Table) -> pyarrow.Table:
+        """Encode a portion: a row of ``paths`` (JSON) to one of ``entries`` (JSON), ``fragments`` and ``windows``."""
+        import pyarrow
+
+        gathered = _Gathered()
+        (portion,) = portions["paths"].to_pylist()
+        paths = [Path(path) for path in json.loads(portion)]
+        with Progress(dict.fromkeys(paths, 1), shown=False) as progress:
+            indexer = Indexer(self.speech_encoder, self.built_with, gathered, self.decoder, self.batch_s, progress)
+            for path in paths:
+                indexer.take(path)
+            indexer.flush()
+        fragments = self._write(pyarrow.concat_tables(gathered.tables)) if gathered.tables else []
+        return pyarrow.table(
+            {
+                "entries": [json.dumps(gathered.entries)],
+                "fragments": pyarrow.array([fragments], pyarrow.list_(pyarrow.binary())),
+                "windows": [sum(map(len, gathered.tables))],
+            }
+        )
+
+    def _write(self, rows: pyarrow.Table) -> list[bytes]:
+        import lance
+        import lance_ray
+
+        version = lance.dataset(self.place).data_storage_version
+        write = lance_ray.LanceFragmentWriter(self.place, schema=rows.schema, data_storage_version=version)
+        return write(rows)["fragment"].to_pylist()
+
+
+def _start(cluster: RayConfig) -> None:
+    """Connect to a cluster, or start one, without what Ray and lance say of themselves on the way."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
+    try:
+        import lance_ray  # noqa: F401
+        import ray
+    except ImportError as error:
+        raise InputError(f"Ray is not installed ({error}): pip install 'clsr[ray]'") from error
+    if not ray.is_initialized():
+        try:
+            _require_answer(cluster.address)
+            ray.init(
+                cluster.address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if cluster.address is None else None,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray cluster at {cluster.address or 'this machine'} ({error})") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars, context.print_on_execution_start = False, False
+    for name in ("ray.data", "ray.data.dataset"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _require_answer(address: str | None) -> None:
+    """Refuse a host and port where nobody listens at once; Ray would wait for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _width(built_with: IndexDescription) -> int:
+    from clsr import checkpoint
+
+    return checkpoint.load_text_side(built_with.model).width
+
+
+def _look(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
+    """What is known of a recording that need not be encoded; one that cannot be read is a worker's to tell."""
+    known = writer.known.get(str(path))
+    try:
+        entry = unchanged(path, known, cut)
+    except OSError:
+        return None
+    if entry is not None and entry != known:
+        writer.note(entry)
+    return entry.to_status() if entry is not None else None
+
+
+def _encode(
+    paths: Sequence[Path], built_with: IndexDescription, place: str, settings: IndexConfig, cluster: RayConfig
+) -> Iterator[tuple[list[Entry], Written]]:
+    """What the workers make of recordings, as it comes."""
+    import ray
+
+    if not paths:
+        return
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    workers = min(len(paths), cluster.workers or gpus or max(1, processors // cluster.cpus))
+    rows = [{"paths": json.dumps(list(map(str, portion)))} for portion in _portions(paths, PORTIONS * workers)]
+    found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        EncodeRecordings,
+        fn_constructor_args=(built_with, place, settings.batch_s, cluster),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+        num_cpus=cluster.cpus,
+        num_gpus=1 if gpus else 0,
+    )
+    for row in found.iter_rows():
+        fragments = [pickle.loads(fragment) for fragment in row["fragments"]]  # of our own workers
+        yield [Entry(*entry) for entry in json.loads(row["entries"])], Written(int(row["windows"]), fragments)
+
+
+def _portions(paths: Sequence[Path], least: int) -> Iterator[list[Path]]:
+    """Recordings in portions of about as many bytes each, at least so many portions if there are as many recordings."""
+    sizes = {path: size_bytes(path) for path in paths}
+    most_bytes = sum(sizes.values()) / least
+    most_files = min(PORTION_FILES, max(1, len(paths) // least))
+    portion: list[Path] = []
+    for path in paths:
+        if portion and (len(portion) == most_files or sum(map(sizes.__getitem__, portion)) + sizes[path] > most_bytes):
+            yield portion
+            portion = []
+        portion.append(path)
+    if portion:
+        yield portion
+
+
+def _enter(found: Iterable[tuple[list[Entry], Written]], writer: _RayWriter) -> Iterator[Entry]:
+    """Enter what workers have written, and give the entries when they are on the disk."""
+    entries: list[Entry] = []
+    fragments: list[Any] = []
+    windows, entered_at = 0, time.monotonic()
+    seen: set[str] = set()
+    for portion, written in found:
+        if portion[0].recording in seen:  # Ray does not promise that a portion comes but once
+            continue
+        seen.update(entry.recording for entry in portion)
+        entries += portion
+        fragments += written.fragments
+        windows += written.num_rows
+        if time.monotonic() - entered_at >= COMMIT_S:
+            yield from _commit(entries, Written(windows, fragments), writer)
+            entries, fragments, windows, entered_at = [], [], 0, time.monotonic()
+    if entries:
+        yield from _commit(entries, Written(windows, fragments), writer)
+
+
+def _commit(entries: Sequence[Entry], written: Written, writer: _RayWriter) -> list[Entry]:
+    heard = [entry for entry in entries if entry.duration_s]
+    unread = [
+        writer.known.get(entry.recording, entry)._replace(state="failed", reason=entry.reason)
+        for entry in entries
+        if not entry.duration_s
+    ]
+    begun = [entry._replace(state="begun", reason="") for entry in heard]
+    writer.commit(begun, written if written.num_rows else None, heard + unread)
+    return heard + unread

@@ -1,0 +1,124 @@
+"""Is an index whole? Every row is read and checked against its checksum, and against what is known of its recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from clsr.errors import InputError
+from clsr.index.files import file_state
+from clsr.index.location import Place, to_place
+from clsr.index.recordings import INTERRUPTED, Entry, RecordingsTable
+from clsr.index.rows import Row, checksum
+from clsr.index.schema import open_table, read_description, reading, require_current, windows_schema
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
+
+NORM_TOLERANCE = 1e-3
+SECONDS_TOLERANCE = 1e-3
+
+
+class Verdict(NamedTuple):
+    """What is wrong with an index, a line each."""
+
+    damage: list[str]  # of the index itself
+    stale: list[str]  # recordings that are gone, have changed, or were not indexed to their end
+
+
+def verify(index_dir: str | Path) -> Verdict:
+    """Read all of an index and say what is damaged or out of date.
+
+    Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
+    recording has to have the windows that it was entered with, of one content and cut, and its seconds have to add up.
+    The full-text and approximate indices, which can be made again from the rows, are not looked at, and of the
+    recordings only whether their size and date are those that were indexed.
+
+    Raises:
+        InputError: there is no index.
+    """
+    index_dir = to_place(index_dir)
+    fingerprint = read_description(index_dir).fingerprint
+    damage: list[str] = []
+    try:
+        entries = RecordingsTable(index_dir).read()
+    except InputError as error:
+        return Verdict([str(error)], [])
+    found: dict[str, list[Row]] = {}
+    seen: set[str] = set()
+    try:
+        table = open_table(index_dir)
+        if table is not None:
+            require_current(index_dir, table, windows_schema(1))
+        for row in _rows(table, index_dir) if table is not None else ():
+            lacking = [name for name, value in row.items() if value is None]
+            if lacking:
+                damage.append(f"{index_dir}: a window lacks its {lacking[0]}; delete the folder, index again")
+                continue
+            damage += [f"{row['id']}: {fault}" for fault in _row_faults(row, fingerprint, seen)]
+            place = {name: row[name] for name in ("content_hash", "cut", "start_s", "end_s", "text")}
+            found.setdefault(row["recording"], []).append(place)
+    except InputError as error:
+        damage.append(str(error))
+        return Verdict(damage, _stale(entries))
+    damage += [
+        f"{path}: has windows, but is not among the recordings; index it again" for path in set(found) - set(entries)
+    ]
+    for path, entry in entries.items():
+        damage += [f"{path}: {fault}; index it again" for fault in _entry_faults(entry, found.get(path, []))]
+    return Verdict(damage, _stale(entries))
+
+
+def _rows(table: LanceTable, index_dir: Place) -> Iterator[Row]:
+    with reading(index_dir):
+        for batch in table.search().to_batches(1024):
+            yield from batch.to_pylist()
+
+
+def _row_faults(row: Row, fingerprint: str, seen: set[str]) -> Iterator[str]:
+    if row["id"] in seen:
+        yield "is there twice"
+    seen.add(row["id"])
+    if checksum(row) != row["checksum"]:
+        yield "does not match its checksum: the index is damaged; delete the folder, index again"
+    if row["fingerprint"] != fingerprint:
+        yield f"is of model {row['fingerprint']}, the index of {fingerprint}; delete the folder, index again"
+    if row["text"] and abs(float(np.linalg.norm(row["vector"])) - 1) > NORM_TOLERANCE:
+        yield "has a vector that is not of norm 1"
+
+
+def _entry_faults(entry: Entry, windows: list[Row]) -> Iterator[str]:
+    """What is wrong with a recording; while one was being written, nothing can be said of the number of its windows."""
+    if entry.state == "begun":  # before its first window is written, those of its content before are there
+        return
+    if any((row["content_hash"], row["cut"]) != (entry.content_hash, entry.cut) for row in windows):
+        if entry.state != "failed":  # which keeps what was there before
+            yield "has windows of other contents or cuts"
+        return
+    if len(windows) != entry.windows:
+        yield f"has {len(windows)} windows where {entry.windows} were written"
+        return
+    told = entry.of_windows([(row["start_s"], row["end_s"], bool(row["text"])) for row in windows], entry.duration_s)
+    if abs(told.indexed_s - entry.indexed_s) > SECONDS_TOLERANCE:
+        yield f"has {told.indexed_s:.3f} s indexed where {entry.indexed_s:.3f} s were written"
+    if entry.state != "failed" and abs(entry.indexed_s + entry.silent_s - entry.duration_s) > SECONDS_TOLERANCE:
+        yield f"has {entry.indexed_s:.3f} s indexed and {entry.silent_s:.3f} s silent of {entry.duration_s:.3f} s"
+
+
+def _stale(entries: dict[str, Entry]) -> list[str]:
+    return [f"{path}: {reason}" for path, entry in sorted(entries.items()) if (reason := _why_stale(entry))]
+
+
+def _why_stale(entry: Entry) -> str:
+    try:
+        state = file_state(Path(entry.recording))
+    except OSError:
+        return "its file is gone; put it back, or remove it with clsr index --prune"
+    if entry.state == "begun":
+        return INTERRUPTED
+    if entry.state != "failed" and state != (entry.size_bytes, entry.modified_ns):
+        return "its file has changed since it was indexed; index it again"
+    return ""

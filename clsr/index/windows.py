@@ -1,0 +1,189 @@
+"""How recordings are cut (``10,40/30``, ``speech:40``); blocks of a recording -> its windows, with their sound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.errors import InputError
+from clsr.index.spans import ROUNDING_S
+
+Span = tuple[float, float]
+HOP_SHARE = 0.75  # of a window, from one start to the next, where none is given: the paper's 40 s then begin every 30 s
+SPEECH_S = 40.0  # longest speech-aware window, where none is given
+LEAST_SPEECH_S = 1.0  # of that: shorter windows hold no word for certain
+LONGEST_S = 300.0  # of any window: attention grows with its square
+
+_CUT = re.compile(r"(?P<speech>speech)(?::(?P<most>[\d.]+))?|(?P<length>[\d.]+)(?:/(?P<hop>[\d.]+))?")
+
+
+class Cut(NamedTuple):
+    """One way to cut a recording: windows of one length, or along the pauses of speech."""
+
+    length_s: float  # of a window; of speech-aware ones the most
+    hop_s: float  # from one start to the next; 0 for speech-aware windows
+
+    def __str__(self) -> str:
+        """The cut as ``parse_cuts`` reads it."""
+        return f"{self.length_s:g}/{self.hop_s:g}" if self.hop_s else f"speech:{self.length_s:g}"
+
+
+class Sound(NamedTuple):
+    """A window of a recording and what is heard in it."""
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray  # (N,) at 16 kHz
+
+
+class Cutter(Protocol):
+    """Says, block by block, which windows of a recording are settled; what the blocks are makes no difference."""
+
+    @property
+    def needed_from_s(self) -> float:
+        """No window to come starts earlier."""
+
+    def feed(self, block: np.ndarray) -> list[Span]:
+        """Windows settled by the next samples ``(n,)``."""
+
+    def finish(self) -> list[Span]:
+        """Windows left at the end of the recording."""
+
+
+def parse_cuts(text: str) -> list[Cut]:
+    """Read how to cut: lengths in seconds with the step between starts, and ``speech``, separated by commas.
+
+    >>> [str(cut) for cut in parse_cuts("10,40/20,speech")]
+    ['10/7.5', '40/20', 'speech:40']
+
+    Raises:
+        InputError: the text says none, or a length or step out of range.
+    """
+    cuts = []
+    for part in text.split(","):
+        found = _CUT.fullmatch(part.strip())
+        try:
+            cut = _cut(found.groupdict()) if found else None
+        except ValueError:
+            cut = None
+        if cut is None or not 0 <= cut.hop_s <= cut.length_s or not 0 < cut.length_s <= LONGEST_S:
+            raise InputError(
+                f"windows {text!r}: {part.strip()!r} is no way to cut; give lengths in seconds up to {LONGEST_S:g}, "
+                "such as 40, 10,40 or 40/20 (a window every 20 s, at most its length), or speech, or speech:20"
+            )
+        cuts.append(cut)
+    return cuts
+
+
+def join_cuts(cuts: Iterable[Cut]) -> str:
+    """Write down ways to cut as ``parse_cuts`` reads them."""
+    return ",".join(map(str, cuts))
+
+
+def open_cutter(cut: Cut) -> Cutter:
+    """A cutter at the start of a recording."""
+    if cut.hop_s:
+        return FixedCutter(cut)
+    from clsr.audio.voice_activity import SpeechCutter
+
+    return SpeechCutter(cut.length_s)
+
+
+class FixedCutter:
+    """Windows of one length, those of ``clsr.index.spans.windows``, of a recording whose end is not known yet."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+        self._index = 0  # of the next window
+        self._samples = 0  # heard
+
+    @property
+    def needed_from_s(self) -> float:
+        """The start of the next window, or of the last, which is moved back to end with the recording."""
+        return min(self._index * self.cut.hop_s, max(0.0, self._heard_s - self.cut.length_s))
+
+    def feed(self, block: np.ndarray) -> list[Span]:
+        """All windows behind which something more was heard: the one that ends with the recording may be moved."""
+        self._samples += len(block)
+        settled = []
+        while (start_s := self._index * self.cut.hop_s) < self._heard_s - self.cut.length_s - ROUNDING_S:
+            settled.append((start_s, start_s + self.cut.length_s))
+            self._index += 1
+        return settled
+
+    def finish(self) -> list[Span]:
+        """The window that ends with the recording."""
+        return [(max(0.0, self._heard_s - self.cut.length_s), self._heard_s)] if self._samples else []
+
+    @property
+    def _heard_s(self) -> float:
+        return self._samples / SAMPLE_RATE
+
+
+class Cutting:
+    """Cuts one recording in all the ways given, holding no more of it than the longest window.
+
+    Args:
+        cuts: ways to cut it.
+    """
+
+    def __init__(self, cuts: Sequence[Cut]) -> None:
+        self._cutters = [open_cutter(cut) for cut in cuts]
+        self._kept = np.empty(0, np.float32)
+        self._first = 0  # sample of the recording with which what is kept begins
+        self._given: set[Span] = set()
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of the recording that were heard."""
+        return (self._first + len(self._kept)) / SAMPLE_RATE
+
+    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[Sound]:
+        """The windows of a recording, each once, as soon as they are settled.
+
+        Args:
+            blocks: the recording, 16 kHz, ``(n,)`` each.
+
+        Raises:
+            InputError: the blocks came to an end with it: raised when the windows of what was heard are given.
+        """
+        damage = None
+        try:
+            for block in blocks:
+                self._kept = np.concatenate([self._kept, block])
+                yield from self._sounds([span for cutter in self._cutters for span in cutter.feed(block)])
+                self._forget()
+        except InputError as error:
+            damage = error
+        yield from self._sounds([span for cutter in self._cutters for span in cutter.finish()])
+        if damage:
+            raise damage
+
+    def _sounds(self, spans: Iterable[Span]) -> Iterator[Sound]:
+        for span in spans:
+            if span not in self._given:  # two lengths give a recording shorter than both the same window
+                self._given.add(span)
+                start, end = (round(time_s * SAMPLE_RATE) - self._first for time_s in span)
+                yield Sound(*span, self._kept[start:end].copy())
+
+    def _forget(self) -> None:
+        needed = int(min(cutter.needed_from_s for cutter in self._cutters) * SAMPLE_RATE) - 1  # -1: rounding
+        passed = min(max(0, needed - self._first), len(self._kept))
+        self._kept, self._first = self._kept[passed:], self._first + passed
+
+
+def _cut(parts: dict[str, str | None]) -> Cut:
+    if parts["speech"]:
+        most_s = float(parts["most"] or SPEECH_S)
+        if most_s < LEAST_SPEECH_S:
+            raise ValueError("too short for words")
+        return Cut(most_s, 0.0)
+    length_s = float(parts["length"] or "")
+    hop_s = float(parts["hop"]) if parts["hop"] else HOP_SHARE * length_s
+    if not hop_s:
+        raise ValueError("a step of nothing")
+    return Cut(length_s, hop_s)

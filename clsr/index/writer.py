@@ -1,0 +1,162 @@
+"""What was encoded -> the tables of an index, so that a kill at any moment loses nothing that was acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from clsr.index.approximate import build_approximate
+from clsr.index.filters import quote
+from clsr.index.full_text import TEXT_COLUMN, full_text_config
+from clsr.index.location import Place
+from clsr.index.recordings import Entry, RecordingsTable
+from clsr.index.schema import (
+    RECORDINGS,
+    WINDOWS,
+    confirmed,
+    open_or_make,
+    open_table,
+    require_current,
+    windows_schema,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
+
+COMPACT_EVERY = 100  # transactions: each leaves a file or two, which every search has to open
+OLD_VERSIONS = timedelta(hours=1)  # kept for those who read them still
+
+
+class IndexWriter:
+    """Writes windows and what is known of recordings, and keeps the searches quick.
+
+    A recording is entered as begun before its first window is written. The transaction that writes this window removes
+    what the index had of it before, if anything. After the last it is entered as done. Windows are never written twice:
+    whoever goes on with a recording asks which are ``there``.
+
+    Args:
+        index_dir: folder of the index; the caller is its ``only_writer``.
+        approximate_from: windows from which on an approximate index of vectors is built; 0 never builds one.
+
+    Raises:
+        InputError: the index is damaged or of an earlier version.
+    """
+
+    def __init__(self, index_dir: Place, approximate_from: int = 0) -> None:
+        self.index_dir = index_dir
+        self.approximate_from = approximate_from
+        self.known = (recordings := RecordingsTable(index_dir)).read()
+        self._recordings = recordings
+        self._commits = 0
+        self._table: LanceTable | None = open_table(index_dir)  # None until a first window tells how wide vectors are
+        if self._table is not None:
+            require_current(index_dir, self._table, windows_schema(1))
+
+    def there(self, entry: Entry) -> dict[str, bool]:
+        """Windows that the index has of a recording, of this content and cut: ids, and whether with words."""
+        if entry.recording not in self.known or self._table is None:
+            return {}
+        query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(["id", "text"])
+        return {row["id"]: bool(row["text"]) for row in query.to_list()}
+
+    def commit(self, begun: Sequence[Entry], rows: Any, done: Sequence[Entry] = ()) -> None:
+        """Write windows; when it returns, they are on the disk and found by every search.
+
+        Args:
+            begun: recordings of which these are the first windows of this run.
+            rows: windows, a ``pyarrow.Table``; ``None`` is none.
+            done: recordings of which these were the last.
+
+        Raises:
+            InputError: the index cannot be written; what was there before is whole.
+        """
+        stale = [entry.recording for entry in begun if self._has_others(entry)]
+        self._enter([entry for entry in begun if self.known.get(entry.recording) != entry])
+        if rows is not None and self._table is None:
+            with writing(self.index_dir):
+                self._table = open_or_make(self.index_dir, WINDOWS, rows.schema)
+        if self._table is not None and (stale or rows is not None):
+            with confirmed(self.index_dir, self._table, rows.num_rows if rows is not None else 0):
+                self._write(self._table, stale, rows)
+        self._enter(done)
+        self._commits += 1
+        if self._commits % COMPACT_EVERY == 0:
+            self.compact()
+
+    def note(self, entry: Entry) -> None:
+        """Enter something about a recording whose windows stay as they are.
+
+        Raises:
+            InputError: the index cannot be written.
+        """
+        self._enter([entry])
+
+    def prune(self, recordings: Sequence[str]) -> None:
+        """Remove recordings with all their windows.
+
+        Raises:
+            InputError: the index cannot be written.
+        """
+        if recordings:
+            with writing(self.index_dir):
+                if self._table is not None:  # first: an entry without windows is harmless, windows without are not
+                    self._table.delete(f"recording IN ({', '.join(map(quote, recordings))})")
+            self._recordings.remove(recordings)
+            self._commits += 1
+
+    def compact(self) -> None:
+        """Join the small files that transactions leave, and bring full-text and approximate indices up to date.
+
+        Raises:
+            InputError: the index cannot be written.
+        """
+        if self._table is None or not self._commits:
+            return
+        with writing(self.index_dir):
+            if not any(index.columns == [TEXT_COLUMN] for index in self._table.list_indices()):
+                self._table.create_index(TEXT_COLUMN, config=full_text_config())
+            for table in (self._table, open_table(self.index_dir, RECORDINGS)):
+                if table is not None:
+                    table.optimize(cleanup_older_than=OLD_VERSIONS)
+
+    def finish(self) -> None:
+        """``compact``, and build the approximate index of vectors where the table has grown large.
+
+        Raises:
+            InputError: the index cannot be written.
+        """
+        self.compact()
+        if self._table is not None and self._commits and 0 < self.approximate_from <= self._table.count_rows():
+            with writing(self.index_dir):
+                build_approximate(self._table)
+
+    def _enter(self, entries: Sequence[Entry]) -> None:
+        self._recordings.write(entries)
+        self.known.update({entry.recording: entry for entry in entries})
+
+    def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
+        """Add windows, and remove all that stale recordings had, in one transaction."""
+        condition = f"recording IN ({', '.join(map(quote, stale))})"
+        if rows is None:
+            table.delete(condition)
+        elif stale:
+            merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge.when_not_matched_by_source_delete(condition).execute(rows)
+        else:
+            table.add(rows)
+
+    def _has_others(self, entry: Entry) -> bool:
+        """Whether the index has windows of the recording that are of another content or cut."""
+        if entry.recording not in self.known or self._table is None:
+            return False
+        return self._table.count_rows(f"{_of(entry)} AND ({_other_than(entry)})") > 0
+
+
+def _of(entry: Entry) -> str:
+    return f"recording = {quote(entry.recording)}"
+
+
+def _other_than(entry: Entry) -> str:
+    return f"content_hash != {quote(entry.content_hash)} OR cut != {quote(entry.cut)}"

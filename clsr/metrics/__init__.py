@@ -1,0 +1,1 @@
+"""What is measured: word errors, recall, answers."""

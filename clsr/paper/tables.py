@@ -1,0 +1,380 @@
+"""Tables 2 to 7 of the paper with our results, the paper's own below them, and two more: gains, and noise."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from clsr.errors import InputError
+from clsr.evaluation.longform_report import WHOLE
+from clsr.evaluation.report import DIRECTIONS, Direction, Row
+from clsr.evaluation.typeset import Column, Table
+from clsr.metrics.recall import Interval
+from clsr.paper import published
+from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS, Published
+from clsr.paper.results import (
+    ABLATION,
+    CLEAN,
+    BySeed,
+    Condition,
+    LongFormRow,
+    collect,
+    collect_longform,
+    noise_families,
+    signal_to_noise,
+)
+
+NOT_RUN = "not run"
+ABSENT = "–"
+NUMBERS = "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
+
+_RECALLS = tuple(Column(f"R@{k}", f"{way} Retrieval (↑)") for way in ("Q-C", "C-Q") for k in (1, 5, 10))
+_WER = Column("WER (↓)", "ASR")
+_FIGURES = tuple((direction, f"recall@{k}") for direction in DIRECTIONS for k in (1, 5, 10))
+_DATASET = Column("Dataset", numbers=False)
+_MODEL = Column("Model", numbers=False)
+_PARADIGM = Column("Paradigm", numbers=False)
+
+
+class System(NamedTuple):
+    """How the paper names a system, and what its questions and contexts are."""
+
+    label: str
+    paradigm: str
+    typed: str = "Text"  # what it takes of a typed question
+    spoken: str = "Speech"  # and of a spoken one
+    context: str = "Speech"
+    published: str = ""  # what the paper prints for a spoken question, where that is something else
+
+
+_PIPELINE = ("Pipeline", "Text", "Transcript", "Transcript")
+SYSTEMS = {
+    "text": System("BGE", "E2E", "Text", "Text", "Text"),
+    "clap": System("CLAP", "E2E", published="Text"),
+    "speechdpr": System("SpeechDPR", "E2E"),
+    "whisper-bge": System("Whisper+BGE", *_PIPELINE),
+    "whisper-bge-noisy": System("Whisper+BGE*", *_PIPELINE),
+    "funasr-bge": System("FunASR+BGE", *_PIPELINE),
+    "parabge": System("ParaBGE", "E2E"),
+    "cascade": System("CLSR's transcript+BGE", *_PIPELINE),
+    "cascade-8best": System("CLSR's 8 best+BGE", *_PIPELINE),
+    "clsr": System("CLSR", "E2E"),
+    "clsr-soft": System("CLSR, soft codes", "E2E"),
+}
+"""By row name, in the order of the paper's rows; its CLSR has hard codes."""
+
+
+def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[Table]:
+    """Make the tables of all results at or below some folders.
+
+    Args:
+        experiments: folders with report.json and longform.json files, however deep, or such files.
+        only: names of the tables wanted (`TABLE_NAMES`); empty for all.
+
+    Raises:
+        InputError: there is no result at all, one is damaged, or two have the same tags.
+    """
+    conditions, longform = collect(experiments), collect_longform(experiments)
+    if not conditions and not longform:
+        raise InputError(f"{experiments[0]}: no report.json at or below it: name a folder that clsr evaluate wrote to")
+    wanted = [name for name in TABLE_NAMES if not only or name in only]
+    tables = [table_5(longform) if name == "5" else _TABLES[name](conditions) for name in wanted]
+    return [table if table.blocks else replace(table, notes=[]) for table in tables]
+
+
+def table_2(conditions: Sequence[Condition]) -> Table:
+    """Every system on every clean set."""
+    systems = [name for name in SYSTEMS if name not in ("parabge", "whisper-bge-noisy")]
+    types = (Column("Question", "Type", numbers=False), Column("Context", "Type", numbers=False))
+    columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
+    whole = _clean(conditions)
+    blocks = [_system_block(c, systems, published.TABLE_2, types=True) for c in whole if _measured(c, systems)]
+    notes = [NUMBERS, "BGE stands for the text encoder of the run; its own row reads true transcripts."]
+    if any("speechdpr" in published.TABLE_2.get(c.dataset, {}) for c in whole):
+        notes.append("19.94* is a recall@20.")
+    return Table("2", "Main results", columns, blocks, [*notes, *_remarks(whole, systems, published.TABLE_2)])
+
+
+def table_4(conditions: Sequence[Condition]) -> Table:
+    """CLSR beside the same encoders without a recogniser between them."""
+    return _comparison("4", "A traditional end-to-end contrastive model and CLSR", ["parabge", "clsr", "clsr-soft"],
+                       published.TABLE_4, _clean(conditions), paradigm=True)  # fmt: skip
+
+
+def table_7(conditions: Sequence[Condition]) -> Table:
+    """CLSR beside Whisper+BGE, fine-tuned on Whisper's transcripts too."""
+    return _comparison("7", "CLSR and Whisper+BGE fine-tuned on noisy transcripts (*)",
+                       ["whisper-bge", "whisper-bge-noisy", "clsr", "clsr-soft"], published.TABLE_7,
+                       _clean(conditions), paradigm=False)  # fmt: skip
+
+
+def _comparison(
+    name: str, title: str, systems: list[str], paper: Published, whole: list[Condition], paradigm: bool
+) -> Table:
+    kinds = (_PARADIGM,) if paradigm else ()
+    columns = (_DATASET, _MODEL, *kinds, _WER, *_RECALLS)
+    blocks = [_system_block(c, systems, paper, paradigm=paradigm) for c in whole if _measured(c, systems)]
+    return Table(name, title, columns, blocks, [NUMBERS, *_remarks(whole, systems, paper)])
+
+
+def table_3(conditions: Sequence[Condition]) -> Table:
+    """What each part of training brings: a line for each setting of the tags of the ablation."""
+    ablated = [condition for condition in conditions if condition.ablated and condition.clean]
+    settings: dict[tuple, dict[str, Condition]] = {}
+    for condition in ablated:
+        where = tuple(sorted((k, v) for k, v in condition.tags.items() if k not in ABLATION))
+        settings.setdefault(where, {})[_setting(condition)] = condition
+    blocks = [_ablation_block(of_set) for of_set in settings.values()]
+    columns = tuple(Column(title, group, numbers=False) for title, group in (
+        ("ASR", "Pre-train"), ("BGE", "Pre-train"), ("VQ", "Joint-train"), ("Sampler", "Joint-train"),
+        ("BGE", "Post-train"), ("Model", ""), ("Dataset", "")))  # fmt: skip
+    notes = [NUMBERS, *_character_errors(ablated)]
+    return Table("3", "Ablation", (*columns, _WER, *_RECALLS), blocks, notes)
+
+
+def _setting(condition: Condition) -> str:
+    """The five tags of the ablation, as `published.TABLE_3` has them."""
+    values = [condition.tags.get(tag) for tag in ABLATION]
+    if any(value not in ("yes", "no") for value in values):
+        given = ", ".join(f"{tag}={condition.tags.get(tag, 'nothing')}" for tag in ABLATION)
+        where = next(iter(condition.sources.values()))
+        raise InputError(f"{where}: its tags have {given}: each must be yes or no, or none of them be given")
+    return " ".join(value for value in values if value)
+
+
+def _ablation_block(of_set: Mapping[str, Condition]) -> list[list[str]]:
+    """The paper's eight settings on one set, then any others."""
+    first = next(iter(of_set.values()))
+    rows = []
+    for setting in [*published.TABLE_3, *sorted(of_set.keys() - published.TABLE_3.keys())]:
+        marks = ["✓" if value == "yes" else "✗" for value in setting.split()]
+        condition = of_set.get(setting)
+        measured = [name for name in ("clsr", "clsr-soft") if condition and name in condition.rows]
+        for name in measured or ["clsr"]:
+            cells = _retrieval_cells(name, condition.rows.get(name) if condition else None)
+            rows.append([*marks, _name(name), first.label, *cells])
+        if first.dataset == "spoken_squad" and setting in published.TABLE_3:
+            rows.append([*marks, "paper: CLSR", first.label, *map(_printed, published.TABLE_3[setting])])
+    return rows
+
+
+def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
+    """Answers from whole recordings and from the windows that CLSR found in them."""
+    shares = (
+        "EM (↑)",
+        "F1 (↑)",
+        "Cost time (s)",
+        "SpeedUP",
+        "Returned (s)",
+        "Span returned",
+        "Time IoU",
+    )
+    kinds = (Column("w/ CLSR", numbers=False), Column("Context", numbers=False))
+    columns = (_DATASET, *kinds, *map(Column, shares))
+    blocks = []
+    for tags, rows in longform.items():
+        dataset, split = (dict(tags).get(key, "") for key in ("dataset", "split"))
+        label = " ".join(filter(None, [DATASETS.get(dataset, dataset), split and f"({split})"]))
+        block = [_longform_cells(name, of_seeds, rows) for name, of_seeds in rows.items()]
+        for with_clsr, paper in published.TABLE_5.get(dataset, {}).items():
+            name = "paper: top 1 window of 40 s" if with_clsr else "paper: whole recording"
+            block.append(["✓" if with_clsr else "✗", name, *paper, *[ABSENT] * 3])
+        blocks.append([[label if at == 0 else "", *row] for at, row in enumerate(block)])
+    time = "Cost time: to find and to answer all questions."
+    more = "Not in the paper: how much speech is handed on, whether the answer is said in it, how well its time is met."
+    notes = [NUMBERS, f"{time} {more}"]
+    return Table("5", "Answers from long recordings", columns, blocks, notes)
+
+
+def _longform_cells(name: str, rows: list[LongFormRow], all_rows: Mapping[str, list[LongFormRow]]) -> list[str]:
+    """A row of Table 5: time counts where there was an answer, as in the paper."""
+    seconds, whole_seconds = (
+        _mean(row.seconds for row in found if row.answerer) for found in (rows, all_rows.get(WHOLE, []))
+    )
+    exact, f1, time_iou = ([share for row in rows if (share := getattr(row, measure))] for measure in (
+        "exact_match", "f1", "time_iou"))  # fmt: skip
+    within = [row.span_in_top_k[max(row.span_in_top_k, key=int)] for row in rows if row.span_in_top_k]
+    speed_up = f"{whole_seconds / seconds:.2f}X" if seconds and whole_seconds else ABSENT
+    returned = _mean(row.returned_s for row in rows)
+    return [
+        "✓" if name.startswith("clsr") else "✗", name, _intervals(exact) or NOT_RUN, _intervals(f1) or NOT_RUN,
+        f"{seconds:.1f}" if seconds is not None else NOT_RUN, speed_up,
+        f"{returned:.1f}" if returned is not None else ABSENT,
+        _intervals(within) or ABSENT, _intervals(time_iou) or ABSENT,
+    ]  # fmt: skip
+
+
+def table_6(conditions: Sequence[Condition]) -> Table:
+    """How long it takes to encode all passages."""
+    systems = ["whisper-bge", "cascade", "cascade-8best", "clsr", "clsr-soft"]
+    columns = (_DATASET, _MODEL, _WER, _RECALLS[0], _RECALLS[3],
+               Column("Cost Time (s)"), Column("SpeedUp"))  # fmt: skip
+    timed = [c for c in _clean(conditions) if _measured(c, systems)]
+    blocks = []
+    for condition in timed:
+        rivals = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
+        block = []
+        for at, name in enumerate(systems):
+            label = condition.label if at == 0 else ""
+            block.append([label, _name(name), *_time_cells(name, condition.rows.get(name), rivals)])
+            if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
+                block.append(["", f"paper: {SYSTEMS[name].label}", *map(_printed, paper)])
+        blocks.append(block)
+    hardware = "; ".join(sorted({machine for c in timed for machine in c.hardware}))
+    notes = (
+        [f"{NUMBERS} Seconds: to recognise and encode all passages, mean over seeds; on {hardware}."] if timed else []
+    )
+    return Table("6", "Runtime of CLSR and Whisper+BGE", columns, blocks, notes + _remarks(timed, systems, {}))
+
+
+def _time_cells(name: str, rows: BySeed | None, rival_seconds: float | None) -> list[str]:
+    if rows is None:
+        return [NOT_RUN] * 5
+    wer, q2c, _, _, c2q, _, _ = _retrieval_cells(name, rows)
+    seconds = _mean(row.seconds for row in rows.values())
+    speed_up = f"{rival_seconds / seconds:.2f}X" if seconds and rival_seconds else ABSENT
+    return [wer, q2c, c2q, f"{seconds:.1f}" if seconds is not None else ABSENT, speed_up]
+
+
+def gains_table(conditions: Sequence[Condition]) -> Table:
+    """What soft codes gain over each rival, noisy sets included."""
+    columns = (_DATASET, Column("Q-C R@1, difference", numbers=False), Column("Points"),
+               Column("95 % paired-bootstrap interval of each seed", numbers=False), Column("Above 0"))  # fmt: skip
+    blocks = []
+    for condition in conditions:
+        if condition.gains and not condition.ablated and not condition.aside:
+            lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
+            label = " ".join([condition.label, *_noise_label(condition)])
+            blocks.append([[label if at == 0 else "", *line] for at, line in enumerate(lines)])
+    notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose whole interval is."]
+    return Table("gains", "What soft codes gain", columns, blocks, notes)
+
+
+def _gain_cells(ours: str, rival: str, gains: list[Interval]) -> list[str]:
+    values = [100 * gain.value for gain in gains]
+    points = f"{sum(values) / len(values):+.1f}"
+    if len(gains) > 1:
+        points += f" [{min(values):+.1f}, {max(values):+.1f}]"
+    bounds = ", ".join(f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]" for gain in gains)
+    return [f"{ours} − {rival}", points, bounds, f"{sum(gain.low > 0 for gain in gains)} of {len(gains)}"]
+
+
+def noise_table(conditions: Sequence[Condition]) -> Table:
+    """Recall and word errors of each system against the signal-to-noise ratio, of passages or of spoken questions."""
+    families = noise_families(conditions)
+    ratios = sorted({ratio for family in families for ratio in family.by_ratio})
+    columns = (_DATASET, Column("Noise in", numbers=False), _MODEL, Column("", numbers=False),
+               *(Column("clean" if ratio == CLEAN else f"{ratio:g} dB") for ratio in ratios))  # fmt: skip
+    blocks = []
+    for family in families:
+        names = [n for n in SYSTEMS if any(n in c.rows for c in family.by_ratio.values())]
+        at_ratios = [family.by_ratio.get(ratio) for ratio in ratios]
+        block = []
+        for name in names:
+            cells = [_retrieval_cells(name, c.rows.get(name) if c else None)[:2] for c in at_ratios]
+            block.append([_name(name), "Q-C R@1", *[recall for _, recall in cells]])
+            if family.key == "snr_db" and any(wer not in (NOT_RUN, ABSENT, "0") for wer, _ in cells):
+                block.append([_name(name), "WER", *[wer for wer, _ in cells]])
+        blocks.append([[family.label if i == 0 else "", family.noisy, *row] for i, row in enumerate(block)])
+    return Table("noise", "Noise", columns, blocks, [NUMBERS])
+
+
+def _system_block(condition: Condition, systems: Sequence[str], paper: Published, types: bool = False,
+                  paradigm: bool = True) -> list[list[str]]:  # fmt: skip
+    """The rows of one condition: of each system ours, then the paper's; then our systems that it does not know."""
+    spoken = condition.dataset in SPOKEN_QUESTIONS or "question_snr_db" in condition.tags
+    others = [name for name in condition.rows if name not in SYSTEMS] if types else []
+    rows = []
+    for name in [*systems, *others]:
+        system = SYSTEMS.get(name, System(name, ABSENT, ABSENT, ABSENT, ABSENT))
+        question = system.spoken if spoken else system.typed
+        kinds = [system.paradigm] * paradigm + [question, system.context] * types
+        rows.append([_name(name), *kinds, *_retrieval_cells(name, condition.rows.get(name))])
+        if cells := paper.get(condition.dataset, {}).get(name):
+            kinds = [system.paradigm] * paradigm + [system.published or question, system.context] * types
+            rows.append([f"paper: {system.label}", *kinds, *map(_printed, cells)])
+    return [[condition.label if at == 0 else "", *row] for at, row in enumerate(rows)]
+
+
+def _retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
+    """Word error rate and six recalls; a system without a report was not run."""
+    if not rows:
+        return [NOT_RUN] * (1 + len(_FIGURES))
+    rates = [100 * row.wer.total.value for row in rows.values() if row.wer]
+    wer = "0" if name == "text" else _over_seeds(rates) if rates else ABSENT
+    return [wer, *[_retrieval_cell(rows.values(), direction, metric) for direction, metric in _FIGURES]]
+
+
+def _retrieval_cell(rows: Iterable[Row], direction: Direction, metric: str) -> str:
+    found = [retrieval.intervals[metric] for row in rows if (retrieval := row.retrieval(direction))]
+    return _intervals(found) or ABSENT
+
+
+def _intervals(intervals: Sequence[Interval]) -> str:
+    """One interval as it is, several as their mean with the lowest and the highest; in percent."""
+    if len(intervals) == 1:
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * bound for bound in intervals[0]))
+    return _over_seeds([100 * interval.value for interval in intervals]) if intervals else ""
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    mean = f"{sum(values) / len(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} [{min(values):.1f}, {max(values):.1f}]"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _clean(conditions: Sequence[Condition]) -> list[Condition]:
+    """Those that the paper's tables are of: without noise, outside ablation and studies, of a training's end."""
+    return [c for c in conditions if c.clean and not c.ablated and not c.aside]
+
+
+def _measured(condition: Condition, systems: Sequence[str]) -> bool:
+    return any(name in condition.rows for name in systems)
+
+
+def _name(row: str) -> str:
+    return f"{SYSTEMS[row].label} ({row})" if row in SYSTEMS else row
+
+
+def _printed(cell: str) -> str:
+    return ABSENT if cell == "-" else cell
+
+
+def _noise_label(condition: Condition) -> list[str]:
+    sides = {"snr_db": "noise", "question_snr_db": "noise in questions"}
+    ratios = {side: signal_to_noise(condition.tags, key) for key, side in sides.items()}
+    return [f"{side} {ratio:g} dB" for side, ratio in ratios.items() if ratio != CLEAN]
+
+
+def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:
+    """Which seeds were measured, which datasets of the paper were not, and where a rate counts characters."""
+    shown = [condition for condition in conditions if _measured(condition, systems)]
+    seeds = []
+    for condition in shown:
+        of_rows = {name: list(condition.rows[name]) for name in systems if name in condition.rows}
+        parts = [", ".join(filter(None, condition.seeds))]
+        parts += [f"{n}: {', '.join(filter(None, of))}" for n, of in of_rows.items() if of != condition.seeds]
+        if parts[0]:
+            seeds.append(f"{condition.label}: {'; '.join(parts)}")
+    missing = [DATASETS[name] for name in paper if name not in {condition.dataset for condition in shown}]
+    notes = [f"Seeds of {'; '.join(seeds)}."] if seeds else []
+    notes += [f"In the paper, not run here: {', '.join(missing)}."] if missing else []
+    return notes + _character_errors(shown)
+
+
+def _character_errors(conditions: Sequence[Condition]) -> list[str]:
+    rows = [(condition, row) for condition in conditions for of in condition.rows.values() for row in of.values()]
+    chinese = {DATASETS.get(condition.dataset, condition.dataset)
+               for condition, row in rows if row.wer and row.wer.unit == "character"}  # fmt: skip
+    return [f"The rate of {' and '.join(sorted(chinese))} is a character error rate."] if chinese else []
+
+
+_TABLES: dict[str, Callable[[Sequence[Condition]], Table]] = {
+    "2": table_2, "gains": gains_table, "3": table_3, "4": table_4, "6": table_6, "7": table_7, "noise": noise_table,
+}  # fmt: skip
+TABLE_NAMES = ("2", "gains", "3", "4", "5", "6", "7", "noise")
+"""Every table, in the order that they are written in."""

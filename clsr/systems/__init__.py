@@ -1,0 +1,1 @@
+"""Systems that are measured, one file each, behind one protocol."""

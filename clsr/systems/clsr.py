@@ -1,0 +1,89 @@
+"""CLSR itself as one of the systems that are measured: its codes, and cascades of its own transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from clsr.checkpoint import load_recogniser
+from clsr.config import OFFLINE_TEXT_ENCODER, Precision
+from clsr.errors import InputError
+from clsr.models.recogniser import Recogniser, Recognition
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.text_encoder import load_text_encoder
+from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
+from clsr.systems.protocol import Side
+
+CASCADES = ("cascade", "cascade-8best")
+N_BEST = 8
+
+
+class Own:
+    """A CLSR model, or an imported recogniser with a text encoder beside it, behind `Rival`.
+
+    All rows start from one recognition, and the passages of all, of text too, go through the model's passage map.
+
+    Args:
+        recogniser: a `SpeechEncoder`, which has codes, or a recogniser with tokens of its own, which has none.
+        system: what encodes its transcripts: the model itself, or the recogniser's vocabulary and a text encoder.
+    """
+
+    def __init__(self, recogniser: Recogniser, system: SpeechEncoder | Cascade):
+        self.recogniser = recogniser
+        self.system = system
+        codes = ("clsr", "clsr-soft") if isinstance(system, SpeechEncoder) else ()
+        self.rows = ("text", *CASCADES, *codes)
+
+    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+        """Recognise 16 kHz waveforms ``(N_i,)``."""
+        return self.recogniser.recognise(waveforms)
+
+    def transcribe(self, heard: Sequence[Recognition]) -> list[str]:
+        """Return the best transcript of each."""
+        return transcripts(self.recogniser, heard)
+
+    def encode(self, heard: Sequence[Recognition], row: str, side: Side) -> Tensor:
+        """Return the unit vectors ``(B, E)`` that a row makes of recognitions."""
+        if row == "cascade":
+            vectors = encode_transcripts(self.system, heard)
+        elif row == "cascade-8best":
+            vectors = encode_n_best(self.system, heard, N_BEST)
+        elif isinstance(self.system, SpeechEncoder):
+            vectors = self.system.embed(heard, "soft" if row == "clsr-soft" else "hard")
+        else:
+            raise ValueError(f"no codes, so no row {row}")
+        return self._placed(vectors, side)
+
+    def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
+        """Return the unit vectors ``(B, E)`` of texts."""
+        return self._placed(self.system.text_encoder.encode(texts, side), side)
+
+    def _placed(self, vectors: Tensor, side: Side) -> Tensor:
+        if side == "passage" and isinstance(self.system, SpeechEncoder):
+            return self.system.as_passages(vectors)
+        return vectors
+
+
+def load_own(
+    folder: Path, text_encoder: str | None = None, device: str = "cpu", precision: Precision = "float32"
+) -> Own:
+    """Load a checkpoint of a recogniser, a CLSR model, or an imported release.
+
+    Args:
+        folder: the checkpoint.
+        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
+        device: to compute on.
+        precision: numbers to compute in.
+
+    Raises:
+        InputError: the checkpoint is at fault, or a text encoder is named for a model that has its own.
+    """
+    recogniser = load_recogniser(folder, device, precision)
+    if isinstance(recogniser, SpeechEncoder):
+        if text_encoder is not None:
+            raise InputError(f"{folder}: has a text encoder of its own: leave out --text-encoder")
+        return Own(recogniser, recogniser)
+    return Own(recogniser, Cascade(recogniser.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER)))

@@ -1,0 +1,180 @@
+"""ParaBGE: Paraformer's speech encoder beside the frozen text encoder, aligned by contrast alone (CLSR, Table 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from clsr.audio.features import FEATURE_SIZE, Cmvn, fbank, stack_frames
+from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
+from clsr.config import ModelConfig, TrainingConfig
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split
+from clsr.models.encoder import SanmEncoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.padding import pad
+from clsr.systems.protocol import Side
+from clsr.training.asr import fit_cmvn, read_splits
+from clsr.training.devices import gather_rows, share
+from clsr.training.fit import Origin, fit, optimizers
+from clsr.training.losses import bank_nll, batch_nll
+from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+
+KIND = "parabge"
+NO_TARGETS = Encoders(lambda text: [0], lambda text: [])  # of what learns no transcripts
+
+
+class ParaBge(nn.Module):
+    """SAN-M encoder, mean over frames, and a linear map into the space of the text encoder.
+
+    Args:
+        config: sizes of the encoder.
+        text_width: width of the text encoder, E.
+    """
+
+    def __init__(self, config: ModelConfig, text_width: int):
+        super().__init__()
+        self.cmvn = Cmvn()
+        self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.projection = nn.Linear(config.encoder.width, text_width)
+
+    def forward(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Turn stacked features ``(B, T, 560)`` into unit vectors ``(B, E)``."""
+        frames, _ = self.encoder(self.cmvn(features), frame_lengths)
+        return nn.functional.normalize(self.projection(frames.sum(1) / frame_lengths[:, None]), dim=1)
+
+    @torch.inference_mode()
+    def frame_vectors(self, waveform: np.ndarray) -> Tensor:
+        """Return each stacked frame of a 16 kHz waveform in the space of the text encoder, ``(T, E)``, 60 ms a row.
+
+        Their mean has the direction of the waveform's vector: the projection is linear.
+        """
+        features, lengths = pad([stack_frames(fbank(waveform))])
+        return self.projection(self.encoder(self.cmvn(features), lengths)[0])[0]
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """Turn 16 kHz waveforms ``(N_i,)`` into unit vectors ``(B, E)``."""
+        vectors = [self(*pad([stack_frames(fbank(waveform))])) for waveform in waveforms]
+        return torch.cat(vectors)
+
+
+class ParaBgeModule(pl.LightningModule):
+    """Train ParaBGE; the text encoder is frozen, so its vectors are a bank."""
+
+    def __init__(self, model: ParaBge, text_encoder: TextEncoder, config: TrainingConfig, splits: tuple[Split, Split]):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.bank = PairBank(splits[0].pairs, text_encoder)
+        self.dev_bank = PairBank(splits[1].pairs, text_encoder)
+        self.meter = RecallMeter()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return Adam with warm-up and decay."""
+        return optimizers(self, self.config)
+
+    def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
+        """Return the symmetric NLL of a batch."""
+        speech, rows = self.model(batch.features, batch.frame_lengths), batch.pair_rows
+        if self.config.loss.negatives != "batch":
+            speech, rows = gather_rows(speech), gather_rows(rows)
+        speech, rows = speech[rows >= 0], rows[rows >= 0]
+        temperature = self.config.loss.temperature
+        bank = self.bank.on(speech.device)
+        if not len(rows):
+            loss = speech.sum()  # 0
+        elif self.config.loss.negatives == "bank":
+            loss = bank_nll(speech, rows, bank.questions, bank.passages, temperature, bank.groups)
+        else:
+            loss = batch_nll(speech, bank.questions[rows], temperature, bank.groups[rows])
+        if self.config.loss.negatives == "batch":
+            loss = loss * share(torch.tensor(len(rows), device=rows.device))
+        self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch.ids))
+        return loss
+
+    def validation_step(self, batch: SpeechBatch, step: int) -> None:
+        """Keep the vectors of a development batch."""
+        self.meter.add(self.model(batch.features, batch.frame_lengths), batch.pair_rows)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the share of questions whose own passage comes first."""
+        self.log("dev/recall@1", self.meter.recall_at_1(self.dev_bank.questions, self.dev_bank.groups), prog_bar=True)
+
+
+def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
+    """Train ParaBGE and write its checkpoint.
+
+    Args:
+        config: settings; the encoder's sizes count here.
+        data: folder with retrieval sets ``train`` and ``dev``.
+        output: checkpoint folder.
+        start: recogniser whose encoder it starts from, as the paper's does.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    splits = read_splits(data)
+    require_pairs(splits, data)
+    text_encoder = load_text_encoder(config.text_encoder)
+    batches = SpeechDataModule(*splits, NO_TARGETS, config.data, config.seed)
+    model = ParaBge(config.model, text_encoder.width)
+    begin(model, batches, start)
+    origin = Origin.of(splits, text_encoder, start)
+    state, metrics = fit(
+        ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1", origin
+    )
+    weights = {name.removeprefix("model."): value for name, value in state.items()}
+    meta = Meta(KIND, config.text_encoder, text_encoder.fingerprint, [], origin.data, current_commit(), metrics)
+    save_checkpoint(output, weights, config, None, meta)
+
+
+def begin(model: ParaBge, batches: SpeechDataModule, start: Path | None) -> None:
+    """Take normalisation and encoder from a recogniser, or the statistics of the batches and fresh weights."""
+    if start is None:
+        fit_cmvn(model.cmvn, batches)
+        return
+    weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
+    fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
+    restore(model, weights | fresh, start)
+
+
+def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:
+    """Load ParaBGE and its text encoder from a checkpoint folder, ready for inference."""
+    text_encoder = load_text_side(folder)
+    model = ParaBge(load_config(folder).model, text_encoder.width)
+    restore(model, load_weights(folder), folder)
+    return model.eval(), text_encoder
+
+
+class ParaBgeRival:
+    """ParaBGE behind `Rival`: what it hears are vectors already.
+
+    Args:
+        model: the speech encoder.
+        text_encoder: the frozen text encoder, for typed questions.
+    """
+
+    rows: tuple[str, ...] = ("parabge",)
+
+    def __init__(self, model: ParaBge, text_encoder: TextEncoder):
+        self.model = model
+        self.text_encoder = text_encoder
+
+    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors ``(E,)``."""
+        return list(self.model.encode(waveforms))
+
+    def transcribe(self, heard: Sequence[Tensor]) -> None:
+        """Write no transcript."""
+
+    def encode(self, heard: Sequence[Tensor], row: str, side: Side) -> Tensor:
+        """Return the vectors ``(B, E)``, of questions as of passages."""
+        return torch.stack(list(heard))
+
+    def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
+        """Return the text encoder's vectors ``(B, E)``."""
+        return self.text_encoder.encode(texts, side)

@@ -1,0 +1,140 @@
+"""Recordings of any length to text with times, piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
+from clsr.data.kaldi import Utterance, read_data_dir
+from clsr.errors import InputError
+from clsr.index.files import find_recordings
+from clsr.models.recogniser import Reading, Recogniser
+
+PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
+SEARCH_S = 5.0  # and ends in the quietest moment of its last so many seconds
+PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a file, or in an utterance of a data directory.
+
+    Attributes:
+        audio: path of the file.
+        text: words, separated by spaces where the language has them.
+        token_ids: ids of the text encoder's pieces, or output indices of a release with tokens of its own.
+        times: begin and end of each token, in seconds from the start of the file.
+        duration_s: length of what was transcribed.
+        id: of the utterance, where a data directory names it.
+    """
+
+    audio: str
+    text: str
+    token_ids: list[int]
+    times: list[tuple[float, float]]
+    duration_s: float
+    id: str | None = None
+
+    def to_json(self) -> str:
+        """The transcript as one line of JSON; times to the millisecond."""
+        values = asdict(self) | {"times": [[round(start, 3), round(end, 3)] for start, end in self.times]}
+        if self.id is None:
+            del values["id"]
+        return json.dumps(values | {"duration_s": round(self.duration_s, 3)}, ensure_ascii=False)
+
+
+def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
+    """Return what is to be transcribed: utterances of Kaldi data directories, and whole audio files (without id).
+
+    Raises:
+        InputError: a path is missing, or a folder holds neither.
+    """
+    found: list[Utterance] = []
+    for path in paths:
+        if (path / "wav.scp").is_file():
+            found += read_data_dir(path)
+        else:
+            found += [Utterance("", file, 0.0, 0.0, None, "") for file in find_recordings([path])]
+    return found
+
+
+def transcribe(recogniser: Recogniser, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
+    """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing."""
+    for utterance in utterances:
+        try:
+            yield transcribe_one(recogniser, utterance)
+        except InputError as error:
+            yield error
+
+
+def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
+    """Transcribe an utterance, or a whole file where the utterance has no id.
+
+    Raises:
+        InputError: the audio cannot be read.
+    """
+    end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
+    heard: list[Reading] = []
+    starts_s: list[float] = []
+    position_s = utterance.start_s
+    while position_s < end_s:
+        stop_s = min(end_s, position_s + PIECE_S)
+        waveform = read_waveform(utterance.recording, position_s, stop_s)
+        if stop_s < end_s:
+            waveform = waveform[: quietest(waveform)]
+            stop_s = position_s + len(waveform) / SAMPLE_RATE
+        heard.append(recogniser.recognise([waveform])[0][0])
+        starts_s.append(position_s)
+        position_s = stop_s  # not the length of the waveform, which resampling rounds
+    length_s = end_s - utterance.start_s
+    return _join(recogniser, heard, starts_s, str(utterance.recording), length_s, utterance.id or None)
+
+
+def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
+    """Transcribe 16 kHz waveforms ``(N_i,)`` of any length by name, the pieces of all of them together."""
+    pieces: list[np.ndarray] = []
+    starts_s: list[list[float]] = []
+    for waveform in waveforms.values():
+        starts_s.append([])
+        position = 0
+        while position < len(waveform):
+            piece = waveform[position : position + int(PIECE_S * SAMPLE_RATE)]
+            if position + len(piece) < len(waveform):
+                piece = piece[: quietest(piece)]
+            pieces.append(piece)
+            starts_s[-1].append(position / SAMPLE_RATE)
+            position += len(piece)
+    heard = iter(readings[0] for readings in recogniser.recognise(pieces))
+    return [
+        _join(recogniser, [next(heard) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
+        for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
+    ]
+
+
+def _join(
+    recogniser: Recogniser, heard: Sequence[Reading], starts_s: Sequence[float], audio: str, length_s: float,
+    id_: str | None,
+) -> Transcript:  # fmt: skip
+    """The transcript of successive pieces, which start at so many seconds."""
+    vocabulary = recogniser.vocabulary
+    token_ids: list[int] = []
+    times: list[tuple[float, float]] = []
+    for reading, start_s in zip(heard, starts_s, strict=True):
+        kept = [row for row, index in enumerate(reading.best) if index not in vocabulary.marks]
+        token_ids += [vocabulary.token_ids[reading.best[row]] for row in kept]
+        times += [(start_s + reading.times[row][0], start_s + reading.times[row][1]) for row in kept]
+    text = vocabulary.join(text for text in (vocabulary.decode(reading.best) for reading in heard) if text)
+    return Transcript(audio, text, token_ids, times, length_s, id_)
+
+
+def quietest(waveform: np.ndarray) -> int:
+    """Return the sample, among the last ``SEARCH_S`` seconds, in the middle of the quietest ``PAUSE_S`` seconds."""
+    pause = int(PAUSE_S * SAMPLE_RATE)
+    start = max(0, len(waveform) - int(SEARCH_S * SAMPLE_RATE))
+    energy = np.concatenate([[0.0], np.cumsum(waveform[start:].astype(np.float64) ** 2)])
+    return start + int(np.argmin(energy[pause:] - energy[:-pause])) + pause // 2

@@ -1,0 +1,41 @@
+"""A process that indexes, to be killed: prints each window when its transaction is done.
+
+Usage: python indexing_process.py INDEX RECORDINGS SECONDS_A_TRANSACTION
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "fixtures"))
+
+import pyarrow
+from loudness import LoudnessSpeechEncoder
+
+import clsr.checkpoint
+from clsr.index import indexer, writer
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.recordings import Entry
+
+
+def main(index_dir: str, recordings: str, seconds: str) -> None:
+    """Index the recordings, telling of each window that was written."""
+    commit = writer.IndexWriter.commit
+
+    def tell(
+        self: writer.IndexWriter, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry]
+    ) -> None:
+        commit(self, begun, rows, done)
+        for row in rows.select(["id", "checksum"]).to_pylist() if rows is not None else ():
+            print(row["id"], row["checksum"], flush=True)
+
+    clsr.checkpoint.fingerprint = lambda path: "model-1"
+    writer.IndexWriter.commit = tell  # type: ignore[method-assign]
+    indexer.COMMIT_AUDIO_S = float(seconds)
+    print("ready", flush=True)
+    settings = IndexConfig("4/3", batch_s=4.0)
+    index_recordings(LoudnessSpeechEncoder(), recordings, index_dir, [recordings], settings)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

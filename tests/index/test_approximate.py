@@ -1,0 +1,62 @@
+import logging
+from datetime import datetime
+from pathlib import Path
+
+import lancedb
+import numpy as np
+import pytest
+
+from clsr.index.approximate import build_approximate, measure_recall
+from clsr.index.schema import WINDOWS, open_table, windows_schema
+
+
+def add(index: Path, vectors: np.ndarray, first: int = 0) -> None:
+    rows = [
+        {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
+         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea", "words": [], "checksum": ""}
+        for i, vector in enumerate(vectors, start=first)
+    ]  # fmt: skip
+    lancedb.connect(index).create_table(WINDOWS, schema=windows_schema(vectors.shape[1]), exist_ok=True).add(rows)
+
+
+def clustered(count: int, seed: int) -> np.ndarray:
+    """Unit vectors around a hundred directions, those of the first seed."""
+    centres = np.random.default_rng(0).standard_normal((100, 32))
+    generator = np.random.default_rng(seed)
+    vectors = centres[generator.integers(100, size=count)] + 0.5 * generator.standard_normal((count, 32))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_recall_is_that_of_what_exact_search_finds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add(tmp_path, clustered(1500, 1))
+    table = open_table(tmp_path)
+    assert table is not None
+    assert measure_recall(table) == 1.0  # without an index both searches are exact
+    with caplog.at_level(logging.INFO, "clsr"):
+        recall = build_approximate(table)
+    assert recall == measure_recall(table)
+    assert 0.8 < recall <= 1.0
+    assert caplog.messages == [f"approximate index of 1500 vectors: recall@10 {recall:.3f} against exact search"]
+    (index,) = table.list_indices()
+    assert (index.index_type, index.columns, index.name) == ("IvfPq", ["vector"], "vectors_in_39")  # sqrt(1500)
+
+
+def test_index_is_built_again_when_the_table_has_doubled(tmp_path: Path) -> None:
+    add(tmp_path, clustered(600, 1))
+    table = open_table(tmp_path)
+    assert table is not None
+    assert build_approximate(table) is not None
+    assert build_approximate(table) is None
+    add(tmp_path, clustered(500, 2), first=600)
+    assert build_approximate(table) is None
+    add(tmp_path, clustered(200, 3), first=1100)
+    assert build_approximate(table) is not None
+    assert [index.name for index in table.list_indices()] == ["vectors_in_36"]
+
+
+def test_few_windows_get_none(tmp_path: Path) -> None:
+    add(tmp_path, clustered(255, 1))
+    table = open_table(tmp_path)
+    assert table is not None
+    assert build_approximate(table) is None
+    assert table.list_indices() == []

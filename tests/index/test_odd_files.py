@@ -1,0 +1,51 @@
+"""Real files that trip readers, indexed beside good ones."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsr import checkpoint
+from clsr.audio.waveform import READABLE_RATES, write_waveform
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.recordings import statuses
+from clsr.index.schema import open_table
+from clsr.index.verification import verify
+
+
+@pytest.mark.slow
+def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_good(
+    tone_model: Path, say_in_tones: Callable[[str], np.ndarray], shared_data: Path, tmp_path: Path
+) -> None:
+    with open(shared_data / "odd_audio" / "manifest.tsv", encoding="utf-8", newline="") as file:
+        manifest = {row["file"]: row for row in csv.DictReader(file, delimiter="\t")}
+    odd = {shared_data / "odd_audio" / name: row for name, row in manifest.items()}
+    good = [tmp_path / f"{i}.wav" for i in range(5)]
+    for path in good:
+        write_waveform(path, say_in_tones("red dog blue cat"))
+    taken = sorted(odd)
+    for i, path in enumerate(good):  # spread among them
+        taken.insert(i * len(odd) // 5, path)
+    found = index_recordings(
+        checkpoint.load_speech_encoder(tone_model), tone_model, tmp_path / "index", taken, IndexConfig("4/3")
+    )
+    assert [status.path for status in found] == [str(path.resolve()) for path in taken]
+    by_path = {Path(status.path): status for status in found}
+    assert all(by_path[path].status == "indexed" and by_path[path].indexed_s == pytest.approx(1.2) for path in good)
+    for path, row in odd.items():
+        status = by_path[path.resolve()]
+        read_by_libsndfile = row["libsndfile_status"] == "ok" and row["all_finite"] == "True"
+        if read_by_libsndfile and int(row["decoded_frames"]) and int(row["rate"]) in READABLE_RATES:
+            expected_s = int(row["decoded_frames"]) / int(row["rate"])
+            assert status.status in ("indexed", "silent"), status
+            assert status.duration_s == pytest.approx(expected_s, abs=1e-3), path
+        if status.status == "failed":
+            assert status.reason and "\n" not in status.reason
+            assert path.name in status.reason
+        assert status.indexed_s + status.silent_s <= status.duration_s + 1e-6
+    assert {status.path: status for status in statuses(tmp_path / "index")} == {s.path: s for s in found}
+    assert verify(tmp_path / "index") == ([], [])
+    table = open_table(tmp_path / "index")
+    assert table is not None and table.count_rows() == sum(status.windows for status in found)

@@ -1,0 +1,215 @@
+"""Rankings by words and by both: ranks and sums worked out by hand, with an index of texts, without, and behind."""
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pytest
+from lancedb.index import IvfPq
+
+from clsr.errors import InputError
+from clsr.index.filters import Filter
+from clsr.index.full_text import TEXT_COLUMN, full_text_config
+from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.ranking import Rankings, Window, fuse, read, read_down
+from clsr.index.schema import WINDOWS, open_table, windows_schema
+from clsr.search.retriever import Retriever
+
+Speak = Callable[[Path, str], Path]
+SAID = {"a": "sea sun sun cat", "b": "sea cat dog tea", "c": "boat tea dog cat", "d": "sun sun sun the"}
+
+
+@pytest.fixture
+def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
+    for name, text in SAID.items():
+        speak(tmp_path / f"{name}.wav", text)
+    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig("4/3"))
+    return tmp_path / "index"
+
+
+def without_text_index(index: Path) -> Path:
+    table = open_table(index)
+    assert table is not None
+    for described in table.list_indices():
+        table.drop_index(described.name)
+    return index
+
+
+def with_text_index(index: Path) -> Path:
+    table = open_table(without_text_index(index))
+    assert table is not None
+    table.create_index(TEXT_COLUMN, config=full_text_config())
+    return index
+
+
+def ranked(index: Path, question: str, mode: Any, **given: Any) -> list[str]:
+    return [Path(hit.recording).stem for hit in Retriever.open(index).search(question, mode=mode, **given)]
+
+
+def window(name: str, score: float = 0.0, start_s: float = 0.0) -> Window:
+    return Window(f"{name}#{start_s}", name, start_s, start_s + 4, score)
+
+
+def test_reciprocal_ranks_by_hand() -> None:
+    dense = [window("a", 0.9), window("b", 0.8), window("c", 0.7)]
+    by_words = [window("c", 12.0), window("a", 3.0), window("d", 1.0)]
+    fused = fuse(dense, by_words)
+    assert [w.recording for w in fused] == ["a", "c", "b", "d"]
+    assert [w.score for w in fused] == pytest.approx([1 / 61 + 1 / 62, 1 / 63 + 1 / 61, 1 / 62, 1 / 63])
+
+
+def test_equal_sums_go_by_recording_then_start() -> None:
+    one, other = [window("b"), window("a", start_s=9.0)], [window("a", start_s=9.0), window("b")]
+    assert [w.recording for w in fuse(one, other)] == ["a", "b"]
+    assert fuse([window("a", start_s=5.0)], [window("a")])[0].start_s == 0.0
+    assert fuse([], []) == []
+
+
+@pytest.mark.parametrize("prepare", [with_text_index, without_text_index])
+def test_bm25_finds_the_windows_that_share_words(index: Path, prepare: Callable[[Path], Path]) -> None:
+    place = prepare(index)
+    assert ranked(place, "sea sun", "bm25")[0] == "a"  # the only one with both words
+    assert set(ranked(place, "sea sun", "bm25")) == {"a", "b", "d"}
+    assert ranked(place, "boat", "bm25") == ["c"]
+    assert ranked(place, "BOATS!", "bm25") == ["c"]  # as the recogniser writes it, and by its stem
+    assert ranked(place, "what is the", "bm25") == []  # words that every text has are no terms
+    assert ranked(place, "???", "bm25") == []
+    assert set(ranked(place, "dog", "bm25", only=Filter(recordings=[index.parent / "b.wav"]))) == {"b"}
+
+
+def test_bm25_scores_are_those_of_the_equation(index: Path) -> None:
+    """BM25 (k1 1.2, b 0.75): idf = ln(1 + (N - n + 0.5) / (n + 0.5)) times f (k1 + 1) / (f + k1 (1 - b + b l / mean)).
+
+    Terms: a 4, b 4, c 4, d 3 ("the" is none), 3.75 in the mean. "boat" is in one of four, once.
+    """
+    (hit,) = Retriever.open(with_text_index(index)).search("boat", mode="bm25")
+    idf = math.log(1 + (4 - 1 + 0.5) / (1 + 0.5))
+    assert hit.score == pytest.approx(idf * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 4 / 3.75)), rel=0.02)
+
+
+def test_rows_that_the_index_of_texts_does_not_know_yet_are_found(
+    speech_encoder: Any, index: Path, model: Path, speak: Speak
+) -> None:
+    retriever = Retriever.open(with_text_index(index))
+    assert ranked(index, "boat", "bm25") == ["c"]
+    table = open_table(index)
+    assert table is not None
+    row = table.search().where("text LIKE 'boat%'").to_list()[0]
+    table.add([row | {"id": "new", "recording": "/new/e.wav"}])
+    assert {hit.recording for hit in retriever.search("boat", mode="bm25")} == {"/new/e.wav", row["recording"]}
+
+
+def test_an_index_in_memory_follows_the_table(index: Path) -> None:
+    retriever = Retriever.open(without_text_index(index))
+    assert len(retriever.search("boat", mode="bm25")) == 1
+    assert len(retriever.search("boat", mode="hybrid")) == 4
+    table = open_table(index)
+    assert table is not None
+    table.delete("text LIKE 'boat%'")
+    assert retriever.search("boat", mode="bm25") == []
+
+
+def test_hybrid_by_hand(index: Path) -> None:
+    """ "boat sun": cosines a 2 / sqrt(2 * 6), b 0, c 1 / sqrt(8), d 3 / sqrt(2 * 10), so the ranks are d a c b.
+
+    By words: "boat" is in one window of four, "sun" in two, three times in d, which is shorter, and twice in a: c is
+    first, then d, then a; b has neither.
+    """
+    place = with_text_index(index)
+    assert ranked(place, "boat sun", "dense") == ["d", "a", "c", "b"]
+    assert ranked(place, "boat sun", "bm25") == ["c", "d", "a"]
+    hits = Retriever.open(place).search("boat sun", mode="hybrid")
+    assert [Path(hit.recording).stem for hit in hits] == ["d", "c", "a", "b"]
+    sums = [1 / 61 + 1 / 62, 1 / 63 + 1 / 61, 1 / 62 + 1 / 63, 1 / 64]
+    assert [hit.score for hit in hits] == pytest.approx(sums)
+
+
+@pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
+def test_overlapping_windows_of_all_sizes_are_one_hit(
+    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, mode: Any
+) -> None:
+    path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat cat dog tea - - - cat cat dog tea tea tea sea cat")
+    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("4/2"))
+    index_recordings(speech_encoder, model, tmp_path / "other", [path], IndexConfig("9/3"))
+    table, other = open_table(tmp_path / "index"), open_table(tmp_path / "other")
+    assert table is not None and other is not None
+    table.add(other.to_arrow())
+    hits = Retriever.open(tmp_path / "index").search("sea boat", mode=mode)
+    spans = sorted((hit.window_start_s, hit.window_end_s) for hit in hits)
+    assert len(spans) > 1 and all(one[1] <= two[0] for one, two in pairwise(spans))
+    assert (hits[0].window_start_s, hits[0].window_end_s) in [(2.0, 6.0), (3.0, 12.0), (4.0, 8.0)]
+
+
+def test_reading_down_stops_when_there_is_no_more() -> None:
+    windows = [window("a", 1.0 - start / 100, start_s=float(start)) for start in range(40)]
+    limits: list[int] = []
+
+    def ranking(limit: int) -> tuple[list[Window], bool]:
+        limits.append(limit)
+        return windows[:limit], limit <= len(windows)
+
+    assert [w.start_s for w in read_down(ranking, 3, 4)] == [0.0, 4.0, 8.0]
+    assert limits == [4, 16]
+    assert len(read_down(ranking, 50, 4)) == 10  # all that there are
+
+
+def test_a_search_that_a_writer_disturbs_is_run_again_once() -> None:
+    tries = []
+
+    def search() -> str:
+        tries.append(1)
+        if len(tries) < 2:
+            raise RuntimeError("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
+        return "found"
+
+    assert read(search) == "found"
+
+    def broken() -> str:
+        raise RuntimeError("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
+
+    with pytest.raises(InputError, match=r"cannot be read \(lance error: Not found: data/x.lance\)"):
+        read(broken)
+
+
+def test_words_of_windows_that_are_gone_are_left_out(index: Path) -> None:
+    table = open_table(index)
+    assert table is not None
+    assert Rankings(table).words([window("no such")]) == {}
+    assert Rankings(table).words([]) == {}
+
+
+def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((2000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = [
+        {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
+         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": [],
+         "stretches": b"", "checksum": ""}
+        for i, vector in enumerate(vectors)
+    ]  # fmt: skip
+    table = lancedb.connect(tmp_path).create_table(WINDOWS, rows, schema=windows_schema(16))
+    table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
+    opened = open_table(tmp_path)
+    assert opened is not None
+    rankings, found = Rankings(opened), 0
+    spoken = [i for i in range(2000) if i % 4]
+    for question in vectors[:20]:
+        best = sorted(spoken, key=lambda i: -float(vectors[i] @ question))[:10]
+        assert [window.id for window in rankings.dense(question, 10, exact=True)] == [str(i) for i in best]
+        approximate = rankings.dense(question, 10)
+        assert all(w.score == pytest.approx(float(vectors[int(w.id)] @ question), abs=1e-5) for w in approximate)
+        found += len({window.id for window in approximate} & {str(i) for i in best})
+        inside = rankings.dense(question, 10, "recording < '2'")
+        assert len(inside) == 10 and all(window.recording < "2" for window in inside)
+    assert found >= 180
+
+
+def test_there_is_no_other_mode(index: Path) -> None:
+    with pytest.raises(InputError, match="no mode 'sparse'; give dense, bm25, hybrid"):
+        Retriever.open(index).search("sea", mode="sparse")  # type: ignore[arg-type]

@@ -1,0 +1,212 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clsr.cli.main import main
+from clsr.cli.reporting import TABLES
+from clsr.errors import InputError
+from clsr.evaluation.typeset import Table
+from clsr.paper.tables import SYSTEMS, TABLE_NAMES, make_tables
+
+Write = Callable[..., Path]
+
+MINI = {"dataset": "mini", "split": "test", "seed": "0"}
+
+
+def make(folder: Path, name: str) -> Table:
+    (table,) = make_tables([folder], [name])
+    return table
+
+
+def cells(table: Table, model: str, block: int = 0) -> list[str]:
+    """The row of a block whose model is this one."""
+    at = [column.title for column in table.columns].index("Model")
+    (row,) = [row for row in table.blocks[block] if row[at] == model]
+    return row
+
+
+def test_table_2_has_the_papers_layout(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path, MINI, {"text": 0.75, "clsr": 0.5})
+    table = make(tmp_path, "2")
+    header = "Dataset Model Paradigm Question Context WER Q-C R@1 Q-C R@5 Q-C R@10 C-Q R@1 C-Q R@5 C-Q R@10"
+    assert " ".join(column.name for column in table.columns) == header
+    ((first, *_),) = table.blocks
+    assert first[:6] == ["mini (test)", "BGE (text)", "E2E", "Text", "Text", "0"]
+    assert cells(table, "CLSR (clsr)") == [
+        "", "CLSR (clsr)", "E2E", "Text", "Speech", "10.0",
+        "50.0 [45.0, 55.0]", "60.0 [55.0, 65.0]", "70.0 [65.0, 75.0]",
+        "40.0 [35.0, 45.0]", "50.0 [45.0, 55.0]", "60.0 [55.0, 65.0]",
+    ]  # fmt: skip
+    order = [row[1] for row in table.blocks[0]]
+    paper = ["BGE (text)", "CLAP (clap)", "SpeechDPR (speechdpr)", "Whisper+BGE (whisper-bge)", "CLSR (clsr)"]
+    assert [model for model in order if model in paper] == paper
+
+
+def test_what_was_not_run_is_never_a_number(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path, MINI, {"clsr": 0.5})
+    table = make(tmp_path, "2")
+    for name in ("text", "clap", "speechdpr", "whisper-bge", "funasr-bge", "clsr-soft"):
+        assert cells(table, f"{SYSTEMS[name].label} ({name})")[5:] == ["not run"] * 7
+    assert "In the paper, not run here: Spoken-SQuAD*, LibriSQA, SLUE-SQA-5, DRCD*." in table.notes
+    for name in ("3", "5", "noise", "gains"):
+        assert (make(tmp_path, name).blocks, make(tmp_path, name).notes) == ([], [])
+
+
+def test_seeds_are_a_mean_with_the_lowest_and_the_highest(tmp_path: Path, write_result: Write) -> None:
+    for seed, recall, errors in (("0", 0.5, 100), ("1", 0.6, 130), ("2", 0.4, 100)):
+        write_result(tmp_path / seed, MINI | {"seed": seed}, {"clsr": recall}, errors)
+    write_result(tmp_path / "whisper", MINI, {"whisper-bge": 0.7})
+    table = make(tmp_path, "2")
+    assert cells(table, "CLSR (clsr)")[5:7] == ["11.0 [10.0, 13.0]", "50.0 [40.0, 60.0]"]
+    assert cells(table, "Whisper+BGE (whisper-bge)")[6] == "70.0 [65.0, 75.0]"  # one seed: its interval
+    assert "Seeds of mini (test): 0, 1, 2; whisper-bge: 0." in table.notes
+
+
+def test_the_papers_own_rows_follow_ours_on_its_datasets(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path, {"dataset": "slue_sqa5", "split": "test"}, {"clsr": 0.5})
+    table = make(tmp_path, "2")
+    rows = table.blocks[0]
+    at = [row[1] for row in rows].index("CLSR (clsr)")
+    assert rows[at][:6] == ["", "CLSR (clsr)", "E2E", "Speech", "Speech", "10.0"]
+    printed = "16.69 30.65 62.19 74.43 29.89 62.18 73.05".split()
+    assert rows[at + 1] == ["", "paper: CLSR", "E2E", "Speech", "Speech", *printed]
+    assert cells(table, "CLAP (clap)")[3:6] == ["Speech", "Speech", "not run"]
+    assert cells(table, "paper: CLAP")[3:7] == ["Text", "Speech", "–", "11.17"]  # as it is printed
+    assert cells(table, "paper: SpeechDPR")[5:] == ["–", "–", "–", "19.94*", "–", "–", "–"]
+
+
+def test_noise_ablation_and_young_checkpoints_stay_out_of_the_main_tables(tmp_path: Path, write_result: Write) -> None:
+    for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"}, {"training": "no-vq"})):
+        write_result(tmp_path / str(number), MINI | tag, {"clsr": number / 4, "parabge": 0.1})
+    for name in ("2", "4", "6", "7"):
+        assert len(make(tmp_path, name).blocks) == 1
+
+
+def test_table_3_has_eight_settings_and_the_papers_below(tmp_path: Path, write_result: Write) -> None:
+    tags = dict(zip(("pretrain_asr", "pretrain_text", "vq", "sampler", "post"), ("no", "no", "yes", "no", "no")))
+    write_result(tmp_path / "a", {"dataset": "spoken_squad"} | tags, {"clsr": 0.5, "clsr-soft": 0.6})
+    (block,) = make(tmp_path, "3").blocks
+    assert len(block) == 8 + 1 + 8  # both codes of the one that was run
+    assert block[0][:8] == ["✗", "✗", "✗", "✗", "✗", "CLSR (clsr)", "Spoken-SQuAD", "not run"]
+    assert [row[5] for row in block[2:5]] == ["CLSR (clsr)", "CLSR, soft codes (clsr-soft)", "paper: CLSR"]
+    assert block[2][7:9] == ["10.0", "50.0 [45.0, 55.0]"]
+    assert block[4][:5] == ["✗", "✗", "✓", "✗", "✗"]
+    assert block[4][7:9] == ["17.00", "42.52"]
+    write_result(tmp_path / "b", MINI | {"vq": "yes"}, {"clsr": 0.5})
+    with pytest.raises(InputError, match="b/report.json: its tags have pretrain_asr=nothing, .* yes or no"):
+        make(tmp_path, "3")
+
+
+def test_table_4_and_7_compare_with_their_own_rivals(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path, {"dataset": "librisqa"}, {"parabge": 0.25, "clsr": 0.5, "whisper-bge-noisy": 0.5})
+    assert [row[1] for row in make(tmp_path, "4").blocks[0]] == [
+        "ParaBGE (parabge)", "paper: ParaBGE", "CLSR (clsr)", "paper: CLSR", "CLSR, soft codes (clsr-soft)",
+    ]  # fmt: skip
+    assert cells(make(tmp_path, "4"), "ParaBGE (parabge)")[3:5] == ["–", "25.0 [20.0, 30.0]"]
+    assert cells(make(tmp_path, "7"), "paper: Whisper+BGE*")[2:4] == ["4.32", "84.54"]
+    assert cells(make(tmp_path, "7"), "Whisper+BGE* (whisper-bge-noisy)")[3] == "50.0 [45.0, 55.0]"
+
+
+def test_table_5_leaves_answers_and_their_time_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
+    write_longform(tmp_path, {"dataset": "slue_sqa5"}, answerer=None)
+    table = make(tmp_path, "5")
+    (block,) = table.blocks
+    assert {len(row) for row in block} == {len(table.columns)}
+    whole, top = block[:2]
+    assert whole[:7] == ["SLUE-SQA-5", "✗", "whole recording", "not run", "not run", "not run", "–"]
+    assert whole[7:] == ["1800.0", "75.0 [70.0, 80.0]", "–"]
+    assert top[3:7] == ["25.0 [20.0, 30.0]", "50.0 [45.0, 55.0]", "12.5", "–"]  # nothing to be faster than
+    assert [row[1:7] for row in block[2:]] == [
+        ["✗", "paper: whole recording", "18.00", "23.55", "7935.00", "1.00X"],
+        ["✓", "paper: top 1 window of 40 s", "27.60", "35.10", "783.00", "10.13X"],
+    ]
+
+
+def test_table_5_has_speeds_beside_the_whole_recording(tmp_path: Path, write_longform: Write) -> None:
+    write_longform(tmp_path, {"dataset": "mini"}, answerer="reader")
+    ((whole, top),) = make(tmp_path, "5").blocks
+    assert whole[3:7] == ["12.5 [7.5, 17.5]", "25.0 [20.0, 30.0]", "100.0", "1.00X"]
+    assert top[:3] == ["", "✓", "clsr-soft top 1, all"]
+    assert top[5:] == ["12.5", "8.00X", "40.0", "50.0 [45.0, 55.0]", "12.5 [7.5, 17.5]"]
+
+
+def test_table_6_has_speeds_beside_whisper(tmp_path: Path, write_result: Write) -> None:
+    tags = {"dataset": "librisqa"}
+    write_result(tmp_path / "a", tags, {"clsr": 0.5}, seconds=10)
+    assert cells(make(tmp_path, "6"), "CLSR (clsr)")[5:] == ["10.0", "–"]
+    write_result(tmp_path / "b", tags, {"whisper-bge": 0.5}, seconds=75)
+    assert cells(make(tmp_path, "6"), "CLSR (clsr)")[5:] == ["10.0", "7.50X"]
+    assert cells(make(tmp_path, "6"), "Whisper+BGE (whisper-bge)")[5:] == ["75.0", "1.00X"]
+    assert cells(make(tmp_path, "6"), "paper: CLSR")[2:] == ["4.09", "85.04", "85.53", "186.00", "7.91X"]
+
+
+def test_gains_count_the_seeds_above_0(tmp_path: Path, write_result: Write) -> None:
+    where = {"a": "clsr-soft", "b": "cascade", "direction": "q2c", "metric": "recall@1"}
+    for seed, value, low, high in (("0", 0.05, 0.01, 0.09), ("1", 0.02, -0.01, 0.05)):
+        systems = {"clsr-soft": 0.6, "cascade": 0.5}
+        interval = {"value": value, "low": low, "high": high}
+        tags = MINI | {"seed": seed, "snr_db": "10"}
+        write_result(tmp_path / seed, tags, systems, differences=[where | interval])
+    ((line,),) = make(tmp_path, "gains").blocks
+    assert line[:3] == ["mini (test) noise 10 dB", "clsr-soft − cascade", "+3.5 [+2.0, +5.0]"]
+    assert line[3:] == ["[+1.0, +9.0], [-1.0, +5.0]", "1 of 2"]
+
+
+def test_noise_goes_from_loud_to_clean(tmp_path: Path, write_result: Write) -> None:
+    for ratio, recall, errors in (("clean", 0.75, 50), ("10", 0.5, 200), ("0", 0.25, 600)):
+        systems = {"clsr": recall} if ratio == "0" else {"clsr": recall, "parabge": 0.05}
+        write_result(tmp_path / ratio, MINI | {"snr_db": ratio}, systems, errors)
+    table = make(tmp_path, "noise")
+    assert [column.title for column in table.columns[4:]] == ["0 dB", "10 dB", "clean"]
+    parabge, recall, wer = table.blocks[0]
+    assert recall[2:] == ["CLSR (clsr)", "Q-C R@1", "25.0 [20.0, 30.0]", "50.0 [45.0, 55.0]", "75.0 [70.0, 80.0]"]
+    assert wer[2:] == ["CLSR (clsr)", "WER", "60.0", "20.0", "5.0"]
+    assert parabge[2:5] == ["ParaBGE (parabge)", "Q-C R@1", "not run"]
+
+
+def test_chinese_rates_are_said_to_be_of_characters(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path / "a", {"dataset": "drcd"}, {"clsr": 0.5}, unit="character")
+    write_result(tmp_path / "b", {"dataset": "mine"}, {"clsr": 0.5}, unit="character")
+    write_result(tmp_path / "c", MINI, {"clsr": 0.5})
+    assert "The rate of DRCD* and mine is a character error rate." in make(tmp_path, "2").notes
+    assert not any("character" in note for note in make(tmp_path / "c", "2").notes)
+
+
+def test_nothing_to_make_tables_of_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no report.json at or below it"):
+        make_tables([tmp_path])
+
+
+def test_the_command_knows_all_tables() -> None:
+    assert TABLES == TABLE_NAMES
+
+
+def test_the_command_prints_writes_and_inserts(
+    tmp_path: Path, write_result: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path / "exp", MINI, {"parabge": 0.25, "clsr": 0.5})
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results: begin -->\n<!-- results: end -->\n")
+    arguments = ["tables", str(tmp_path / "exp"), "--only", "5", "4", "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--into", str(readme)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "### Table 4. A traditional end-to-end contrastive model and CLSR"
+    assert printed.strip() in readme.read_text()
+    names = [f"table-{number}.{suffix}" for number in "45" for suffix in ("csv", "md", "tex")]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    readme.write_text("no markers")
+    assert main([*arguments[:2], "--into", str(readme), "--output", str(tmp_path / "never")]) == 2
+    assert capsys.readouterr().err.startswith(f"clsr: {readme}: needs the lines")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("kind", ["learning", "recall", "wer-recall", "noise", "alignment"])
+def test_figures_of_an_unknown_suffix_are_refused_before_anything_is_read(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "absent", "--set", "absent", "--question", "q"] if kind == "alignment" else ["absent"]
+    assert main(["plot", kind, *given, "--output", str(tmp_path / "figure.jpeg")]) == 2
+    assert capsys.readouterr().err == (
+        f"clsr: {tmp_path / 'figure.jpeg'}: figures are written as .png or .svg: name such a file\n"
+    )

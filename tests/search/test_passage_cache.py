@@ -1,0 +1,46 @@
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from clsr.search.passage_cache import PassageMemory
+
+
+class Counting:
+    """Encodes a text as its length and its number of spaces, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def encode(self, texts: Sequence[str], kind: str) -> torch.Tensor:
+        self.asked.append(list(texts))
+        return torch.tensor([[len(text), text.count(" ")] for text in texts], dtype=torch.float32).view(-1, 2)
+
+
+def test_each_passage_is_encoded_once_and_comes_in_the_order_asked() -> None:
+    inner: Any = Counting()
+    memory = PassageMemory(inner)
+    assert memory.encode(["a b", "cat", "a b"], "passage").tolist() == [[3, 1], [3, 0], [3, 1]]
+    assert memory.encode(["dogs", "cat"], "passage").tolist() == [[4, 0], [3, 0]]
+    assert memory.encode(["cat"], "passage").tolist() == [[3, 0]]
+    assert inner.asked == [["a b", "cat"], ["dogs"]]
+    assert memory.encode([], "passage").shape == (0, 2)
+
+
+def test_questions_are_not_remembered() -> None:
+    inner: Any = Counting()
+    memory = PassageMemory(inner)
+    for _ in range(2):
+        assert memory.encode(["cat"], "question").tolist() == [[3, 0]]
+    memory.encode(["cat"], "passage")
+    assert inner.asked == [["cat"]] * 3
+
+
+def test_the_oldest_are_forgotten_and_too_many_at_once_are_encoded_all_the_same() -> None:
+    inner: Any = Counting()
+    memory = PassageMemory(inner, texts=2)
+    assert memory.encode(["a", "bb", "ccc"], "passage").tolist() == [[1, 0], [2, 0], [3, 0]]
+    memory.encode(["bb", "ccc"], "passage")
+    memory.encode(["a"], "passage")
+    memory.encode(["bb"], "passage")
+    assert inner.asked == [["a", "bb", "ccc"], ["a"], ["bb"]]

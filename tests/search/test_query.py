@@ -1,0 +1,106 @@
+"""Questions typed, spoken and listed in files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.checkpoint import load_speech_encoder
+from clsr.errors import InputError
+from clsr.evaluation.measure import load_rival
+from clsr.search.query import Asked, Listed, encode_questions, read_questions
+
+Speak = Callable[[Path, str], Path]
+
+
+def encode(speech_encoder: Any, *questions: Any) -> list[Asked]:
+    return encode_questions(questions, speech_encoder.text_encoder, lambda: speech_encoder)
+
+
+def test_typed_and_spoken_questions_keep_their_places(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
+    spoken = speak(tmp_path / "q.wav", "the cat")
+    waveform = np.full(SAMPLE_RATE, 3 / 16, np.float32)  # "dog"
+    known = Asked("known", np.ones(8) / 8**0.5)
+    asked = encode(speech_encoder, "sea", spoken, known, waveform, "tea tea")
+    assert [one.text for one in asked] == ["sea", "the cat", "known", "dog", "tea tea"]
+    axes = [[0, 0, 0, 0, 0, 1, 0, 0], [0, 0.5**0.5, 0.5**0.5, 0, 0, 0, 0, 0]]
+    assert [one.vector.tolist() for one in asked[:2]] == [pytest.approx(axis) for axis in axes]
+    assert asked[2] is known
+    assert speech_encoder.batches == [2]  # both spoken ones at once
+
+
+def test_no_speech_encoder_is_loaded_for_typed_questions(speech_encoder: Any) -> None:
+    def load() -> Any:
+        raise AssertionError("loaded")
+
+    assert encode_questions(["sea"], speech_encoder.text_encoder, load)[0].text == "sea"
+
+
+def test_questions_that_cannot_be_understood_are_refused(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="question is empty"):
+        encode(speech_encoder, "sea", " \n")
+    with pytest.raises(InputError, match=r"q\.wav: no words were recognised"):
+        encode(speech_encoder, speak(tmp_path / "q.wav", "- -"))
+    with pytest.raises(InputError, match=r"long\.wav: lasts longer than 60 s"):
+        encode(speech_encoder, speak(tmp_path / "long.wav", "sea " * 61))
+    assert encode(speech_encoder, speak(tmp_path / "minute.wav", "sea " * 60))
+    with pytest.raises(InputError, match=r"no\.wav: no such audio file"):
+        encode(speech_encoder, tmp_path / "no.wav")
+    for waveform in (np.zeros((2, 100)), np.zeros(0), np.array([0.0, np.nan])):
+        with pytest.raises(InputError, match="the spoken question: has shape"):
+            encode(speech_encoder, waveform.astype(np.float32))
+
+
+def test_spoken_questions_have_the_vectors_that_clsr_evaluate_gives_them(
+    tone_model: Path, say_in_tones: Callable[[str], np.ndarray]
+) -> None:
+    waveforms = [say_in_tones("old boat red"), say_in_tones("sun")]
+    encoder, rival = load_speech_encoder(tone_model), load_rival(str(tone_model), None)
+    asked = encode_questions(waveforms, encoder.text_encoder, lambda: encoder)
+    expected = rival.encode(rival.hear(waveforms), "clsr-soft", "question").numpy()
+    assert np.allclose([one.vector for one in asked], expected, atol=1e-6)
+    assert [one.text for one in asked] == ["old boat red", "sun"]
+
+
+def test_questions_of_a_text_file(tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("\ufeffwho sold a horse?\n\n  where is it? \n", encoding="utf-8")
+    assert read_questions(file) == [Listed("1", "who sold a horse?"), Listed("3", "where is it?")]
+
+
+def test_questions_of_a_jsonl_file(tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    rows = [{"id": "q1", "question": "who?"}, {"id": 2, "audio": "spoken/q.wav", "question": None}]
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert read_questions(file) == [Listed("q1", "who?"), Listed("2", tmp_path / "spoken" / "q.wav")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", '"x"', "7", '{"question": "who?"}', '{"id": "a"}', '{"id": "a", "question": " "}',
+     '{"id": "a", "question": 7}', '{"id": null, "question": "who?"}', '{"id": "a", "question": "b", "audio": "c"}'],
+)  # fmt: skip
+def test_a_line_that_is_no_question_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"id": "q1", "question": "who?"}\n' + line)
+    with pytest.raises(InputError, match=r"questions\.jsonl:2: is no question"):
+        read_questions(file)
+
+
+def test_files_of_no_questions(tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"id": "q1", "question": "who?"}\n{"id": "q1", "question": "where?"}\n')
+    with pytest.raises(InputError, match=r"questions\.jsonl:2: q1: is there twice"):
+        read_questions(file)
+    file.write_text("\n\n")
+    with pytest.raises(InputError, match="holds no question"):
+        read_questions(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_questions(file)
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_questions(tmp_path / "none.txt")

@@ -1,0 +1,85 @@
+"""Cascades of the model's own transcripts."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsr.checkpoint import load_speech_encoder
+from clsr.models.speech_encoder import Reading, Recognition, SpeechEncoder
+from clsr.systems.cascade import encode_n_best, encode_transcripts, n_best, transcripts
+
+
+@pytest.fixture(scope="module")
+def encoder(tone_model: Path) -> SpeechEncoder:
+    return load_speech_encoder(tone_model)
+
+
+def recognition(*positions: dict[int, float]) -> Recognition:
+    """Tokens with their probabilities at each position, best first."""
+    tokens = np.array([list(position) for position in positions])
+    scores = np.log(np.array([list(position.values()) for position in positions])).astype(np.float32)
+    return [Reading(tokens, scores, [(float(u), u + 1.0) for u in range(len(positions))])]
+
+
+def slow_n_best(heard: Reading, n: int) -> list[tuple[tuple[int, ...], float]]:
+    readings = []
+    for choice in itertools.product(range(heard.tokens.shape[1]), repeat=len(heard.tokens)):
+        score = sum(float(heard.scores[u, k]) for u, k in enumerate(choice))
+        readings.append((tuple(int(heard.tokens[u, k]) for u, k in enumerate(choice)), math.exp(score)))
+    best = sorted(readings, key=lambda reading: -reading[1])[:n]
+    return [(tokens, p / sum(p for _, p in best)) for tokens, p in best]
+
+
+def test_n_best_by_hand():
+    heard = recognition({5: 0.6, 7: 0.4}, {2: 0.9, 3: 0.1})
+    first, second, third = n_best(heard, 3)
+    assert [h.tokens for h in (first, second, third)] == [(5, 2), (7, 2), (5, 3)]  # 0.54, 0.36, 0.06
+    assert [h.probability for h in (first, second, third)] == pytest.approx([54 / 96, 36 / 96, 6 / 96], rel=1e-4)
+
+
+def test_n_best_is_what_enumeration_finds():
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        scores = -np.sort(-draw.standard_normal((5, 4)).astype(np.float32), axis=1)
+        tokens = np.array([draw.permutation(20)[:4] for _ in range(5)])
+        heard = Reading(tokens, scores, [(0.0, 1.0)] * 5)
+        expected = slow_n_best(heard, 4)
+        found = n_best([heard], 4)
+        assert [h.tokens for h in found] == [reading for reading, _ in expected]
+        assert [h.probability for h in found] == pytest.approx([p for _, p in expected], rel=1e-4)
+
+
+def test_n_best_goes_over_all_readings():
+    (one,), (two,) = recognition({5: 0.5, 7: 0.4}), recognition({5: 0.8, 2: 0.2}, {3: 0.6, 4: 0.3})
+    found = n_best([one._replace(probability=0.75), two._replace(probability=0.25)], 4)
+    # A reading's best transcript has the reading's probability, the others theirs in proportion.
+    assert [h.tokens for h in found] == [(5,), (7,), (5, 3), (5, 4)]
+    assert [h.probability for h in found] == pytest.approx([x / 1.725 for x in (0.75, 0.6, 0.25, 0.125)], rel=1e-4)
+
+
+def test_nothing_heard_is_one_empty_reading():
+    silent = Reading(np.empty((0, 8), int), np.empty((0, 8), np.float32), [])
+    assert n_best([silent], 8) == [((), 1.0)]
+
+
+def test_a_transcript_is_encoded_as_any_text(encoder: SpeechEncoder):
+    red, dog, sun = (encoder.vocabulary.pieces.index(piece) for piece in ("red", "dog", "sun"))
+    heard = [recognition({red: 0.9, sun: 0.1}, {dog: 0.8, sun: 0.2}), recognition({sun: 0.7, red: 0.3})]
+    assert transcripts(encoder, heard) == ["red dog", "sun"]
+    expected = encoder.text_encoder.encode(["red dog", "sun"])
+    assert torch.equal(encode_transcripts(encoder, heard), expected)
+    assert torch.allclose(encode_n_best(encoder, heard, 1), expected, atol=1e-6)
+
+
+def test_the_n_best_vector_is_a_weighted_mean(encoder: SpeechEncoder):
+    red, dog, sun = (encoder.vocabulary.pieces.index(piece) for piece in ("red", "dog", "sun"))
+    heard = [recognition({sun: 0.7, red: 0.3}), recognition({red: 0.5, dog: 0.5}, {sun: 0.75, dog: 0.25})]
+    vectors = encode_n_best(encoder, heard, 2)
+    sun_vector, red_vector = encoder.text_encoder.encode(["sun", "red"])
+    red_sun, dog_sun = encoder.text_encoder.encode(["red sun", "dog sun"])
+    expected = torch.stack([0.7 * sun_vector + 0.3 * red_vector, 0.5 * red_sun + 0.5 * dog_sun])
+    assert torch.allclose(vectors, torch.nn.functional.normalize(expected, dim=1), atol=1e-5)

@@ -1,0 +1,94 @@
+"""clsr from Python, on a model of tones."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.errors import InputError
+from clsr.index.index import IndexConfig
+from clsr.model import Model
+
+Say = Callable[[str], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def model(tone_model: Path) -> Model:
+    return Model.load(tone_model)
+
+
+@pytest.fixture
+def talk(tmp_path: Path, say_in_tones: Say) -> Path:
+    (tmp_path / "talks").mkdir()
+    write_waveform(tmp_path / "talks" / "a.wav", say_in_tones("red dog blue cat old boat green sun"))
+    return tmp_path / "talks" / "a.wav"
+
+
+def test_load_index_search(model: Model, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    retriever = model.index(talk.parent, talk.parents[1] / "index", IndexConfig("0.6/0.6"))
+    capsys.readouterr()
+    print(*retriever.search("old boat", top_k=1), sep="\n")
+    assert capsys.readouterr().out.startswith(f"{talk}  00:01-00:02  0.99")
+    assert model.open(talk.parents[1] / "index").search("old boat", 1) == retriever.search("old boat", 1)
+    assert retriever.search(talk, 1)[0].recording == str(talk)  # a question may be spoken: no second model is loaded
+
+
+def test_what_fails_is_said_and_the_rest_is_indexed(model: Model, talk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (talk.parent / "b.wav").write_bytes(b"RIFF")
+    retriever = model.index([talk, talk.parent / "b.wav"], talk.parents[1] / "index")
+    assert "b.wav: not indexed" in caplog.text and retriever.search("sun")
+
+
+def test_speech_and_text_have_unit_vectors_in_one_space(model: Model, talk: Path, say_in_tones: Say) -> None:
+    waveforms = [say_in_tones(text) for text in ("old boat", "red dog", "blue")]
+    together = model.encode_speech(waveforms)
+    assert together.shape == (3, 32) and together.dtype == np.float32
+    assert np.linalg.norm(together, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert np.allclose(model.encode_speech(waveforms[1]), together[1], atol=1e-5)
+    questions = model.encode_text(["blue", "old boat", "red dog"])
+    assert (together @ questions.T).argmax(1).tolist() == [1, 2, 0]
+    assert np.allclose(model.encode_text("blue"), questions[0], atol=1e-6)
+    hard = model.encode_speech(waveforms, codes="hard")
+    assert np.allclose(hard, model.encode_text(["old boat", "red dog", "blue"], "passage"), atol=1e-5)
+    assert model.encode_speech([]).shape == (0, 32)
+    mixed = model.encode_speech([talk, str(talk), *waveforms * 3])  # more than one batch, files and arrays
+    assert mixed.shape == (11, 32) and np.allclose(mixed[0], mixed[1]) and np.allclose(mixed[-3:], together, atol=1e-5)
+
+
+def test_transcripts_of_arrays_and_files(model: Model, talk: Path, say_in_tones: Say) -> None:
+    found = model.transcribe([say_in_tones("old boat"), talk, say_in_tones("sun")])
+    assert [one.text for one in found] == ["old boat", "red dog blue cat old boat green sun", "sun"]
+    assert [one.audio for one in found] == ["", str(talk), ""]
+    assert found[0].duration_s == pytest.approx(0.6) and len(found[1].times) == 8
+    alone = model.transcribe(talk)
+    assert alone.text == found[1].text and np.allclose(alone.times, found[1].times, atol=1e-4)
+    assert model.transcribe([]) == []
+
+
+def test_long_arrays_and_files_are_cut_alike(
+    model: Model, tmp_path: Path, say_in_tones: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("clsr.transcribe.PIECE_S", "clsr.model.PIECE_S"):
+        monkeypatch.setattr(place, 1.4)
+    monkeypatch.setattr("clsr.transcribe.SEARCH_S", 0.5)
+    text = "old boat red green dog sun cat blue red old dog cat boat sun"
+    write_waveform(tmp_path / "long.wav", say_in_tones(text))
+    of_file, of_array = model.transcribe([tmp_path / "long.wav", say_in_tones(text)])
+    assert of_file.text == of_array.text == text
+    assert np.allclose(of_file.times, of_array.times, atol=0.02)
+
+
+def test_what_is_no_speech_is_refused(model: Model, tmp_path: Path) -> None:
+    for waveform in (np.zeros((2, 1600)), np.zeros(0), np.full(1600, np.inf)):
+        with pytest.raises(InputError, match="the waveform: has shape"):
+            model.encode_speech(waveform.astype(np.float32))
+        with pytest.raises(InputError, match="the waveform: has shape"):
+            model.transcribe([waveform.astype(np.float32)])
+    with pytest.raises(InputError, match="lasts longer than 60 s; index it"):
+        model.encode_speech(np.zeros(61 * SAMPLE_RATE, np.float32))
+    with pytest.raises(InputError, match=r"none\.wav: no such audio file"):
+        model.encode_speech(tmp_path / "none.wav")
+    with pytest.raises(InputError, match="no checkpoint"):
+        Model.load(tmp_path)
