@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 RESULTS := recipes/mini/exp
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup lock demo test lint format types bench bench-full clean
+.PHONY: help setup lock demo test test-slow test-all lint format types bench bench-full clean
 
 help: ## print this
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -18,10 +18,10 @@ $(INSTALLED): setup.py requirements.lock
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock: $(INSTALLED) ## renew requirements.lock within the ranges of setup.py, install it, and run the tests
+lock: $(INSTALLED) ## renew requirements.lock within the ranges of setup.py, install it, and run all tests
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra all --extra test \
 	  --no-annotate --custom-compile-command "make lock" --output-file requirements.lock setup.py
-	$(MAKE) test
+	$(MAKE) test-all
 
 demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
 	recipes/mini/run.sh
@@ -30,8 +30,13 @@ demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
 	@echo; echo "The table: $(RESULTS)/report.md and report.json; figures: $(RESULTS)/report; model: $(RESULTS)/joint"
 	@echo "Ask more: .venv/bin/clsr search --index $(RESULTS)/index \"who sold the old horse?\""
 
-test: lint types ## check format, style and types, then run all tests, every recipe in smoke mode included
-	pytest -rs
+test: lint types ## check format, style and types, and run the quick tests: before each push, minutes
+	pytest -rs -m "not slow" --numprocesses 2
+
+test-slow: $(INSTALLED) ## run the slow tests: recipes in smoke mode, the page in a browser, killed runs
+	pytest -rs -m slow
+
+test-all: test test-slow ## run everything, as continuous integration does: under an hour on two cores
 
 lint: $(INSTALLED) ## check format and style
 	ruff format --check

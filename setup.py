@@ -1,5 +1,7 @@
 """Packaging: ranges that other packages can live with; requirements.lock has the exact versions that are tested."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 INSTALL = [
@@ -51,14 +53,34 @@ TEST = [
     "ipykernel>=7,<8",
     "playwright>=1.65,<2",
     "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",  # quick tests on all cores
     "ruff>=0.17.5,<0.18",
     "uv>=0.13,<1",  # make lock
 ]
 
 setup(
     name="clsr",
-    version="0.1.0",
+    version="0.2.0",  # the one place: clsr.__version__ reads it from what is installed
     description="Find the right moment in hours of speech: retrieval of spoken passages without a transcript",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The clsr authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["speech retrieval", "spoken question answering", "speech recognition", "contrastive learning"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["clsr", "clsr.*"]),
     package_data={"clsr": ["py.typed"], "clsr.web": ["page.css", "page.js"]},
     python_requires=">=3.10",

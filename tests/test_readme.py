@@ -17,7 +17,12 @@ from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
+READMES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("recipes/*/README.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 NO_STAGE = ["--stage", "1", "--stop-stage", "0"]  # a recipe then checks its options and ends
 
 
