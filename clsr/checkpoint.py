@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clsr.config import BUNDLED, Precision, TrainingConfig
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageMap
+from clsr.models.adaptor import PassageProjection
 from clsr.models.paraformer import Paraformer
 from clsr.models.precision import lower, lower_text_encoder
 from clsr.models.recogniser import Recogniser
@@ -25,7 +25,8 @@ from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.settings import read_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
-PASSAGE_MAP = "passage_map.weight"  # among the weights, where joint training had one
+PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
+FORMER_NAMES = {"passage_map.weight": PASSAGE_PROJECTION}  # in checkpoints of version 0.1
 WITHOUT_VOCABULARY = ("text", "parabge", "speechdpr", "clap", "whisper")  # kinds that write none of our tokens
 RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
 
@@ -95,7 +96,7 @@ def read_meta(folder: Path | str) -> Meta:
 
 
 def load_weights(folder: Path | str) -> dict[str, Tensor]:
-    """Read ``model.safetensors``.
+    """Read ``model.safetensors``; weights that an earlier version named otherwise get the names of today.
 
     Raises:
         InputError: it is missing or truncated.
@@ -105,9 +106,10 @@ def load_weights(folder: Path | str) -> dict[str, Tensor]:
 
     path = Path(folder) / "model.safetensors"
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: missing or truncated ({error}): copy the checkpoint again") from error
+    return {FORMER_NAMES.get(name, name): weight for name, weight in weights.items()}
 
 
 def load_config(folder: Path | str) -> TrainingConfig:
@@ -168,17 +170,17 @@ def load_paraformer(folder: Path | str, vocabulary: Vocabulary | ReleaseVocabula
 
 def load_recogniser_weights(folder: Path | str) -> dict[str, Tensor]:
     """Read the weights of a checkpoint that belong to its recogniser."""
-    return {name: weight for name, weight in load_weights(folder).items() if name != PASSAGE_MAP}
+    return {name: weight for name, weight in load_weights(folder).items() if name != PASSAGE_PROJECTION}
 
 
-def load_passage_map(folder: Path | str, width: int) -> PassageMap | None:
-    """Load the passage map of a checkpoint, for vectors ``(B, width)``; None where it has none."""
+def load_passage_projection(folder: Path | str, width: int) -> PassageProjection | None:
+    """Load the passage projection of a checkpoint, for vectors ``(B, width)``; None where it has none."""
     weights = load_weights(folder)
-    if PASSAGE_MAP not in weights:
+    if PASSAGE_PROJECTION not in weights:
         return None
-    passage_map = PassageMap(width)
-    restore(passage_map, {"weight": weights[PASSAGE_MAP]}, folder)
-    return passage_map
+    passage_projection = PassageProjection(width)
+    restore(passage_projection, {"weight": weights[PASSAGE_PROJECTION]}, folder)
+    return passage_projection
 
 
 def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -205,8 +207,11 @@ def load_speech_encoder(folder: Path | str, device: str = "cpu", precision: Prec
     require_device(device)
     text_encoder = load_text_side(folder)
     vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
-    paraformer, passage_map = load_paraformer(folder, vocabulary), load_passage_map(folder, text_encoder.width)
-    return lower(SpeechEncoder(paraformer, text_encoder, vocabulary, passage_map).to(device).eval(), precision)
+    paraformer, passage_projection = (
+        load_paraformer(folder, vocabulary),
+        load_passage_projection(folder, text_encoder.width),
+    )
+    return lower(SpeechEncoder(paraformer, text_encoder, vocabulary, passage_projection).to(device).eval(), precision)
 
 
 def load_recogniser(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> Recogniser:

@@ -103,7 +103,7 @@ class Model:
 
         Args:
             texts: of any length; what is beyond the text encoder's longest input is not read.
-            side: what the text stands for. Passages go through the passage map, as spoken ones do.
+            side: what the text stands for. Passages go through the passage projection, as spoken ones do.
         """
         import torch
 

@@ -13,7 +13,7 @@ from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.index.files import find_recordings
-from clsr.models.recogniser import Reading, Recogniser
+from clsr.models.recogniser import LengthHypothesis, Recogniser
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
 SEARCH_S = 5.0  # and ends in the quietest moment of its last so many seconds
@@ -79,7 +79,7 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
         InputError: the audio cannot be read.
     """
     end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
-    heard: list[Reading] = []
+    best: list[LengthHypothesis] = []
     starts_s: list[float] = []
     position_s = utterance.start_s
     while position_s < end_s:
@@ -88,11 +88,11 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        heard.append(recogniser.recognise([waveform])[0][0])
+        best.append(recogniser.recognise([waveform])[0][0])
         starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
     length_s = end_s - utterance.start_s
-    return _join(recogniser, heard, starts_s, str(utterance.recording), length_s, utterance.id or None)
+    return _join(recogniser, best, starts_s, str(utterance.recording), length_s, utterance.id or None)
 
 
 def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
@@ -109,26 +109,26 @@ def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndar
             pieces.append(piece)
             starts_s[-1].append(position / SAMPLE_RATE)
             position += len(piece)
-    heard = iter(readings[0] for readings in recogniser.recognise(pieces))
+    best = iter(hypotheses[0] for hypotheses in recogniser.recognise(pieces))
     return [
-        _join(recogniser, [next(heard) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
+        _join(recogniser, [next(best) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
     ]
 
 
 def _join(
-    recogniser: Recogniser, heard: Sequence[Reading], starts_s: Sequence[float], audio: str, length_s: float,
+    recogniser: Recogniser, best: Sequence[LengthHypothesis], starts_s: Sequence[float], audio: str, length_s: float,
     id_: str | None,
 ) -> Transcript:  # fmt: skip
     """The transcript of successive pieces, which start at so many seconds."""
     vocabulary = recogniser.vocabulary
     token_ids: list[int] = []
     times: list[tuple[float, float]] = []
-    for reading, start_s in zip(heard, starts_s, strict=True):
-        kept = [row for row, index in enumerate(reading.best) if index not in vocabulary.marks]
-        token_ids += [vocabulary.token_ids[reading.best[row]] for row in kept]
-        times += [(start_s + reading.times[row][0], start_s + reading.times[row][1]) for row in kept]
-    text = vocabulary.join(text for text in (vocabulary.decode(reading.best) for reading in heard) if text)
+    for hypothesis, start_s in zip(best, starts_s, strict=True):
+        kept = [row for row, index in enumerate(hypothesis.best) if index not in vocabulary.marks]
+        token_ids += [vocabulary.token_ids[hypothesis.best[row]] for row in kept]
+        times += [(start_s + hypothesis.times[row][0], start_s + hypothesis.times[row][1]) for row in kept]
+    text = vocabulary.join(text for text in (vocabulary.decode(hypothesis.best) for hypothesis in best) if text)
     return Transcript(audio, text, token_ids, times, length_s, id_)
 
 

@@ -64,7 +64,7 @@ def test_losses_and_gradients_are_those_of_a_processor(tiny_bert: Path):
     encoder, decoder = EncoderConfig(64, 128, 3, 4, 11), DecoderConfig(128, 2, 4, 11)
     adaptor, weights = AdaptorConfig(), LossConfig(mae_weight=0.5, nll_weight=0.2, ctc_weight=0.5, label_smoothing=0.1)
     text_encoder = load_text_encoder(str(tiny_bert))
-    size = len(text_encoder.table)
+    size = len(text_encoder.word_embeddings)
     network = Paraformer(ModelConfig(encoder=encoder, decoder=decoder), size, 11)
     questions, passages = (torch.nn.functional.normalize(torch.randn(5, text_encoder.width), dim=1) for _ in range(2))
 
@@ -74,7 +74,9 @@ def test_losses_and_gradients_are_those_of_a_processor(tiny_bert: Path):
         batch = moved(batch_of(size), device)
         output = network(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
         losses = asr_losses(output, batch, weights)
-        speech = text_encoder(training_codes(output.logits, text_encoder.table, adaptor), batch.target_lengths)
+        speech = text_encoder(
+            training_codes(output.logits, text_encoder.word_embeddings, adaptor), batch.target_lengths
+        )
         banks = questions.to(device), passages.to(device)
         losses["nll"] = bank_nll(speech, batch.pair_rows, *banks, 0.05) + batch_nll(speech, banks[0][:3], 0.05)
         total_loss(losses, weights).backward()

@@ -11,12 +11,16 @@ import torch
 
 from clsr import checkpoint
 from clsr.checkpoint import (
+    PASSAGE_PROJECTION,
     Meta,
     average,
     fingerprint,
+    load_passage_projection,
     load_recogniser,
+    load_recogniser_weights,
     load_speech_encoder,
     load_text_side,
+    load_weights,
     read_meta,
     save_checkpoint,
 )
@@ -170,3 +174,13 @@ def test_a_device_that_is_not_there(tone_model: Path, release_model: Path, devic
     for model in (tone_model, release_model):
         with pytest.raises(InputError, match=f"device '{device}' cannot be used here: take cpu"):
             load_recogniser(model, device)
+
+
+def test_a_checkpoint_of_version_0_1_is_read():
+    """Its weights are named as they were then, and its fingerprint, which an index keeps, stays."""
+    folder = Path(__file__).parent / "fixtures" / "version_0_1"
+    projection = load_passage_projection(folder / "joint", 32)
+    assert projection is not None and not torch.equal(projection.weight, torch.eye(32))
+    assert PASSAGE_PROJECTION in load_weights(folder / "joint")
+    assert PASSAGE_PROJECTION not in load_recogniser_weights(folder / "joint")
+    assert fingerprint(folder / "joint") == json.loads((folder / "index" / "index.json").read_text())["fingerprint"]

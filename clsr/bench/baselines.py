@@ -162,7 +162,7 @@ def rivals(paraformer: Paraformer, text_encoder: TextEncoder, size: Size) -> lis
 @torch.inference_mode()
 def embed(text_encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> Tensor:
     """Turn rows of token ids of any vocabulary into unit vectors ``(B, E)``, piece ``id mod V`` standing for each."""
-    size = len(text_encoder.table)
+    size = len(text_encoder.word_embeddings)
     vectors = torch.empty(len(ids), text_encoder.width)
     for batch in batches([len(row) + 2 for row in ids]):
         vectors[batch] = text_encoder.encode_ids([[i % size for i in ids[n]] for n in batch])

@@ -62,7 +62,7 @@ def make_text_encoder(width: int = BERT_WIDTH) -> TextEncoder:
     """
     known = load_text_encoder(OFFLINE_TEXT_ENCODER)
     config = {
-        "vocab_size": len(known.table), "hidden_size": width, "num_hidden_layers": BERT_LAYERS,
+        "vocab_size": len(known.word_embeddings), "hidden_size": width, "num_hidden_layers": BERT_LAYERS,
         "num_attention_heads": width // HEAD_WIDTH, "intermediate_size": 4 * width, "max_position_embeddings": 512,
         "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
     }  # fmt: skip

@@ -33,7 +33,7 @@ from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, 
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
-from clsr.models.adaptor import PassageMap
+from clsr.models.adaptor import PassageProjection
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
@@ -68,7 +68,7 @@ AGAINST = {
     "dropout and sampler": "plain",
     "joint, negatives of the batch": "plain",
     **{f"joint, bank of {size:,}": "joint, negatives of the batch" for size in BANKS},
-    f"joint, bank of {BANKS[0]:,}, passage map": f"joint, bank of {BANKS[0]:,}",
+    f"joint, bank of {BANKS[0]:,}, passage projection": f"joint, bank of {BANKS[0]:,}",
 }
 
 
@@ -231,7 +231,7 @@ def settings(kind: str, size: str) -> TrainingConfig:
         encoder=replace(model.encoder, dropout=dropout),
         decoder=replace(model.decoder, dropout=dropout),
         sampler=SamplerConfig(RATIO if "sampler" in kind else 0.0, "random"),
-        adaptor=AdaptorConfig(passage_map="passage map" in kind),
+        adaptor=AdaptorConfig(passage_map="passage projection" in kind),
     )
     negatives = replace(JOINT_LOSS, negatives="bank" if "bank" in kind else "batch")
     return TrainingConfig(model=model, loss=negatives if "joint" in kind else ASR_LOSS)
@@ -254,8 +254,8 @@ def make_module(kind: str, size: str, split: Split, seed: int) -> AsrModule:
         return AsrModule(paraformer, vocabulary, config, dev)
     count = next((bank for bank in BANKS if f"{bank:,}" in kind), UTTERANCES)
     train = Split([], split.pairs[:count], {})
-    passage_map = PassageMap(text_encoder.width) if config.model.adaptor.passage_map else None
-    return JointModule(paraformer, vocabulary, text_encoder, config, (train, dev), passage_map)
+    passage_projection = PassageProjection(text_encoder.width) if config.model.adaptor.passage_map else None
+    return JointModule(paraformer, vocabulary, text_encoder, config, (train, dev), passage_projection)
 
 
 def make_run(kind: str, size: str, split: Split, batches: Sequence[SpeechBatch], seed: int) -> Callable[[], object]:

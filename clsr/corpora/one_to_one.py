@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 
-class Asked(Protocol):
+class QuestionPassage(Protocol):
     """A question and the passage that answers it."""
 
     @property
@@ -26,10 +26,10 @@ class Asked(Protocol):
         """The passage."""
 
 
-Pair = TypeVar("Pair", bound=Asked)
+AnyPair = TypeVar("AnyPair", bound=QuestionPassage)
 
 
-def one_to_one(pairs: Iterable[Pair], before: Iterable[Asked] = ()) -> list[Pair]:
+def one_to_one(pairs: Iterable[AnyPair], before: Iterable[QuestionPassage] = ()) -> list[AnyPair]:
     """Return the pairs, in their order, whose id, question and passage none that is kept before them has.
 
     The rule is greedy: a pair is kept unless something of it is taken, and what a dropped pair says is free for the
@@ -59,5 +59,5 @@ def same_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _keys(pair: Asked) -> list[tuple[str, str]]:
+def _keys(pair: QuestionPassage) -> list[tuple[str, str]]:
     return [(name, same_text(getattr(pair, name))) for name in ("id", "question", "context")]

@@ -60,7 +60,7 @@ class SynthesisConfig:
             raise InputError(f"voices_per_text: {self.voices_per_text} of {self.voices}; name enough different voices")
 
 
-class Row(NamedTuple):
+class SynthesisRow(NamedTuple):
     """A line of the JSONL file; ``words`` is the context as transcripts write it, ``answer`` empty where unknown."""
 
     id: str
@@ -223,7 +223,7 @@ def synthesize_recording(
     write_lines(output_wav.with_suffix(".json"), [json.dumps(places, ensure_ascii=False, indent=1) + "\n"])
 
 
-def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
+def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[SynthesisRow]:
     """Rows of a JSONL file, in its order.
 
     Raises:
@@ -235,7 +235,7 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
     jsonl = Path(jsonl)
     if not jsonl.is_file():
         raise InputError(f"{jsonl}: no such file; write one JSON object a line with id, question and context")
-    rows: dict[str, Row] = {}
+    rows: dict[str, SynthesisRow] = {}
     for number, line in enumerate(jsonl.read_bytes().splitlines(), start=1):
         place = f"{jsonl}:{number}"
         id_, question, context, answer = _fields(line, place, config.passages_only)
@@ -246,7 +246,7 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[Row]:
             raise InputError(f"{place}: {id_!r} names a file and is one word without '/' and leading '.'; rename it")
         if not words:
             raise InputError(f"{place}: {id_}: context has no words; remove the row")
-        rows[id_] = Row(id_, " ".join(question.split()), context, words, " ".join(answer.split()))
+        rows[id_] = SynthesisRow(id_, " ".join(question.split()), context, words, " ".join(answer.split()))
     if not rows:
         raise InputError(f"{jsonl}: is empty; write one JSON object a line with id, question and context")
     return list(rows.values())
@@ -323,7 +323,7 @@ def _degrade(waveform: np.ndarray, id_: str, config: SynthesisConfig) -> np.ndar
     return waveform / max(1.0, float(np.abs(waveform).max()))
 
 
-def _write_questions(rows: Sequence[Row], folder: Path, config: SynthesisConfig) -> None:
+def _write_questions(rows: Sequence[SynthesisRow], folder: Path, config: SynthesisConfig) -> None:
     """Write the questions as text alone, or spoken, each by a voice of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     if config.speak_questions:

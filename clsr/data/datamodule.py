@@ -24,7 +24,7 @@ from clsr.audio.features import MEL_BINS, fbank, mix_noise, stack_frames
 from clsr.audio.waveform import add_noise, read_waveform
 from clsr.config import DataConfig
 from clsr.data.augmentation import Augmentation, at_speed, check, speed_copies, to_cuts_at_speed
-from clsr.data.device_batches import DeviceBatches, Place, Progress, measuring_place, training_place
+from clsr.data.device_batches import DeviceBatches, EpochProgress, Rank, training_rank, validation_rank
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
@@ -329,7 +329,7 @@ class SpeechDataModule(LightningDataModule):
         quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)
         self.dev_set = SpeechDataset(dev, encoders, quiet, seed)
         self._train_sampler = self._sampler(short, shuffle=True)
-        self._progress = Progress()
+        self._progress = EpochProgress()
 
     def _sampler(self, utterances: Sequence[Utterance], shuffle: bool) -> DynamicBucketingSampler:
         cuts = to_cuts_at_speed(utterances)
@@ -346,18 +346,18 @@ class SpeechDataModule(LightningDataModule):
         self._train_sampler.set_epoch(epoch)
         self.train_set.epoch = epoch
         self.train_set.fill(self.config.workers)
-        place, first = training_place(self.trainer), self._progress.take()
-        return self._loader(self.train_set, self._train_sampler, place, first, self.config.workers)
+        rank, first = training_rank(self.trainer), self._progress.take()
+        return self._loader(self.train_set, self._train_sampler, rank, first, self.config.workers)
 
     def val_dataloader(self) -> DataLoader:
         """This device's development batches, in a fixed order."""
         sampler = self._sampler(self.dev_set.split.utterances, False)
-        return self._loader(self.dev_set, sampler, measuring_place(self.trainer), 0, 0)
+        return self._loader(self.dev_set, sampler, validation_rank(self.trainer), 0, 0)
 
     def _loader(
-        self, data: SpeechDataset, sampler: DynamicBucketingSampler, place: Place, first: int, workers: int
+        self, data: SpeechDataset, sampler: DynamicBucketingSampler, rank: Rank, first: int, workers: int
     ) -> DataLoader:
-        batches = DeviceBatches(lambda: iter(sampler), place, first, CutSet.from_cuts)
+        batches = DeviceBatches(lambda: iter(sampler), rank, first, CutSet.from_cuts)
         return DataLoader(
             data, sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
         )

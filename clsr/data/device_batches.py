@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-def rounds(batches: Iterable[Sequence[Item]], size: int) -> Iterator[list[list[Item]]]:
-    """Deal batches out in rounds of ``size``: nothing is dropped, nothing comes twice, and no round is smaller.
+def equal_groups(batches: Iterable[Sequence[Item]], size: int) -> Iterator[list[list[Item]]]:
+    """Group batches by ``size``: no item is dropped, none comes twice, and no group is smaller.
 
-    Where the last batches are fewer, their items are dealt out evenly; where even these are fewer, the round before is
-    dealt out anew with them.
+    The items of an incomplete last group are shared out evenly. Where there are fewer items than batches in a group,
+    they are shared out together with those of the group before.
 
-    >>> list(rounds([["a", "b"], ["c"], ["d", "e", "f"]], 2))
+    >>> list(equal_groups([["a", "b"], ["c"], ["d", "e", "f"]], 2))
     [[['a', 'b'], ['c']], [['d', 'f'], ['e']]]
-    >>> list(rounds([["a", "b"], ["c"], ["d"]], 2))
+    >>> list(equal_groups([["a", "b"], ["c"], ["d"]], 2))
     [[['a', 'c'], ['b', 'd']]]
 
     Raises:
-        InputError: there are fewer items than a round needs.
+        InputError: there are fewer items than a group has batches.
     """
-    held: list[list[Item]] | None = None  # the last whole round, until it is known that another item comes
+    previous: list[list[Item]] | None = None  # the last whole group, until it is known that another item comes
     group: list[list[Item]] = []
     for batch in batches:
         group.append(list(batch))
         if len(group) == size:
-            if held:
-                yield held
-            held, group = group, []
+            if previous:
+                yield previous
+            previous, group = group, []
     left = [item for batch in group for item in batch]
     if left and len(left) < size:
-        left, held = [item for batch in held or [] for item in batch] + left, None
-    if held:
-        yield held
+        left, previous = [item for batch in previous or [] for item in batch] + left, None
+    if previous:
+        yield previous
     if left:
         if len(left) < size:
             raise InputError(
@@ -51,8 +51,8 @@ def rounds(batches: Iterable[Sequence[Item]], size: int) -> Iterator[list[list[I
         yield [left[number::size] for number in range(size)]
 
 
-class Place(NamedTuple):
-    """Which batches of a round are this device's.
+class Rank(NamedTuple):
+    """Which batches of a group are this device's.
 
     Attributes:
         device: from 0.
@@ -65,14 +65,14 @@ class Place(NamedTuple):
     accumulate: int = 1
 
 
-def training_place(trainer: Trainer | None) -> Place:
-    """Return this device's place in training."""
-    return Place(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else Place()
+def training_rank(trainer: Trainer | None) -> Rank:
+    """Return this device's rank in training."""
+    return Rank(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches) if trainer else Rank()
 
 
-def measuring_place(trainer: Trainer | None) -> Place:
-    """Return this device's place in measurements."""
-    return Place(trainer.global_rank, trainer.world_size) if trainer else Place()
+def validation_rank(trainer: Trainer | None) -> Rank:
+    """Return this device's rank in validation."""
+    return Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
 
 
 class DeviceBatches(Sampler[Any]):
@@ -80,36 +80,36 @@ class DeviceBatches(Sampler[Any]):
 
     Args:
         batches: of all devices, in an order that depends on seed and epoch alone; called once an epoch.
-        place: which of them are this device's.
-        first: batches left out, since they were trained on before an interruption.
+        rank: which of them are this device's.
+        first: batches skipped, since they were trained on before an interruption.
         make: what a batch is handed on as.
     """
 
-    def __init__(self, batches: Callable[[], Iterable[Sequence[Any]]], place: Place, first: int = 0,
+    def __init__(self, batches: Callable[[], Iterable[Sequence[Any]]], rank: Rank, first: int = 0,
                  make: Callable[[list], Any] = list):  # fmt: skip
         self.batches = batches
-        self.place = place
+        self.rank = rank
         self.first = first
         self.make = make
 
     def __iter__(self) -> Iterator[Any]:
-        device, devices, accumulate = self.place
+        device, devices, accumulate = self.rank
         own = (
             batch
-            for of_step in rounds(self.batches(), devices * accumulate)
+            for of_step in equal_groups(self.batches(), devices * accumulate)
             for batch in of_step[device * accumulate : (device + 1) * accumulate]
         )
         return (self.make(batch) for batch in islice(own, self.first, None))
 
 
-class Progress:
-    """Where in an epoch training stands: what a data module keeps with each training state."""
+class EpochProgress:
+    """Batches of the epoch that are done: a data module keeps it with each training state, to resume from."""
 
     def __init__(self) -> None:
-        self.done = 0  # batches of the epoch, by the state that training goes on from
+        self.done = 0  # batches of the epoch, by the state that training resumes from
 
     def take(self) -> int:
-        """Return the batches to leave out, once: the next epoch starts at its beginning."""
+        """Return the batches to skip, once: the next epoch starts at its beginning."""
         done, self.done = self.done, 0
         return done
 
@@ -118,5 +118,5 @@ class Progress:
         return {"batches": trainer.fit_loop.epoch_loop.batch_progress.current.completed if trainer else 0}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on where training stood."""
+        """Resume where training stood."""
         self.done = state["batches"]

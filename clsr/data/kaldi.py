@@ -41,7 +41,7 @@ class Utterance:
         return self.end_s - self.start_s
 
 
-class Entry(NamedTuple):
+class KaldiEntry(NamedTuple):
     """The value of an id in a Kaldi file, and the line it stands on, from 1."""
 
     line: int
@@ -169,12 +169,12 @@ def refuse(fault: str) -> NoReturn:
     raise InputError(fault)
 
 
-def read_table(path: Path, report: Report) -> dict[str, Entry]:
+def read_table(path: Path, report: Report) -> dict[str, KaldiEntry]:
     """Entries of a Kaldi file of lines ``id value``; faulty lines are reported and left out.
 
     Order is reported and otherwise ignored. Of two lines with the same id the first counts.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, KaldiEntry] = {}
     if not path.is_file():
         report(f"{path}: no such file; write it, or check the path")
         return entries
@@ -195,7 +195,7 @@ def read_table(path: Path, report: Report) -> dict[str, Entry]:
         else:
             if id_ < last:
                 report(f"{place}: comes after {last}; sort the file with LC_ALL=C")
-            entries[id_] = Entry(number, value.strip())
+            entries[id_] = KaldiEntry(number, value.strip())
             last = id_
     if not entries:
         report(f"{path}: has no usable line; write at least one")
@@ -309,7 +309,7 @@ def _whole_recordings(path: Path, recordings: Mapping[str, Path | None], report:
     return spans
 
 
-def _read_beside(path: Path, known: Mapping[str, object], report: Report) -> dict[str, Entry]:
+def _read_beside(path: Path, known: Mapping[str, object], report: Report) -> dict[str, KaldiEntry]:
     """Entries of a file that must name exactly the known ids, if the file is there."""
     if not path.is_file():
         return {}

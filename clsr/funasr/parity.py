@@ -98,7 +98,7 @@ def stages(paraformer: Paraformer, waveforms: Sequence[np.ndarray]) -> list[Stag
     """Run ours on 16 kHz waveforms ``(N_i,)`` in one padded batch, and look at every step on the way."""
     features, lengths = pad([stack_frames(fbank(waveform)) for waveform in waveforms])
     with torch.inference_mode(), _watched(paraformer) as seen:
-        heard = paraformer.readings(features, lengths)
+        heard = paraformer.length_hypotheses(features, lengths)
         frames, _ = seen["encoder"].returned
         _, weights = add_tail(frames, seen["predictor"].returned, lengths, paraformer.config.cif.tail)
         silent = FIRST_LAYER not in seen

@@ -52,7 +52,7 @@ def split(words: Sequence[Word]) -> list[list[Word]]:
 def encode_stretches(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]]) -> list[bytes]:
     """The vectors of each window's stretches, as bytes; none for a window of one stretch, which leaves no choice.
 
-    A stretch is encoded by itself, as a passage without passage map: its tokens then speak for their own sentence,
+    A stretch is encoded by itself, as a passage without projection: its tokens then speak for their own sentence,
     where in the context of the window they speak for their neighbours too. Of a vector's numbers the
     greatest becomes 127 and the others are rounded to what is a whole number then, which moves the cosines of vectors
     of hundreds of numbers by less than 0.002, if none of these is far greater than the others.

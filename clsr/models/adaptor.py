@@ -9,39 +9,39 @@ from torch import Tensor, nn
 from clsr.config import AdaptorConfig
 
 
-def hard_codes(logits: Tensor, table: Tensor) -> Tensor:
-    """Look up the row of the best token: ``(B, U, V)`` logits and a ``(V, E)`` table give ``(B, U, E)``."""
-    return table[logits.argmax(2)]
+def hard_codes(logits: Tensor, codebook: Tensor) -> Tensor:
+    """Look up the row of the best token: ``(B, U, V)`` logits and a ``(V, E)`` codebook give ``(B, U, E)``."""
+    return codebook[logits.argmax(2)]
 
 
-def top_k_codes(logits: Tensor, table: Tensor, k: int, gamma: float = 1.0) -> Tensor:
+def top_k_codes(logits: Tensor, codebook: Tensor, k: int, gamma: float = 1.0) -> Tensor:
     """Mix the rows of the ``k`` best tokens by ``softmax(logits / gamma)``, renormalised over the ``k``: ``(B, U, E)``.
 
     The recogniser's doubt enters the vector; with ``k = 1`` these are hard codes.
     """
     best = logits.topk(min(k, logits.shape[2]), dim=2)
-    return mix_rows(best.values / gamma, best.indices, table)
+    return mix_rows(best.values / gamma, best.indices, codebook)
 
 
-def mix_rows(scores: Tensor, tokens: Tensor, table: Tensor) -> Tensor:
-    """Mix rows ``tokens (B, U, K)`` of a ``(V, E)`` table by the softmax of ``scores (B, U, K)``: ``(B, U, E)``."""
-    return (scores.softmax(2)[:, :, None].to(table.dtype) @ table[tokens]).squeeze(2)
+def mix_rows(scores: Tensor, tokens: Tensor, codebook: Tensor) -> Tensor:
+    """Mix rows ``tokens (B, U, K)`` of a ``(V, E)`` codebook by the softmax of ``scores (B, U, K)``: ``(B, U, E)``."""
+    return (scores.softmax(2)[:, :, None].to(codebook.dtype) @ codebook[tokens]).squeeze(2)
 
 
-def soft_codes(logits: Tensor, table: Tensor, gamma: float) -> Tensor:
+def soft_codes(logits: Tensor, codebook: Tensor, gamma: float) -> Tensor:
     """Mix all rows by ``softmax(logits / gamma)``: ``(B, U, E)``."""
-    return (logits / gamma).softmax(2) @ table
+    return (logits / gamma).softmax(2) @ codebook
 
 
-def straight_through_codes(logits: Tensor, table: Tensor, gamma: float) -> Tensor:
+def straight_through_codes(logits: Tensor, codebook: Tensor, gamma: float) -> Tensor:
     """Return hard codes with the gradient of soft ones (CLSR, equations of the adaptor; Bengio et al. 2013)::
 
         code = row(argmax d) + sg-difference of softmax(d / gamma) W
 
     The bracket below is exactly zero, so the value is exactly the embedding row.
     """
-    soft = soft_codes(logits, table, gamma)
-    return hard_codes(logits, table) + (soft - soft.detach())
+    soft = soft_codes(logits, codebook, gamma)
+    return hard_codes(logits, codebook) + (soft - soft.detach())
 
 
 def adaptor_input(logits: Tensor, kind: Literal["logits", "log_probabilities", "probabilities"]) -> Tensor:
@@ -56,7 +56,7 @@ def adaptor_input(logits: Tensor, kind: Literal["logits", "log_probabilities", "
     return logits.log_softmax(2) if kind == "log_probabilities" else logits.softmax(2)
 
 
-def best_codes(tokens: Tensor, log_probabilities: Tensor, table: Tensor, config: AdaptorConfig, k: int) -> Tensor:
+def best_codes(tokens: Tensor, log_probabilities: Tensor, codebook: Tensor, config: AdaptorConfig, k: int) -> Tensor:
     """Return the codes of inference, ``(B, U, E)``: mixtures of the ``k`` best rows, whatever training sent through.
 
     They need the best outputs alone, never logits of the whole vocabulary; ``k = 1`` gives hard codes.
@@ -64,28 +64,28 @@ def best_codes(tokens: Tensor, log_probabilities: Tensor, table: Tensor, config:
     Args:
         tokens: rows of the best outputs, best first, ``(B, U, K)``.
         log_probabilities: theirs, ``(B, U, K)``.
-        table: ``(V, E)``.
+        codebook: ``(V, E)``.
         config: input and temperature of the mixtures.
         k: outputs mixed.
     """
     scores = log_probabilities[:, :, :k]
     scores = scores.exp() if config.input == "probabilities" else scores
-    return mix_rows(scores / config.gamma, tokens[:, :, :k], table)
+    return mix_rows(scores / config.gamma, tokens[:, :, :k], codebook)
 
 
-def training_codes(logits: Tensor, table: Tensor, config: AdaptorConfig) -> Tensor:
+def training_codes(logits: Tensor, codebook: Tensor, config: AdaptorConfig) -> Tensor:
     """Return the codes that joint training sends through the text encoder, ``(B, U, E)``."""
     scores = adaptor_input(logits, config.input)
     if config.codes == "top_k":
-        return top_k_codes(scores, table, config.top_k, config.gamma)
+        return top_k_codes(scores, codebook, config.top_k, config.gamma)
     if config.codes == "soft":
-        return soft_codes(scores, table, config.gamma)
+        return soft_codes(scores, codebook, config.gamma)
     if config.codes == "straight_through":
-        return straight_through_codes(scores, table, config.gamma)
-    return hard_codes(scores, table)
+        return straight_through_codes(scores, codebook, config.gamma)
+    return hard_codes(scores, codebook)
 
 
-class PassageMap(nn.Linear):
+class PassageProjection(nn.Linear):
     """Linear map of passage vectors, starting from the identity; questions stay where the text encoder puts them.
 
     It adapts a frozen text encoder to a domain, for transcripts as for codes, and so belongs to every system that is

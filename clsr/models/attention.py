@@ -159,7 +159,7 @@ class MemoryAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens look at frames; those of several readings of an utterance look at the same."""
+    """Tokens look at frames; those of several hypotheses of an utterance look at the same."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()

@@ -87,9 +87,9 @@ class SanmDecoder(nn.Module):
         """Return what the output layer makes logits of.
 
         Args:
-            tokens: ``(R * B, U, D)``, R successive readings of each utterance.
+            tokens: ``(H * B, U, D)``, H successive hypotheses of each utterance.
             token_mask: ``(R * B, U)``.
-            frames: ``(B, T, D)``, keys and values of which are computed once for all readings.
+            frames: ``(B, T, D)``, keys and values of which are computed once for all hypotheses.
             frame_mask: ``(B, T)``.
 
         Returns:

@@ -27,8 +27,8 @@ class TrainingOutput(NamedTuple):
     ctc_logits: Tensor | None  # (B, slots * T, C)
 
 
-class Recognition(NamedTuple):
-    """What was heard."""
+class DecoderOutput(NamedTuple):
+    """What the decoder recognises."""
 
     tokens: Tensor  # (B, U, K), output indices, best first
     log_probabilities: Tensor  # (B, U, K), theirs
@@ -105,15 +105,15 @@ class Paraformer(nn.Module):
         ctc_logits = self.ctc(frames) if self.ctc is not None and self.training else None
         return TrainingOutput(logits, first_pass, weights.sum(1) / threshold, ctc_logits)
 
-    def recognise(self, features: Tensor, frame_lengths: Tensor) -> Recognition:
-        """Recognise stacked features ``(B, T, 560)``: the likeliest of the readings."""
-        readings = self.readings(features, frame_lengths)
-        best = readings.scores.argmax(0)  # the first of equals
-        chosen = Recognition(*(values[best, torch.arange(len(best), device=best.device)] for values in readings))
+    def recognise(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
+        """Recognise stacked features ``(B, T, 560)``: the likeliest length hypothesis."""
+        hypotheses = self.length_hypotheses(features, frame_lengths)
+        best = hypotheses.scores.argmax(0)  # the first of equals
+        chosen = DecoderOutput(*(values[best, torch.arange(len(best), device=best.device)] for values in hypotheses))
         length = int(chosen.token_lengths.max())
-        return Recognition(*(values[:, :length] if values.dim() > 1 else values for values in chosen))
+        return DecoderOutput(*(values[:, :length] if values.dim() > 1 else values for values in chosen))
 
-    def readings(self, features: Tensor, frame_lengths: Tensor) -> Recognition:
+    def length_hypotheses(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
         """Recognise stacked features ``(B, T, 560)`` once for each number of tokens that the firing weights may mean.
 
         Most word errors of a recogniser of this kind come from a number that is off by one, and the decoder knows
@@ -123,12 +123,12 @@ class Paraformer(nn.Module):
 
             score(n) = r * mean_u max_v log p(v | u, n) - (n - q)^2 / 2
 
-        The mean over tokens keeps short readings from winning because they are short; the second term takes the
-        number for normally distributed about the quantity, with a standard deviation of one token. No number below
+        The mean over tokens does not favour short hypotheses; the second term takes the number to be
+        normally distributed about the quantity, with a standard deviation of one token. No number below
         one is tried beside another.
 
         Returns:
-            A recognition whose fields have one axis more in front: the number of readings.
+            An output whose fields have one more axis in front: the number of hypotheses, H.
         """
         config = self.config.cif
         frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
@@ -141,7 +141,7 @@ class Paraformer(nn.Module):
         if config.ending == "tail":
             fired, firing = add_tail(frames, weights, frame_lengths, config.tail)
         else:  # boundaries then lie as in training, where the true number is what the weights are scaled to
-            numbers = (rounded + offsets).clamp(min=0).T.flatten()  # (B * N,): the readings of an utterance in a row
+            numbers = (rounded + offsets).clamp(min=0).T.flatten()  # (B * H,): those of an utterance in a row
             fired = frames.repeat_interleave(count, 0)
             weights = firing = scale_to(weights.repeat_interleave(count, 0), numbers, config.threshold)
         tokens, token_lengths = integrate_and_fire(fired, firing, config.threshold)
@@ -149,14 +149,16 @@ class Paraformer(nn.Module):
         times = times.clamp(max=frame_lengths.repeat_interleave(count)[:, None, None].to(times.dtype))
         best = self._best_tokens(tokens, token_lengths, frames, frame_mask)
         mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
-        heard = Recognition(*(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean)))
-        scores = rounded * heard.scores - (heard.token_lengths - quantities) ** 2 / 2
-        return heard._replace(scores=scores.masked_fill((offsets != 0) & (rounded + offsets < 1), -torch.inf))
+        output = DecoderOutput(
+            *(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean))
+        )
+        scores = rounded * output.scores - (output.token_lengths - quantities) ** 2 / 2
+        return output._replace(scores=scores.masked_fill((offsets != 0) & (rounded + offsets < 1), -torch.inf))
 
     def _best_tokens(
         self, tokens: Tensor, token_lengths: Tensor, frames: Tensor, frame_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the best outputs of tokens ``(B * N, U, D)`` and their log probabilities: ``(B * N, U, K)`` each.
+        """Return the best outputs of tokens ``(B * H, U, D)`` and their log probabilities: ``(B * H, U, K)`` each.
 
         Padding has output 0 with log probability 0, the same for all of K.
         """

@@ -140,7 +140,7 @@ def lower_text_encoder(text_encoder: TextEncoder, precision: Precision) -> TextE
     With int8 that is bfloat16, where the processor is fast at it, else float32: int8 would cost a point of recall.
     "auto" goes by the size of the text encoder alone; beside a much larger recogniser it is lowered further.
     """
-    device = text_encoder.table.device
+    device = text_encoder.word_embeddings.device
     if precision == "auto":
         precision = best_precision(text_encoder, device)
     if precision == "int8":

@@ -14,18 +14,18 @@ from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
 
-MIN_PROBABILITY = 0.05  # readings less likely are forgotten: each costs a pass of the text encoder
+MIN_PROBABILITY = 0.05  # less likely length hypotheses are dropped: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
 GPU_FRAMES = 32 * MAX_BATCH_FRAMES  # on an accelerator, which small batches leave idle
 
 
-class Reading(NamedTuple):
-    """What may have been heard in an utterance: one of the numbers of tokens tried."""
+class LengthHypothesis(NamedTuple):
+    """One hypothesis of an utterance: what the decoder recognises with one of the numbers of tokens tried."""
 
     tokens: np.ndarray  # (U, K) output indices, best first
     scores: np.ndarray  # (U, K) their log probabilities
     times: list[tuple[float, float]]  # of each token, in seconds
-    probability: float = 1.0  # among the readings of the utterance
+    probability: float = 1.0  # among the length hypotheses of the utterance
 
     @property
     def best(self) -> list[int]:
@@ -33,8 +33,8 @@ class Reading(NamedTuple):
         return self.tokens[:, 0].tolist()
 
 
-Recognition = list[Reading]
-"""The readings of one utterance, the likeliest first: its best tokens are the transcript."""
+LengthHypotheses = list[LengthHypothesis]
+"""Those of one utterance, the likeliest first: its best tokens are the transcript."""
 
 
 class Recogniser(nn.Module):
@@ -51,34 +51,34 @@ class Recogniser(nn.Module):
         self.vocabulary = vocabulary
 
     @torch.inference_mode()
-    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
         """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
         device = self.paraformer.cmvn.shift.device
         features = stacked_features(waveforms, device)
-        results: list[Recognition] = [[] for _ in features]
+        results: list[LengthHypotheses] = [[] for _ in features]
         for batch in batches(
             [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == "cpu" else GPU_FRAMES
         ):
             rows, lengths = pad([features[i] for i in batch])
-            heard = self.paraformer.readings(rows.to(device), lengths.to(device))
-            values, tokens = heard.log_probabilities.cpu().numpy(), heard.tokens.cpu().numpy()
-            times = (heard.times * FRAME_S).cpu().tolist()
-            probabilities, token_lengths = heard.scores.softmax(0).tolist(), heard.token_lengths.tolist()
+            output = self.paraformer.length_hypotheses(rows.to(device), lengths.to(device))
+            values, tokens = output.log_probabilities.cpu().numpy(), output.tokens.cpu().numpy()
+            times = (output.times * FRAME_S).cpu().tolist()
+            probabilities, token_lengths = output.scores.softmax(0).tolist(), output.token_lengths.tolist()
             for row, i in enumerate(batch):
                 for n, lengths_n in enumerate(token_lengths):
                     length = lengths_n[row]
                     spans = [(begin, end) for begin, end in times[n][row][:length]]
-                    reading = Reading(tokens[n, row, :length], values[n, row, :length], spans, probabilities[n][row])
-                    results[i].append(reading)
-        return [_likely(readings) for readings in results]
+                    scores, probability = values[n, row, :length], probabilities[n][row]
+                    results[i].append(LengthHypothesis(tokens[n, row, :length], scores, spans, probability))
+        return [_likely(hypotheses) for hypotheses in results]
 
-    def transcripts(self, recognitions: Sequence[Recognition]) -> list[str]:
+    def transcripts(self, utterances: Sequence[LengthHypotheses]) -> list[str]:
         """Return the best transcript of each utterance."""
-        return [self.vocabulary.decode(readings[0].best) for readings in recognitions]
+        return [self.vocabulary.decode(hypotheses[0].best) for hypotheses in utterances]
 
-    def words(self, recognitions: Sequence[Recognition]) -> list[list[Word]]:
+    def words(self, utterances: Sequence[LengthHypotheses]) -> list[list[Word]]:
         """Return the words of each best transcript, with their times."""
-        return [self.vocabulary.words(readings[0].best, readings[0].times) for readings in recognitions]
+        return [self.vocabulary.words(hypotheses[0].best, hypotheses[0].times) for hypotheses in utterances]
 
 
 def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
@@ -97,15 +97,15 @@ def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> li
     return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]
 
 
-def _likely(readings: Sequence[Reading]) -> Recognition:
-    """Return the readings worth keeping, likeliest first (of equals, the first), their probabilities summing to 1."""
-    kept = sorted((r for r in readings if r.probability >= MIN_PROBABILITY), key=lambda r: -r.probability)
-    total = sum(r.probability for r in kept)
-    return [r._replace(probability=r.probability / total) for r in kept]
+def _likely(hypotheses: Sequence[LengthHypothesis]) -> LengthHypotheses:
+    """Return the hypotheses worth keeping, likeliest first (ties in order); their probabilities sum to 1."""
+    kept = sorted((h for h in hypotheses if h.probability >= MIN_PROBABILITY), key=lambda h: -h.probability)
+    total = sum(h.probability for h in kept)
+    return [h._replace(probability=h.probability / total) for h in kept]
 
 
 def batches(lengths: Sequence[int], most: int = MAX_BATCH_FRAMES) -> Iterator[list[int]]:
-    """Group indices of alike lengths, so that padding stays small and a batch within so many frames."""
+    """Group indices of similar lengths: little padding, and at most ``most`` frames in a batch."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > most:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.models.adaptor import PassageMap, best_codes
+from clsr.models.adaptor import PassageProjection, best_codes
 from clsr.models.paraformer import Paraformer
-from clsr.models.recogniser import Reading, Recogniser, Recognition, batches
+from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
 from clsr.models.text_encoder import TextEncoder
 from clsr.padding import pad
 from clsr.vocabulary import Vocabulary, Word
@@ -20,7 +20,7 @@ Codes = Literal["soft", "hard"]
 
 
 class SpeechEncoding(NamedTuple):
-    """Speech as vectors, and what was heard in it."""
+    """Speech as vectors, and its transcript."""
 
     vectors: np.ndarray  # (B, E) float32, unit rows
     transcripts: list[str]
@@ -35,17 +35,17 @@ class SpeechEncoder(Recogniser):
         paraformer: the recogniser.
         text_encoder: the frozen text encoder.
         vocabulary: the recogniser's output layer in the text encoder's pieces.
-        passage_map: what joint training learnt to do with the vectors of passages, if anything.
+        passage_projection: of passage vectors, where joint training has learnt one.
     """
 
     text_ids: Tensor  # (V,), the text encoder's id of each output
 
     def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: Vocabulary,
-                 passage_map: PassageMap | None = None):  # fmt: skip
+                 passage_projection: PassageProjection | None = None):  # fmt: skip
         super().__init__(paraformer, vocabulary)
         self.text_encoder = text_encoder
         self.vocabulary: Vocabulary = vocabulary
-        self.passage_map = passage_map
+        self.passage_projection = passage_projection
         self.register_buffer("text_ids", torch.tensor(vocabulary.text_ids), persistent=False)
 
     def encode(
@@ -55,60 +55,61 @@ class SpeechEncoder(Recogniser):
 
         Args:
             waveforms: mono, float32.
-            codes: "soft" mixes the rows of the best three tokens, and the vectors of the readings; "hard" takes
-                the best of both (the paper's codes: the vector is then that of the transcript).
-            side: passages go through the passage map, questions do not.
+            codes: "soft" mixes the rows of the best three tokens, and the vectors of the length hypotheses; "hard"
+                takes the best of both (the paper's codes: the vector is then that of the transcript).
+            side: passages go through the passage projection, questions do not.
         """
-        recognitions = self.recognise(waveforms)
-        vectors = self.embed(recognitions, codes)
+        utterances = self.recognise(waveforms)
+        vectors = self.embed(utterances, codes)
         return SpeechEncoding(
             (self.as_passages(vectors) if side == "passage" else vectors).numpy(),
-            self.transcripts(recognitions),
-            [[self.vocabulary.text_ids[i] for i in readings[0].best] for readings in recognitions],
-            self.words(recognitions),
+            self.transcripts(utterances),
+            [[self.vocabulary.text_ids[i] for i in hypotheses[0].best] for hypotheses in utterances],
+            self.words(utterances),
         )
 
     @torch.inference_mode()
-    def embed(self, recognitions: Sequence[Recognition], codes: Codes = "soft") -> Tensor:
-        """Turn recognitions into unit vectors ``(B, E)`` on the CPU, through hard or soft codes."""
+    def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft") -> Tensor:
+        """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through hard or soft codes."""
         if codes == "hard":
-            return self._embed([readings[0] for readings in recognitions], 1)
-        vectors = self._embed([r for readings in recognitions for r in readings], self.paraformer.config.adaptor.top_k)
-        return weighted_means(vectors, [[r.probability for r in readings] for readings in recognitions])
+            return self._embed([hypotheses[0] for hypotheses in utterances], 1)
+        every = [hypothesis for hypotheses in utterances for hypothesis in hypotheses]
+        vectors = self._embed(every, self.paraformer.config.adaptor.top_k)
+        return weighted_means(vectors, [[h.probability for h in hypotheses] for hypotheses in utterances])
 
     @torch.inference_mode()
     def as_passages(self, vectors: Tensor) -> Tensor:
-        """Put unit vectors ``(B, E)``, of speech or of text, where passages belong: through the passage map, if any."""
-        if self.passage_map is None:
+        """Project unit vectors of passages ``(B, E)``, speech or text; without a projection they stay as they are."""
+        if self.passage_projection is None:
             return vectors
-        return self.passage_map(vectors.to(self.passage_map.weight.device)).cpu()
+        return self.passage_projection(vectors.to(self.passage_projection.weight.device)).cpu()
 
     @torch.inference_mode()
-    def token_vectors(self, reading: Reading, codes: Codes = "soft") -> Tensor:
-        """Return the text encoder's vector of each token of a reading, where passages belong: unit rows ``(U, E)``."""
-        rows, lengths = self._code_rows([reading], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
+    def token_vectors(self, hypothesis: LengthHypothesis, codes: Codes = "soft") -> Tensor:
+        """Return the text encoder's vector of each token of a hypothesis, as of a passage: unit rows ``(U, E)``."""
+        rows, lengths = self._code_rows([hypothesis], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
         return self.as_passages(self.text_encoder.token_vectors(rows, lengths)[0].float().cpu())
 
-    def _embed(self, readings: Sequence[Reading], k: int) -> Tensor:
-        """Turn readings into unit vectors ``(R, E)``."""
-        vectors = torch.empty(len(readings), self.text_encoder.width)
-        for batch in batches([len(r.tokens) + 1 for r in readings]):
-            rows, lengths = self._code_rows([readings[i] for i in batch], k)
+    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int) -> Tensor:
+        """Turn length hypotheses into unit vectors ``(H, E)``."""
+        vectors = torch.empty(len(hypotheses), self.text_encoder.width)
+        for batch in batches([len(h.tokens) + 1 for h in hypotheses]):
+            rows, lengths = self._code_rows([hypotheses[i] for i in batch], k)
             vectors[batch] = self.text_encoder(rows, lengths).float().cpu()
         return vectors
 
-    def _code_rows(self, readings: Sequence[Reading], k: int) -> tuple[Tensor, Tensor]:
-        """Return codes ``(R, U, E)`` and lengths ``(R,)``: each token a mixture of the rows of its ``k`` best."""
+    def _code_rows(self, hypotheses: Sequence[LengthHypothesis], k: int) -> tuple[Tensor, Tensor]:
+        """Return codes ``(H, U, E)`` and lengths ``(H,)``: each token a mixture of the rows of its ``k`` best."""
         device = self.text_ids.device
-        tokens, lengths = pad([torch.from_numpy(r.tokens[:, :k]) for r in readings])
-        scores, _ = pad([torch.from_numpy(r.scores[:, :k]) for r in readings])
+        tokens, lengths = pad([torch.from_numpy(h.tokens[:, :k]) for h in hypotheses])
+        scores, _ = pad([torch.from_numpy(h.scores[:, :k]) for h in hypotheses])
         ids = self.text_ids[tokens.to(device)]  # the text encoder's own: its matrix is not copied
         adaptor = self.paraformer.config.adaptor
-        return best_codes(ids, scores.to(device), self.text_encoder.table, adaptor, k), lengths.to(device)
+        return best_codes(ids, scores.to(device), self.text_encoder.word_embeddings, adaptor, k), lengths.to(device)
 
 
 def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:
-    """Return the weighted mean of each group of successive vectors ``(R, E)``, as unit rows ``(B, E)``."""
+    """Return the weighted mean of each group of successive vectors ``(H, E)``, as unit rows ``(B, E)``."""
     owner = torch.tensor([i for i, group in enumerate(weights) for _ in group], dtype=torch.long)
     weight = torch.tensor([w for group in weights for w in group])
     means = vectors.new_zeros(len(weights), vectors.shape[1]).index_add_(0, owner, vectors * weight[:, None])

@@ -55,18 +55,18 @@ class TextEncoder(nn.Module):
         self.max_tokens = transformer.max_positions - len(ids)
 
     @property
-    def table(self) -> Tensor:
+    def word_embeddings(self) -> Tensor:
         """The word embedding matrix, ``(V, E)``."""
         return self.transformer.word_embeddings.weight
 
     @property
     def width(self) -> int:
         """Size of a vector, E."""
-        return self.table.shape[1]
+        return self.word_embeddings.shape[1]
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Stay without dropout while frozen."""
-        return super().train(mode and self.table.requires_grad)
+        return super().train(mode and self.word_embeddings.requires_grad)
 
     def forward(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
         """Encode input embeddings as if they were looked up from words.
@@ -75,7 +75,7 @@ class TextEncoder(nn.Module):
         past the longest input it can take are dropped.
 
         Args:
-            embeddings: rows in the space of ``table``, ``(B, U, E)``, anything on padding.
+            embeddings: in the space of ``word_embeddings``, ``(B, U, E)``, anything on padding.
             token_lengths: ``(B,)``; 0 is a text without words.
 
         Returns:
@@ -91,7 +91,7 @@ class TextEncoder(nn.Module):
         inner product of two texts' vectors is that of all pairs of tokens, the longer vectors counting more.
 
         Args:
-            embeddings: rows in the space of ``table``, ``(B, U, E)``, anything on padding.
+            embeddings: in the space of ``word_embeddings``, ``(B, U, E)``, anything on padding.
             token_lengths: ``(B,)``.
 
         Returns:
@@ -107,15 +107,15 @@ class TextEncoder(nn.Module):
         embeddings = embeddings[:, : self.max_tokens]
         token_lengths = token_lengths.clamp(max=self.max_tokens)
         batch, size, width = embeddings.shape
-        opening = self.table[self.opening].to(embeddings.dtype)
-        closing = self.table[self.closing].to(embeddings.dtype)
+        opening = self.word_embeddings[self.opening].to(embeddings.dtype)
+        closing = self.word_embeddings[self.closing].to(embeddings.dtype)
         inner = embeddings * length_mask(token_lengths, size)[:, :, None]
         start, stop = len(opening), len(closing)
         rows = torch.cat([opening.expand(batch, -1, -1), inner, inner.new_zeros(batch, stop, width)], 1)
         ends = (start + token_lengths)[:, None] + torch.arange(stop, device=rows.device)
         rows = rows.scatter(1, ends[:, :, None].expand(-1, -1, width), closing.expand(batch, -1, -1))
         mask = length_mask(start + token_lengths + stop, rows.shape[1])
-        return self.transformer(rows.to(self.table.dtype), mask), mask
+        return self.transformer(rows.to(self.word_embeddings.dtype), mask), mask
 
     def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
@@ -131,8 +131,8 @@ class TextEncoder(nn.Module):
     def encode_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Encode token ids in one batch, with gradient where thawed: unit vectors ``(B, E)``."""
         rows, lengths = pad([torch.tensor(row, dtype=torch.long) for row in ids])
-        device = self.table.device
-        return self(self.table[rows.to(device)], lengths.to(device))
+        device = self.word_embeddings.device
+        return self(self.word_embeddings[rows.to(device)], lengths.to(device))
 
     @torch.no_grad()
     def encode(

@@ -94,7 +94,9 @@ def _question_vectors(text_encoder: TextEncoder, question: str) -> tuple[list[st
     """The pieces of a question and their vectors, unit rows ``(V, E)``; a prompt is heard but not given back."""
     prompt = text_encoder.prompts.get("question", "")
     ids = text_encoder.token_ids(prompt + question)
-    rows = text_encoder.table[torch.tensor([ids], dtype=torch.long, device=text_encoder.table.device)]
+    rows = text_encoder.word_embeddings[
+        torch.tensor([ids], dtype=torch.long, device=text_encoder.word_embeddings.device)
+    ]
     vectors = text_encoder.token_vectors(rows, torch.tensor([len(ids)], device=rows.device))[0].float().cpu()
     start = len(text_encoder.token_ids(prompt))
     return [text_encoder.tokenizer.id_to_token(i) or "" for i in ids[start : len(vectors)]], vectors[start:]

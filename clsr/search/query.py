@@ -43,7 +43,7 @@ def encode_questions(
 ) -> list[Asked]:
     """Encode questions, all typed ones in one batch and all spoken ones in another; one that is encoded stays as it is.
 
-    A spoken question goes the way of a passage, soft codes and all, but not through the passage map, as in
+    A spoken question goes the way of a passage, soft codes and all, but not through the passage projection, as in
     ``clsr evaluate``.
 
     Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from clsr.models.recogniser import Reading, Recogniser, Recognition
+from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser
 from clsr.models.speech_encoder import SpeechEncoder, weighted_means
 from clsr.models.text_encoder import TextEncoder
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
@@ -22,50 +22,50 @@ class Cascade(NamedTuple):
 
 
 class Hypothesis(NamedTuple):
-    """One reading of an utterance."""
+    """One transcript of an n-best list."""
 
     tokens: tuple[int, ...]  # output indices
-    probability: float  # among the readings it was listed with
+    probability: float  # among those of its list
 
 
-def transcripts(encoder: Recogniser | Cascade, recognitions: Sequence[Recognition]) -> list[str]:
+def transcripts(encoder: Recogniser | Cascade, utterances: Sequence[LengthHypotheses]) -> list[str]:
     """Return the best transcript of each utterance."""
-    return [encoder.vocabulary.decode(recognition[0].best) for recognition in recognitions]
+    return [encoder.vocabulary.decode(hypotheses[0].best) for hypotheses in utterances]
 
 
-def encode_transcripts(encoder: SpeechEncoder | Cascade, recognitions: Sequence[Recognition]) -> Tensor:
+def encode_transcripts(encoder: SpeechEncoder | Cascade, utterances: Sequence[LengthHypotheses]) -> Tensor:
     """Return the vector of each best transcript, split into pieces anew: unit rows ``(B, E)``."""
-    return encoder.text_encoder.encode(transcripts(encoder, recognitions))
+    return encoder.text_encoder.encode(transcripts(encoder, utterances))
 
 
-def encode_n_best(encoder: SpeechEncoder | Cascade, recognitions: Sequence[Recognition], n: int = 8) -> Tensor:
+def encode_n_best(encoder: SpeechEncoder | Cascade, utterances: Sequence[LengthHypotheses], n: int = 8) -> Tensor:
     """Return the mean vector of the ``n`` best transcripts of each utterance, weighted by probability: ``(B, E)``."""
-    lists = [n_best(recognition, n) for recognition in recognitions]
+    lists = [n_best(hypotheses, n) for hypotheses in utterances]
     texts = [encoder.vocabulary.decode(hypothesis.tokens) for hypotheses in lists for hypothesis in hypotheses]
     vectors = encoder.text_encoder.encode(texts)
     return weighted_means(vectors, [[hypothesis.probability for hypothesis in hypotheses] for hypotheses in lists])
 
 
-def n_best(recognition: Recognition, n: int) -> list[Hypothesis]:
-    """Return the ``n`` most probable transcripts over all readings, best first; positions are independent.
+def n_best(hypotheses: LengthHypotheses, n: int) -> list[Hypothesis]:
+    """Return the ``n`` most probable transcripts over all length hypotheses, best first; positions are independent.
 
     Probabilities are renormalised over the list. Exact as long as ``n`` is at most the number of tokens kept of
     each position.
     """
-    found = [(total, row) for reading in recognition for total, row in _best_of(reading, n)]
+    found = [(total, row) for hypothesis in hypotheses for total, row in _best_of(hypothesis, n)]
     found = sorted(found, reverse=True)[:n]
     totals = np.array([total for total, _ in found])
     weights = np.exp(totals - totals.max())
     return [Hypothesis(row, float(w)) for (_, row), w in zip(found, weights / weights.sum(), strict=True)]
 
 
-def _best_of(reading: Reading, n: int) -> list[tuple[float, tuple[int, ...]]]:
-    """Return the ``n`` most probable transcripts of a reading with their log probabilities.
+def _best_of(hypothesis: LengthHypothesis, n: int) -> list[tuple[float, tuple[int, ...]]]:
+    """Return the ``n`` most probable transcripts of one length hypothesis with their log probabilities.
 
-    The best of them has the probability of the reading: that is how readings are weighed against each other.
+    The best of them has the probability of the length hypothesis: so the lists of several can be merged.
     """
-    beam: list[tuple[float, tuple[int, ...]]] = [(float(np.log(reading.probability)), ())]
-    for tokens, scores in zip(reading.tokens.tolist(), reading.scores.tolist(), strict=True):
+    beam: list[tuple[float, tuple[int, ...]]] = [(float(np.log(hypothesis.probability)), ())]
+    for tokens, scores in zip(hypothesis.tokens.tolist(), hypothesis.scores.tolist(), strict=True):
         longer = [
             (total + s - scores[0], (*row, t)) for total, row in beam for t, s in zip(tokens, scores, strict=True)
         ]

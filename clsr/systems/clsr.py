@@ -11,7 +11,7 @@ from torch import Tensor
 from clsr.checkpoint import load_recogniser
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
-from clsr.models.recogniser import Recogniser, Recognition
+from clsr.models.recogniser import LengthHypotheses, Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
@@ -24,7 +24,7 @@ N_BEST = 8
 class Own:
     """A CLSR model, or an imported recogniser with a text encoder beside it, behind `Rival`.
 
-    All rows start from one recognition, and the passages of all, of text too, go through the model's passage map.
+    All rows start from one recognition, and the passages of all, text too, go through the model's passage projection.
 
     Args:
         recogniser: a `SpeechEncoder`, which has codes, or a recogniser with tokens of its own, which has none.
@@ -37,15 +37,15 @@ class Own:
         codes = ("clsr", "clsr-soft") if isinstance(system, SpeechEncoder) else ()
         self.rows = ("text", *CASCADES, *codes)
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+    def hear(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
         """Recognise 16 kHz waveforms ``(N_i,)``."""
         return self.recogniser.recognise(waveforms)
 
-    def transcribe(self, heard: Sequence[Recognition]) -> list[str]:
+    def transcribe(self, heard: Sequence[LengthHypotheses]) -> list[str]:
         """Return the best transcript of each."""
         return transcripts(self.recogniser, heard)
 
-    def encode(self, heard: Sequence[Recognition], row: str, side: Side) -> Tensor:
+    def encode(self, heard: Sequence[LengthHypotheses], row: str, side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` that a row makes of recognitions."""
         if row == "cascade":
             vectors = encode_transcripts(self.system, heard)

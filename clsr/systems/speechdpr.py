@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, at_speeds
-from clsr.models.adaptor import PassageMap
+from clsr.models.adaptor import PassageProjection
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.systems.parabge import NO_TARGETS, ParaBge, begin
 from clsr.systems.protocol import Side
@@ -45,7 +45,7 @@ class SpeechDpr(nn.Module):
     def __init__(self, config: ModelConfig, text_width: int):
         super().__init__()
         self.speech = ParaBge(config, text_width)
-        self.question_map = PassageMap(text_width)
+        self.question_map = PassageProjection(text_width)
 
     def forward(self, features: Tensor, frame_lengths: Tensor, questions: Tensor) -> Tensor:
         """Score the passages of a batch, ``(B, T, 560)``, for questions ``(Q, E)``: cosines ``(Q, B)``."""

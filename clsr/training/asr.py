@@ -24,7 +24,7 @@ from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, read_split
 from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
-from clsr.models.paraformer import Paraformer, Recognition, TrainingOutput
+from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.devices import gather_items, share
@@ -116,10 +116,10 @@ class AsrModule(pl.LightningModule):
         """Count the word errors of a development batch."""
         self.count_errors(batch, self.paraformer.recognise(batch.features, batch.frame_lengths))
 
-    def count_errors(self, batch: SpeechBatch, heard: Recognition) -> None:
-        """Count the word errors of what was heard."""
+    def count_errors(self, batch: SpeechBatch, output: DecoderOutput) -> None:
+        """Count the word errors of what was recognised."""
         for i, utterance_id in enumerate(batch.ids):
-            tokens = heard.tokens[i, : heard.token_lengths[i], 0].tolist()
+            tokens = output.tokens[i, : output.token_lengths[i], 0].tolist()
             self.errors.append(word_errors(self.references[utterance_id], self.vocabulary.decode(tokens)))
 
     def on_validation_epoch_end(self) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from clsr.audio.features import FRAME_S
-from clsr.checkpoint import PASSAGE_MAP, Meta, current_commit, load_passage_map, save_checkpoint
+from clsr.checkpoint import PASSAGE_PROJECTION, Meta, current_commit, load_passage_projection, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, split_batch
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageMap, best_codes, centred, training_codes
+from clsr.models.adaptor import PassageProjection, best_codes, centred, training_codes
 from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import (
@@ -56,16 +56,16 @@ class JointModule(AsrModule):
 
     def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
                  config: TrainingConfig, splits: tuple[Split, Split],
-                 passage_map: PassageMap | None = None):  # fmt: skip
+                 passage_projection: PassageProjection | None = None):  # fmt: skip
         train, dev = splits
         super().__init__(paraformer, vocabulary, config, dev)
         self.text_encoder = text_encoder
-        self.passage_map = passage_map
+        self.passage_projection = passage_projection
         self.bank = PairBank(train.pairs, text_encoder)
         self.dev_bank = PairBank(dev.pairs, text_encoder)
         self.meter = RecallMeter()
-        if passage_map is not None and not config.loss.nll_weight:
-            passage_map.requires_grad_(False)  # several devices wait for the gradient of all that has one
+        if passage_projection is not None and not config.loss.nll_weight:
+            passage_projection.requires_grad_(False)  # several devices wait for the gradient of all that has one
         self._part_frames = int(config.trainer.chunk_s / FRAME_S)
         self._cache: _Cache | None = None
 
@@ -79,9 +79,9 @@ class JointModule(AsrModule):
         checkpoint["state_dict"] |= {f"text_encoder.{k}": v for k, v in self.text_encoder.state_dict().items()}
 
     @property
-    def code_table(self) -> Tensor:
-        """The text encoder's embedding row of each output index, ``(V, E)``."""
-        return self.text_encoder.table[self.vocabulary.text_ids]
+    def codebook(self) -> Tensor:
+        """The text encoder's word embedding of each output index, ``(V, E)``."""
+        return self.text_encoder.word_embeddings[self.vocabulary.text_ids]
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch, the contrastive one over the utterances that have a question."""
@@ -105,12 +105,12 @@ class JointModule(AsrModule):
         # Devices meet where vectors are gathered: one whose passages nobody asks for must come there too.
         kept = batch.pair_rows >= (0 if device_count() == 1 else -1)
         if not kept.any():
-            return self.code_table.new_zeros(0, self.text_encoder.width), batch.pair_rows[kept]
-        codes = training_codes(output.logits[kept], self.code_table, self.config.model.adaptor)
+            return self.codebook.new_zeros(0, self.text_encoder.width), batch.pair_rows[kept]
+        codes = training_codes(output.logits[kept], self.codebook, self.config.model.adaptor)
         return self._as_passages(self.text_encoder(codes, batch.target_lengths[kept])), batch.pair_rows[kept]
 
     def _as_passages(self, vectors: Tensor) -> Tensor:
-        return vectors if self.passage_map is None else self.passage_map(vectors)
+        return vectors if self.passage_projection is None else self.passage_projection(vectors)
 
     def _nll(self, speech: Tensor, rows: Tensor) -> Tensor:
         """Return the contrastive loss of speech ``(B, E)`` and the rows of its questions ``(B,)``, -1 for none."""
@@ -127,7 +127,7 @@ class JointModule(AsrModule):
             passages = self._as_passages(passages)
         if loss.centre:
             questions = bank.centred_questions
-            passages, mean = bank.centred_passages if self.passage_map is None else about_mean(passages)
+            passages, mean = bank.centred_passages if self.passage_projection is None else about_mean(passages)
             speech = centred(speech, mean)
         if loss.negatives == "bank":
             return bank_nll(speech, rows, questions, passages, loss.temperature, bank.groups)
@@ -183,11 +183,11 @@ class JointModule(AsrModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
-        heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        self.count_errors(batch, heard)
+        output = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        self.count_errors(batch, output)
         adaptor = self.config.model.adaptor
-        codes = best_codes(heard.tokens, heard.log_probabilities, self.code_table, adaptor, adaptor.top_k)
-        self.meter.add(self._as_passages(self.text_encoder(codes, heard.token_lengths)), batch.pair_rows)
+        codes = best_codes(output.tokens, output.log_probabilities, self.codebook, adaptor, adaptor.top_k)
+        self.meter.add(self._as_passages(self.text_encoder(codes, output.token_lengths)), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
@@ -248,18 +248,20 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
     adapted = add_adapters(paraformer, config, start)
-    passage_map = start_passage_map(config, text_encoder, start)
-    module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
+    passage_projection = start_passage_projection(config, text_encoder, start)
+    module = JointModule(paraformer, vocabulary, text_encoder, config, splits, passage_projection)
     origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
     meta = Meta("joint", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
-    weights = merged(adapted, weights_of(state)) | {n: value for n, value in state.items() if n == PASSAGE_MAP}
+    weights = merged(adapted, weights_of(state)) | {n: value for n, value in state.items() if n == PASSAGE_PROJECTION}
     save_checkpoint(output, weights, config, vocabulary, meta)
 
 
-def start_passage_map(config: TrainingConfig, text_encoder: TextEncoder, start: Path | None) -> PassageMap | None:
-    """Return the passage map to train: that of the start, else the identity; None where the settings want none."""
+def start_passage_projection(
+    config: TrainingConfig, text_encoder: TextEncoder, start: Path | None
+) -> PassageProjection | None:
+    """Return the passage projection to train: that of the start, else the identity; None where it is off."""
     if not config.model.adaptor.passage_map:
         return None
-    found = load_passage_map(start, text_encoder.width) if start is not None else None
-    return found or PassageMap(text_encoder.width)
+    found = load_passage_projection(start, text_encoder.width) if start is not None else None
+    return found or PassageProjection(text_encoder.width)

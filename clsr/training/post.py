@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import Meta, current_commit, load_passage_map, load_weights, save_checkpoint
+from clsr.checkpoint import Meta, current_commit, load_passage_projection, load_weights, save_checkpoint
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageMap, best_codes
+from clsr.models.adaptor import PassageProjection, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, read_splits, start_paraformer
@@ -29,10 +29,10 @@ class PostModule(pl.LightningModule):
 
     def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
                  config: TrainingConfig, splits: tuple[Split, Split],
-                 passage_map: PassageMap | None = None):  # fmt: skip
+                 passage_projection: PassageProjection | None = None):  # fmt: skip
         super().__init__()
         self.paraformer = paraformer.requires_grad_(False)
-        self.passage_map = passage_map.requires_grad_(False) if passage_map is not None else None
+        self.passage_projection = passage_projection.requires_grad_(False) if passage_projection is not None else None
         self.text_encoder = text_encoder.requires_grad_(True).train()
         self.vocabulary = vocabulary
         self.config = config
@@ -57,12 +57,12 @@ class PostModule(pl.LightningModule):
     def _speech(self, batch: SpeechBatch) -> Tensor:
         self.paraformer.eval()
         with torch.no_grad():
-            heard = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        table = self.text_encoder.table[self.vocabulary.text_ids]
+            output = self.paraformer.recognise(batch.features, batch.frame_lengths)
+        codebook = self.text_encoder.word_embeddings[self.vocabulary.text_ids]
         adaptor = self.config.model.adaptor
-        codes = best_codes(heard.tokens, heard.log_probabilities, table, adaptor, adaptor.top_k)
-        vectors = self.text_encoder(codes, heard.token_lengths)
-        return vectors if self.passage_map is None else self.passage_map(vectors)
+        codes = best_codes(output.tokens, output.log_probabilities, codebook, adaptor, adaptor.top_k)
+        vectors = self.text_encoder(codes, output.token_lengths)
+        return vectors if self.passage_projection is None else self.passage_projection(vectors)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of the pairs of a batch."""
@@ -110,8 +110,8 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     frozen = replace(config, vocabulary="corpus")  # rows added to a recogniser that learns nothing would stay noise
     vocabulary, paraformer, units = start_paraformer(frozen, splits[0], text_encoder, start)
     batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
-    passage_map = load_passage_map(start, text_encoder.width)
-    module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_map)
+    passage_projection = load_passage_projection(start, text_encoder.width)
+    module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_projection)
     origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import Pair
-from clsr.data.device_batches import DeviceBatches, Place, Progress, measuring_place, training_place
+from clsr.data.device_batches import DeviceBatches, EpochProgress, Rank, training_rank, validation_rank
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import read_splits
 from clsr.training.devices import gather_items
@@ -52,21 +52,21 @@ class PairDataModule(pl.LightningDataModule):
         self.train_pairs = train
         self.dev_pairs = dev
         self.seed = seed
-        self._progress = Progress()
+        self._progress = EpochProgress()
 
     def train_dataloader(self) -> DataLoader:
         """This device's batches, in a new order each epoch."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train_pairs))
-        return self._loader(self.train_pairs, order.tolist(), training_place(self.trainer), self._progress.take())
+        return self._loader(self.train_pairs, order.tolist(), training_rank(self.trainer), self._progress.take())
 
     def val_dataloader(self) -> DataLoader:
         """This device's development batches, in order."""
-        return self._loader(self.dev_pairs, list(range(len(self.dev_pairs))), measuring_place(self.trainer), 0)
+        return self._loader(self.dev_pairs, list(range(len(self.dev_pairs))), validation_rank(self.trainer), 0)
 
-    def _loader(self, pairs: list[Pair], order: list[int], place: Place, first: int) -> DataLoader:
+    def _loader(self, pairs: list[Pair], order: list[int], rank: Rank, first: int) -> DataLoader:
         batches = [order[start : start + PAIRS_A_BATCH] for start in range(0, len(order), PAIRS_A_BATCH)]
-        sampler = DeviceBatches(lambda: batches, place, first)
+        sampler = DeviceBatches(lambda: batches, rank, first)
         return DataLoader(PairDataset(pairs), batch_sampler=sampler, collate_fn=list)
 
     def state_dict(self) -> dict[str, int]:

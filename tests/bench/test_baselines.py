@@ -91,8 +91,8 @@ def test_vectors_are_unit_vectors_of_the_tokens(
     vectors = rival.encode(waveforms)
     assert vectors.shape == (3, 32) and vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
-    table, ids = text_encoder.table, rival.transcriber.transcribe(waveforms)
-    expected = torch.cat([text_encoder.encode_ids([[i % len(table) for i in row]]) for row in ids])
+    embeddings, ids = text_encoder.word_embeddings, rival.transcriber.transcribe(waveforms)
+    expected = torch.cat([text_encoder.encode_ids([[i % len(embeddings) for i in row]]) for row in ids])
     # 8 bits a weight and a value, in two layers: vectors off by some hundredths
     torch.testing.assert_close(vectors, expected, atol=0.1 if "int8 text" in name else 1e-5, rtol=0)
     assert "random weights" in rival.description

@@ -71,7 +71,7 @@ def test_each_kind_of_step_is_what_it_is_called(tmp_path: Path):
         assert ("sampler" in name) == (model.sampler.ratio > 0)
         if isinstance(module, JointModule):
             assert ("bank" in name) == (config.negatives == "bank")
-            assert ("map" in name) == (module.passage_map is not None)
+            assert ("projection" in name) == (module.passage_projection is not None)
             size = int(name.partition("bank of ")[2].partition(", ")[0].replace(",", "") or training.UTTERANCES)
             assert len(module.bank.questions) == len(module.bank.passages) == size
 

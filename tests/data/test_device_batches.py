@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from clsr.data.device_batches import DeviceBatches, Place, rounds
+from clsr.data.device_batches import DeviceBatches, Rank, equal_groups
 from clsr.errors import InputError
 
 
@@ -19,39 +19,39 @@ def test_nothing_is_dropped_doubled_or_waited_for(devices: int):
             with pytest.raises(
                 InputError, match=f"{sum(sizes)} utterances or pairs for {devices} batches: lower trainer.devices"
             ):
-                list(rounds(batches, devices))
+                list(equal_groups(batches, devices))
             continue
-        dealt = list(rounds(batches, devices))
+        dealt = list(equal_groups(batches, devices))
         assert all(len(round_) == devices and all(round_) for round_ in dealt)
         assert sorted(item for round_ in dealt for batch in round_ for item in batch) == list(range(sum(sizes)))
 
 
 def test_one_device_gets_the_batches_as_they_are():
     batches = [["a", "b"], ["c"], ["d", "e"]]
-    assert list(rounds(batches, 1)) == [[batch] for batch in batches]
+    assert list(equal_groups(batches, 1)) == [[batch] for batch in batches]
 
 
 def test_whole_rounds_keep_their_batches():
-    assert list(rounds(["ab", "cd", "ef", "gh"], 2)) == [[["a", "b"], ["c", "d"]], [["e", "f"], ["g", "h"]]]
+    assert list(equal_groups(["ab", "cd", "ef", "gh"], 2)) == [[["a", "b"], ["c", "d"]], [["e", "f"], ["g", "h"]]]
 
 
 def test_a_device_goes_on_after_the_rounds_that_are_done():
     batches = [[i] for i in range(7)]
-    whole = list(DeviceBatches(lambda: batches, Place(1, 2)))
+    whole = list(DeviceBatches(lambda: batches, Rank(1, 2)))
     assert whole == [[1], [3], [5]]  # the other has [4, 6] then
-    assert list(DeviceBatches(lambda: batches, Place(1, 2), first=2)) == whole[2:]
-    assert list(DeviceBatches(lambda: batches, Place(1, 2), first=3)) == []
-    assert next(iter(DeviceBatches(lambda: batches, Place(0, 2), make=tuple))) == (0,)
+    assert list(DeviceBatches(lambda: batches, Rank(1, 2), first=2)) == whole[2:]
+    assert list(DeviceBatches(lambda: batches, Rank(1, 2), first=3)) == []
+    assert next(iter(DeviceBatches(lambda: batches, Rank(0, 2), make=tuple))) == (0,)
 
 
 def test_no_batches_are_no_rounds():
-    assert list(rounds([], 2)) == []
+    assert list(equal_groups([], 2)) == []
 
 
 @pytest.mark.parametrize("count", [4, 7, 9])
 def test_an_epoch_is_a_whole_number_of_accumulated_steps(count: int):
     batches = [[i, -i] for i in range(1, count + 1)]
-    shares = [list(DeviceBatches(lambda: batches, Place(device, 2, 2))) for device in range(2)]
+    shares = [list(DeviceBatches(lambda: batches, Rank(device, 2, 2))) for device in range(2)]
     assert len(shares[0]) == len(shares[1]) and len(shares[0]) % 2 == 0
     dealt = sorted(i for of_device in shares for batch in of_device for i in batch)
     assert dealt == sorted(i for batch in batches for i in batch)

@@ -9,7 +9,7 @@ from torch import Tensor
 from clsr.audio.features import FEATURE_SIZE
 from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig
 from clsr.models.adaptor import (
-    PassageMap,
+    PassageProjection,
     best_codes,
     centred,
     hard_codes,
@@ -64,11 +64,11 @@ def test_what_is_never_recognised_has_no_weight():
 @pytest.mark.parametrize("gamma", [0.1, 1.0])
 def test_straight_through_is_exactly_the_row_with_the_gradient_of_the_mixture(gamma: float):
     torch.manual_seed(0)
-    logits, table, upstream = torch.randn(4, 9, 50, requires_grad=True), torch.randn(50, 16), torch.randn(4, 9, 16)
-    codes = straight_through_codes(logits, table, gamma)
-    assert torch.equal(codes, table[logits.argmax(2)])
+    logits, codebook, upstream = torch.randn(4, 9, 50, requires_grad=True), torch.randn(50, 16), torch.randn(4, 9, 16)
+    codes = straight_through_codes(logits, codebook, gamma)
+    assert torch.equal(codes, codebook[logits.argmax(2)])
     (straight,) = torch.autograd.grad((codes * upstream).sum(), logits)
-    (soft,) = torch.autograd.grad((soft_codes(logits, table, gamma) * upstream).sum(), logits)
+    (soft,) = torch.autograd.grad((soft_codes(logits, codebook, gamma) * upstream).sum(), logits)
     assert torch.equal(straight, soft)
 
 
@@ -131,13 +131,15 @@ def test_hard_codes_pass_no_gradient_on():
     assert torch.equal(codes, hard_codes(random_logits(), TABLE)) and not codes.requires_grad
 
 
-def test_a_passage_map_starts_from_the_identity_and_keeps_length():
+def test_a_passage_projection_starts_from_the_identity_and_keeps_length():
     torch.manual_seed(0)
-    passage_map, vectors = PassageMap(5), torch.nn.functional.normalize(torch.randn(3, 5), dim=1)
-    assert torch.allclose(passage_map(vectors), vectors, atol=1e-6)
+    passage_projection, vectors = PassageProjection(5), torch.nn.functional.normalize(torch.randn(3, 5), dim=1)
+    assert torch.allclose(passage_projection(vectors), vectors, atol=1e-6)
     with torch.no_grad():
-        passage_map.weight.copy_(torch.diag(torch.tensor([3.0, 4.0, 0.0, 0.0, 0.0])))
-    assert passage_map(torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))[0].tolist() == pytest.approx([0.6, 0.8, 0, 0, 0])
+        passage_projection.weight.copy_(torch.diag(torch.tensor([3.0, 4.0, 0.0, 0.0, 0.0])))
+    assert passage_projection(torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))[0].tolist() == pytest.approx(
+        [0.6, 0.8, 0, 0, 0]
+    )
 
 
 def test_centring_by_hand():
@@ -155,7 +157,7 @@ def test_gradients_reach_the_firing_weights_and_leave_the_text_encoder_untouched
     paraformer = Paraformer(config, 12)
     lengths = torch.tensor([4, 2])
     output = paraformer(torch.randn(2, 20, FEATURE_SIZE), torch.tensor([20, 12]), torch.randint(2, 12, (2, 4)), lengths)
-    codes = training_codes(output.logits, text_encoder.table[10:22], config.adaptor)
+    codes = training_codes(output.logits, text_encoder.word_embeddings[10:22], config.adaptor)
     (text_encoder(codes, lengths) @ torch.randn(32)).sum().backward()
     for part in (
         paraformer.encoder,

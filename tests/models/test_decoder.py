@@ -50,8 +50,8 @@ def test_every_token_looks_at_every_frame():
         assert (gradient.abs().sum(2) > 0).all()
 
 
-def test_readings_of_an_utterance_look_at_its_frames():
-    """Keys and values are computed once: the same as for each reading with frames of its own."""
+def test_hypotheses_of_an_utterance_look_at_its_frames():
+    """Keys and values are computed once: the same as for each hypothesis with frames of its own."""
     model = decoder()
     tokens, token_mask = torch.randn(6, 5, 16), length_mask(torch.tensor([5, 4, 3, 2, 5, 1]))
     frames, frame_mask = torch.randn(2, 7, 16), length_mask(torch.tensor([7, 4]))

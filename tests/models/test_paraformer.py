@@ -116,29 +116,29 @@ def test_every_number_of_tokens_within_the_margin_is_read_and_scored():
     features, lengths, _, _ = batch()
     frames, frame_mask = model.encoder(model.cmvn(features), lengths)
     weights = model.predictor(frames, frame_mask)
-    readings, chosen = model.readings(features, lengths), model.recognise(features, lengths)
+    hypotheses, chosen = model.length_hypotheses(features, lengths), model.recognise(features, lengths)
     for i, quantity in enumerate(weights.sum(1).tolist()):
         scores = []
-        for reading, number in enumerate([round(quantity), round(quantity) - 1, round(quantity) + 1]):
+        for row, number in enumerate([round(quantity), round(quantity) - 1, round(quantity) + 1]):
             one = weights[i : i + 1] * number / weights[i].sum()
             tokens, _ = integrate_and_fire(frames[i : i + 1], one)
             logits = model.decoder(
                 tokens, torch.ones(1, number, dtype=torch.bool), frames[i : i + 1], frame_mask[i : i + 1]
             )
             known = logits[0, :, 2:].log_softmax(1).topk(BEST)  # neither padding nor unknown
-            assert readings.token_lengths[reading, i] == number
-            assert torch.equal(readings.tokens[reading, i, :number], known.indices + 2)
-            assert torch.allclose(readings.log_probabilities[reading, i, :number], known.values, atol=1e-4)
+            assert hypotheses.token_lengths[row, i] == number
+            assert torch.equal(hypotheses.tokens[row, i, :number], known.indices + 2)
+            assert torch.allclose(hypotheses.log_probabilities[row, i, :number], known.values, atol=1e-4)
             likelihood = known.values[:, 0].mean().item()
             scores.append(round(quantity) * likelihood - (number - quantity) ** 2 / 2)
-            assert readings.scores[reading, i].item() == pytest.approx(scores[-1], abs=1e-3)
-            assert readings.times[reading, i, number - 1, 1] == pytest.approx(lengths[i].item(), abs=1e-3)
+            assert hypotheses.scores[row, i].item() == pytest.approx(scores[-1], abs=1e-3)
+            assert hypotheses.times[row, i, number - 1, 1] == pytest.approx(lengths[i].item(), abs=1e-3)
         best = scores.index(max(scores))
         count = int(chosen.token_lengths[i])
-        assert count == readings.token_lengths[best, i]
-        assert torch.equal(chosen.tokens[i, :count], readings.tokens[best, i, :count])
-        assert torch.equal(chosen.log_probabilities[i, :count], readings.log_probabilities[best, i, :count])
-        assert torch.equal(chosen.times[i, :count], readings.times[best, i, :count])
+        assert count == hypotheses.token_lengths[best, i]
+        assert torch.equal(chosen.tokens[i, :count], hypotheses.tokens[best, i, :count])
+        assert torch.equal(chosen.log_probabilities[i, :count], hypotheses.log_probabilities[best, i, :count])
+        assert torch.equal(chosen.times[i, :count], hypotheses.times[best, i, :count])
 
 
 @torch.no_grad()
@@ -148,9 +148,9 @@ def test_speech_is_never_read_as_silence():
     frames, mask = model.encoder(model.cmvn(features), lengths)
     while model.predictor(frames, mask)[0].sum() >= 1.5:
         model.predictor.cif_output.bias -= 0.1
-    readings = model.readings(features, lengths)
-    assert readings.token_lengths[:, 0].tolist() == [1, 0, 2]
-    assert readings.scores[1, 0] == -math.inf and torch.isfinite(readings.scores[::2, 0]).all()
+    hypotheses = model.length_hypotheses(features, lengths)
+    assert hypotheses.token_lengths[:, 0].tolist() == [1, 0, 2]
+    assert hypotheses.scores[1, 0] == -math.inf and torch.isfinite(hypotheses.scores[::2, 0]).all()
 
 
 def test_recognition_of_the_right_number_of_tokens_is_what_training_sees():

@@ -33,9 +33,9 @@ def test_a_release_may_recognise_any_output(recogniser: Recogniser, say_in_tones
     for index in (0, 1, 17):  # blank, sentence start, unknown: FunASR takes the best output, whatever it is
         with torch.no_grad():
             recogniser.paraformer.decoder.output_layer.bias.zero_()[index] = 1e3
-        (readings,) = recogniser.recognise([say_in_tones("red dog")])
-        assert set(readings[0].best) == {index}
-        assert recogniser.transcripts([readings]) == [""]
+        (hypotheses,) = recogniser.recognise([say_in_tones("red dog")])
+        assert set(hypotheses[0].best) == {index}
+        assert recogniser.transcripts([hypotheses]) == [""]
 
 
 def test_features_at_once_are_those_one_by_one(say_in_tones: Callable[[str], np.ndarray]):

@@ -56,12 +56,12 @@ def test_words_are_heard_where_they_are_said(encoder: SpeechEncoder, waveforms: 
 
 
 def test_token_vectors_are_what_the_vector_is_pooled_from(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
-    reading = encoder.recognise(unsure(encoder, waveforms)[2:3])[0][0]
-    ids = torch.tensor([[encoder.vocabulary.text_ids[i] for i in reading.best]])
-    hard = encoder.token_vectors(reading, "hard")
-    rows = encoder.text_encoder.table[ids]
+    hypothesis = encoder.recognise(unsure(encoder, waveforms)[2:3])[0][0]
+    ids = torch.tensor([[encoder.vocabulary.text_ids[i] for i in hypothesis.best]])
+    hard = encoder.token_vectors(hypothesis, "hard")
+    rows = encoder.text_encoder.word_embeddings[ids]
     assert torch.allclose(hard, encoder.text_encoder.token_vectors(rows, torch.tensor([ids.shape[1]]))[0], atol=1e-6)
-    soft = encoder.token_vectors(reading)
+    soft = encoder.token_vectors(hypothesis)
     assert soft.shape == hard.shape and (soft - hard).abs().max() > 1e-4
     assert soft.norm(dim=1).numpy() == pytest.approx(1.0)
 
@@ -76,16 +76,18 @@ def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, w
         assert np.abs(encoding.vectors - encoder.text_encoder.encode(encoding.transcripts).numpy()).max() < 1e-6
 
 
-def test_soft_codes_are_mixtures_of_the_best_three_and_of_readings(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+def test_soft_codes_are_mixtures_of_the_best_three_and_of_hypotheses(
+    encoder: SpeechEncoder, waveforms: list[np.ndarray]
+):
     """Against logits of the whole vocabulary, of each number of tokens by itself."""
     mixed, network = [], encoder.paraformer
-    table, gamma = encoder.text_encoder.table[encoder.text_ids], network.config.adaptor.gamma
+    codebook, gamma = encoder.text_encoder.word_embeddings[encoder.text_ids], network.config.adaptor.gamma
     for waveform in unsure(encoder, waveforms):
         features = stack_frames(fbank(waveform))[None]
         lengths = torch.tensor([features.shape[1]])
         expected = torch.zeros(encoder.text_encoder.width)
         with torch.no_grad():
-            heard = network.readings(features, lengths)
+            heard = network.length_hypotheses(features, lengths)
             frames, mask = network.encoder(network.cmvn(features), lengths)
             weights = heard.scores[:, 0].softmax(0).tolist()
             kept = [(n, weight) for n, weight in enumerate(weights) if weight >= MIN_PROBABILITY]
@@ -94,7 +96,7 @@ def test_soft_codes_are_mixtures_of_the_best_three_and_of_readings(encoder: Spee
                 tokens, _ = integrate_and_fire(frames, scale_to(network.predictor(frames, mask), number))
                 logits = network.decoder(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), frames, mask)
                 logits[..., network.never] = -torch.inf
-                expected += weight * encoder.text_encoder(top_k_codes(logits, table, 3, gamma), number)[0]
+                expected += weight * encoder.text_encoder(top_k_codes(logits, codebook, 3, gamma), number)[0]
         mixed.append(len(kept))
         soft, hard = (encoder.encode([waveform], codes).vectors[0] for codes in ("soft", "hard"))
         assert np.abs(soft - (expected / expected.norm()).numpy()).max() < 1e-5
@@ -115,8 +117,8 @@ def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: li
 
 def test_a_code_is_a_row_of_the_text_encoder(encoder: SpeechEncoder):
     for index, piece in enumerate(encoder.vocabulary.pieces):
-        row = encoder.text_encoder.table[encoder.text_encoder.tokenizer.token_to_id(piece)]
-        assert torch.equal(encoder.text_encoder.table[encoder.text_ids[index]], row)
+        row = encoder.text_encoder.word_embeddings[encoder.text_encoder.tokenizer.token_to_id(piece)]
+        assert torch.equal(encoder.text_encoder.word_embeddings[encoder.text_ids[index]], row)
 
 
 @pytest.mark.parametrize("codes", ["soft", "hard"])
@@ -152,13 +154,13 @@ def test_a_click_and_no_waveform_at_all(encoder: SpeechEncoder):
 
 def test_recognition_keeps_the_best_tokens_in_order(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     for recognition in encoder.recognise(unsure(encoder, waveforms)):
-        probabilities = [reading.probability for reading in recognition]
+        probabilities = [hypothesis.probability for hypothesis in recognition]
         assert sum(probabilities) == pytest.approx(1)
         assert sorted(probabilities, reverse=True) == probabilities and probabilities[-1] >= MIN_PROBABILITY
-        for reading in recognition:
-            assert reading.tokens.shape == reading.scores.shape == (len(reading.times), BEST)
-            assert (np.diff(reading.scores, axis=1) <= 0).all()
-            assert (reading.tokens > UNKNOWN).all()
+        for hypothesis in recognition:
+            assert hypothesis.tokens.shape == hypothesis.scores.shape == (len(hypothesis.times), BEST)
+            assert (np.diff(hypothesis.scores, axis=1) <= 0).all()
+            assert (hypothesis.tokens > UNKNOWN).all()
 
 
 def test_longer_speech_than_was_trained_on_is_heard_too(encoder: SpeechEncoder, say_in_tones):

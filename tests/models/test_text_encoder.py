@@ -89,10 +89,10 @@ def test_an_encoder_of_another_family_is_read_through_transformers(tiny_bert: Pa
 
 def test_embeddings_may_be_given_in_the_place_of_words(tiny: TextEncoder):
     ids = tiny.token_ids("the red dog")
-    vector = tiny(tiny.table[torch.tensor([ids])], torch.tensor([len(ids)]))
+    vector = tiny(tiny.word_embeddings[torch.tensor([ids])], torch.tensor([len(ids)]))
     assert torch.allclose(vector, tiny.encode(["the red dog"]), atol=1e-6)
-    between = (tiny.table[ids[1]] + tiny.table[ids[2]]) / 2
-    soft = tiny(torch.stack([tiny.table[ids[0]], between])[None], torch.tensor([2]))
+    between = (tiny.word_embeddings[ids[1]] + tiny.word_embeddings[ids[2]]) / 2
+    soft = tiny(torch.stack([tiny.word_embeddings[ids[0]], between])[None], torch.tensor([2]))
     assert soft.norm().item() == pytest.approx(1.0) and not torch.allclose(soft, vector, atol=1e-2)
 
 
@@ -103,7 +103,7 @@ def test_padding_and_batches_change_nothing(tiny: TextEncoder):
     assert torch.allclose(together.flip(0), tiny.encode(TEXTS[::-1]), atol=1e-6)
     rows = torch.full((1, 9, 32), 1e4)  # padding may hold anything
     ids = tiny.token_ids(TEXTS[0])
-    rows[0, : len(ids)] = tiny.table[ids]
+    rows[0, : len(ids)] = tiny.word_embeddings[ids]
     assert torch.allclose(tiny(rows, torch.tensor([len(ids)]))[0], together[0], atol=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_token_vectors_are_those_of_sentence_transformers(request: pytest.Fixtur
     texts = [text for text in TEXTS if text]
     ids = [torch.tensor(encoder.token_ids(text)) for text in texts]
     rows, lengths = pad(ids)
-    vectors = encoder.token_vectors(encoder.table[rows], lengths)
+    vectors = encoder.token_vectors(encoder.word_embeddings[rows], lengths)
     for row, length, text in zip(vectors, lengths.tolist(), texts):
         (whole,) = model.encode([text], output_value="token_embeddings")
         inner = torch.nn.functional.normalize(whole[1 : length + 1], dim=1)  # without [CLS] and [SEP]
@@ -125,7 +125,7 @@ def test_token_vectors_are_those_of_sentence_transformers(request: pytest.Fixtur
 
 
 def test_token_vectors_end_with_what_the_encoder_can_take(tiny: TextEncoder):
-    rows = tiny.table[torch.tensor([tiny.token_ids("red " * 50)])]
+    rows = tiny.word_embeddings[torch.tensor([tiny.token_ids("red " * 50)])]
     vectors = tiny.token_vectors(rows, torch.tensor([50]))
     assert vectors.shape == (1, 38, 32)
     assert torch.allclose(vectors, tiny.token_vectors(rows[:, :38], torch.tensor([38])))
@@ -149,7 +149,7 @@ def test_what_is_too_long_is_cut(tiny: TextEncoder):
 
 
 def test_frozen_weights_pass_gradients_on(tiny: TextEncoder):
-    rows = tiny.table[torch.tensor([tiny.token_ids("the red dog")])].clone().requires_grad_(True)
+    rows = tiny.word_embeddings[torch.tensor([tiny.token_ids("the red dog")])].clone().requires_grad_(True)
     tiny(rows, torch.tensor([3]))[0, 0].backward()
     assert rows.grad is not None and (rows.grad.abs().sum(2) > 0).all()
     assert all(not weight.requires_grad and weight.grad is None for weight in tiny.parameters())

@@ -58,7 +58,7 @@ def test_similarity_is_that_of_contextual_vectors(tone_model: Path, rival: Path,
     encoder, waveform = load_speech_encoder(tone_model), read_waveform(passage.recording)
     texts = encoder.text_encoder
     asked = torch.tensor([[texts.tokenizer.token_to_id(piece) for piece in clsr.question]])
-    question = texts.token_vectors(texts.table[asked], torch.tensor([asked.shape[1]]))[0]
+    question = texts.token_vectors(texts.word_embeddings[asked], torch.tensor([asked.shape[1]]))[0]
     reading = encoder.recognise([waveform])[0][0]
     assert np.abs(clsr.similarity - (encoder.token_vectors(reading) @ question.T).numpy()).max() < 1e-5
     frames = torch.nn.functional.normalize(load_parabge(rival)[0].frame_vectors(waveform), dim=1)

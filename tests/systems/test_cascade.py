@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_speech_encoder
-from clsr.models.speech_encoder import Reading, Recognition, SpeechEncoder
+from clsr.models.speech_encoder import LengthHypotheses, LengthHypothesis, SpeechEncoder
 from clsr.systems.cascade import encode_n_best, encode_transcripts, n_best, transcripts
 
 
@@ -18,19 +18,19 @@ def encoder(tone_model: Path) -> SpeechEncoder:
     return load_speech_encoder(tone_model)
 
 
-def recognition(*positions: dict[int, float]) -> Recognition:
+def recognition(*positions: dict[int, float]) -> LengthHypotheses:
     """Tokens with their probabilities at each position, best first."""
     tokens = np.array([list(position) for position in positions])
     scores = np.log(np.array([list(position.values()) for position in positions])).astype(np.float32)
-    return [Reading(tokens, scores, [(float(u), u + 1.0) for u in range(len(positions))])]
+    return [LengthHypothesis(tokens, scores, [(float(u), u + 1.0) for u in range(len(positions))])]
 
 
-def slow_n_best(heard: Reading, n: int) -> list[tuple[tuple[int, ...], float]]:
-    readings = []
+def slow_n_best(heard: LengthHypothesis, n: int) -> list[tuple[tuple[int, ...], float]]:
+    hypotheses = []
     for choice in itertools.product(range(heard.tokens.shape[1]), repeat=len(heard.tokens)):
         score = sum(float(heard.scores[u, k]) for u, k in enumerate(choice))
-        readings.append((tuple(int(heard.tokens[u, k]) for u, k in enumerate(choice)), math.exp(score)))
-    best = sorted(readings, key=lambda reading: -reading[1])[:n]
+        hypotheses.append((tuple(int(heard.tokens[u, k]) for u, k in enumerate(choice)), math.exp(score)))
+    best = sorted(hypotheses, key=lambda hypothesis: -hypothesis[1])[:n]
     return [(tokens, p / sum(p for _, p in best)) for tokens, p in best]
 
 
@@ -46,23 +46,23 @@ def test_n_best_is_what_enumeration_finds():
     for _ in range(20):
         scores = -np.sort(-draw.standard_normal((5, 4)).astype(np.float32), axis=1)
         tokens = np.array([draw.permutation(20)[:4] for _ in range(5)])
-        heard = Reading(tokens, scores, [(0.0, 1.0)] * 5)
+        heard = LengthHypothesis(tokens, scores, [(0.0, 1.0)] * 5)
         expected = slow_n_best(heard, 4)
         found = n_best([heard], 4)
-        assert [h.tokens for h in found] == [reading for reading, _ in expected]
+        assert [h.tokens for h in found] == [hypothesis for hypothesis, _ in expected]
         assert [h.probability for h in found] == pytest.approx([p for _, p in expected], rel=1e-4)
 
 
-def test_n_best_goes_over_all_readings():
+def test_n_best_goes_over_all_hypotheses():
     (one,), (two,) = recognition({5: 0.5, 7: 0.4}), recognition({5: 0.8, 2: 0.2}, {3: 0.6, 4: 0.3})
     found = n_best([one._replace(probability=0.75), two._replace(probability=0.25)], 4)
-    # A reading's best transcript has the reading's probability, the others theirs in proportion.
+    # A hypothesis's best transcript has the hypothesis's probability, the others theirs in proportion.
     assert [h.tokens for h in found] == [(5,), (7,), (5, 3), (5, 4)]
     assert [h.probability for h in found] == pytest.approx([x / 1.725 for x in (0.75, 0.6, 0.25, 0.125)], rel=1e-4)
 
 
 def test_nothing_heard_is_one_empty_reading():
-    silent = Reading(np.empty((0, 8), int), np.empty((0, 8), np.float32), [])
+    silent = LengthHypothesis(np.empty((0, 8), int), np.empty((0, 8), np.float32), [])
     assert n_best([silent], 8) == [((), 1.0)]
 
 

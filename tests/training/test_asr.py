@@ -116,7 +116,7 @@ def test_a_start_keeps_vocabulary_and_weights(tone_model: Path, tone_corpus: Pat
     fresh, _, _ = start_paraformer(tiny_settings, train, text_encoder, None)
     assert sorted(fresh.pieces) == ["[PAD]", "[UNK]", "dog", "is", "the", "where"]
     whole, _, _ = start_paraformer(replace(tiny_settings, vocabulary="whole"), train, text_encoder, None)
-    assert len(whole) == len(text_encoder.table) - 3  # without [CLS], [SEP], [MASK]
+    assert len(whole) == len(text_encoder.word_embeddings) - 3  # without [CLS], [SEP], [MASK]
 
 
 def test_a_start_of_another_size_is_refused(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig):

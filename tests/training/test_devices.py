@@ -78,7 +78,7 @@ def trained_on(folder: Path, epoch: int) -> list[list[str]]:
 
 
 def settings(tiny: TrainingConfig, loss: LossConfig) -> TrainingConfig:
-    """Three steps, each over all utterances, with a passage map to learn too."""
+    """Three steps, each over all utterances, with a passage projection to learn too."""
     return replace(
         tiny,
         model=replace(tiny.model, adaptor=replace(tiny.model.adaptor, passage_map=True)),
@@ -101,7 +101,7 @@ def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path,
     config = settings(tiny_settings, loss)
     whole = train(replace(config, loss=replace(loss, negatives=alone)), tone_corpus, tone_model, tmp_path / "one")
     found = train(in_two(config), tone_corpus, tone_model, tmp_path / "two")
-    assert set(found) == set(whole) and "passage_map.weight" in found
+    assert set(found) == set(whole) and "passage_projection.weight" in found
     for name, gradient in whole.items():
         assert (found[name] - gradient).abs().max() <= 1e-5, name
         assert gradient.abs().max() > 1e-5 or "linear_q_k_v" in name, name

@@ -52,11 +52,11 @@ def test_the_loss_is_the_one_of_the_settings(
     batch.pair_rows[0] = -1  # one passage that nobody asks for
     loss = module.training_step(batch, 0)
     output = module.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-    table, logits = text_encoder.table[module.vocabulary.text_ids], output.logits[1:]
+    codebook, logits = text_encoder.word_embeddings[module.vocabulary.text_ids], output.logits[1:]
     made = {
-        "top_k": lambda: top_k_codes(logits, table, 2, 0.5),
-        "soft": lambda: soft_codes(logits, table, 0.5),
-        "straight_through": lambda: straight_through_codes(logits, table, 0.5),
+        "top_k": lambda: top_k_codes(logits, codebook, 2, 0.5),
+        "soft": lambda: soft_codes(logits, codebook, 0.5),
+        "straight_through": lambda: straight_through_codes(logits, codebook, 0.5),
     }[codes]()
     speech, rows = text_encoder(made, batch.target_lengths[1:]), batch.pair_rows[1:]
     if negatives == "bank":
@@ -185,7 +185,7 @@ def test_cached_gradients_are_those_of_the_whole_batch(
     parts = replace(config, trainer=replace(config.trainer, chunk_s=3.0))
     cached = first_gradients(parts, tone_corpus, tone_model, tmp_path / "parts", monkeypatch)
     assert max(sizes) <= 3.0 / 0.06 and len(sizes) > 4 * accumulate  # never more than a part, each twice
-    assert set(cached) == set(whole) and "passage_map.weight" in whole
+    assert set(cached) == set(whole) and "passage_projection.weight" in whole
     for name, gradient in whole.items():
         assert (cached[name] - gradient).abs().max() <= 1e-5, name
 
@@ -250,13 +250,13 @@ def test_gradients_at_cif_are_those_of_the_weighted_losses(
         assert norms[f"train/cif_gradient_{name}"] > 0
 
 
-def test_a_passage_map_is_learnt_kept_and_used(
+def test_a_passage_projection_is_learnt_kept_and_used(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
     config = with_loss(tiny_settings, LossConfig(0.465, 0.07), AdaptorConfig(passage_map=True))
     config = replace(config, optimizer=OptimizerConfig(5e-3, 2, 6), trainer=TrainerConfig(3))
     train_joint(config, tone_corpus, tmp_path / "joint", start=tone_model)
-    learnt = load_weights(tmp_path / "joint")["passage_map.weight"]
+    learnt = load_weights(tmp_path / "joint")["passage_projection.weight"]
     assert 1e-3 < (learnt - torch.eye(32)).abs().max() < 1
     encoder = load_speech_encoder(tmp_path / "joint")
     waveforms = [read_waveform(tone_corpus / "dev" / "passages" / f"p{n:02}.wav") for n in range(3)]
@@ -265,4 +265,4 @@ def test_a_passage_map_is_learnt_kept_and_used(
     assert torch.allclose(torch.from_numpy(encoder.encode(waveforms).vectors), mapped, atol=1e-6)
     assert not torch.allclose(plain, mapped, atol=1e-4)
     train_joint(replace(config, seed=1), tone_corpus, tmp_path / "again", start=tmp_path / "joint")  # goes on from it
-    assert (load_weights(tmp_path / "again")["passage_map.weight"] - learnt).abs().max() < 0.05
+    assert (load_weights(tmp_path / "again")["passage_projection.weight"] - learnt).abs().max() < 0.05

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Compare codes of inference at equal weights: how many rows are mixed, how evenly, and vectors averaged.
 
-Every row uses the same models, recognitions and passage maps. Printed, for each set: Q-C recall at 1 and at 10, means
-over the models (seeds), with the lowest and highest recall at 1, and by how much it is above that of the two cascades.
+Every row uses the same models, recognised speech and passage projections. Printed, for each set: Q-C recall at 1 and
+at 10, means over the models (seeds), with the lowest and highest recall at 1, and by how much it is above that of the
+two cascades.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from torch.nn.functional import normalize as unit
 from clsr.audio.waveform import add_noise, read_waveform
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
 from clsr.metrics.recall import rank
-from clsr.models.recogniser import Recognition
+from clsr.models.recogniser import LengthHypotheses
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.systems.clsr import load_own
 
@@ -30,9 +31,9 @@ Recalls = dict[str, tuple[float, float]]
 
 
 def vectors(
-    encoder: SpeechEncoder, heard: list[Recognition], n_best: Tensor, hard: Tensor
+    encoder: SpeechEncoder, heard: list[LengthHypotheses], n_best: Tensor, hard: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield what every row makes of recognitions: unit vectors ``(B, E)`` before the passage map."""
+    """Yield what every row makes of recognised speech: unit vectors ``(B, E)`` before the passage projection."""
     yield CASCADE, hard
     yield EIGHT_BEST, n_best
     adaptor = encoder.paraformer.config.adaptor

@@ -33,7 +33,7 @@ OFFSETS = (0, -1, 1, -2, 2)
 THRESHOLDS = (1.0, 0.95, 1.05)
 
 
-class Heard(NamedTuple):
+class Decoding(NamedTuple):
     """One way to hear a batch: a number of tokens for each utterance."""
 
     tokens: Tensor  # (B, U) best tokens
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 Figures = dict[str, tuple[float, float, float, float]]
 
 
-class Listener:
+class DecodedBatch:
     """A batch of speech, to be decoded with any numbers of tokens."""
 
     def __init__(self, encoder: SpeechEncoder, utterances: list[Utterance]):
@@ -77,7 +77,7 @@ class Listener:
         before = torch.nn.functional.pad(path, (1, 0))[:, :-1]
         return ((path != BLANK) & (path != before)).sum(1).float()
 
-    def hear(self, numbers: Tensor) -> Heard:
+    def decode(self, numbers: Tensor) -> Decoding:
         """Decode with so many tokens each, one at least."""
         tokens, lengths = integrate_and_fire(self.frames, scale_to(self.weights, numbers.clamp(min=1)))
         mask = length_mask(lengths)
@@ -85,31 +85,35 @@ class Listener:
         logits[..., : UNKNOWN + 1] = -torch.inf
         best = logits.log_softmax(2).max(2)
         text, adaptor = self.encoder.text_encoder, self.model.config.adaptor
-        table = text.table[self.encoder.text_ids]
+        codebook = text.word_embeddings[self.encoder.text_ids]
         likely = logits.log_softmax(2).topk(max(3, self.model.config.adaptor.top_k))
-        codes = best_codes(likely.indices, likely.values, table, adaptor, adaptor.top_k)
+        codes = best_codes(likely.indices, likely.values, codebook, adaptor, adaptor.top_k)
         sure = likely.values[..., :3].exp().sum(2, keepdim=True)
-        blank = text.table[text.tokenizer.token_to_id("[MASK]")]
-        return Heard(
+        blank = text.word_embeddings[text.tokenizer.token_to_id("[MASK]")]
+        return Decoding(
             best.indices, lengths, (best.values * mask).sum(1) / lengths,
-            text(table[best.indices], lengths), text(codes, lengths), text(sure * codes + (1 - sure) * blank, lengths),
+            text(codebook[best.indices], lengths), text(codes, lengths),
+            text(sure * codes + (1 - sure) * blank, lengths),
         )  # fmt: skip
 
 
-def chosen(ways: list[Heard], which: Tensor, soft: Tensor) -> Heard:
+def chosen(ways: list[Decoding], which: Tensor, soft: Tensor) -> Decoding:
     """For each utterance one of several ways, with its own or another soft vector."""
     picked = [ways[int(n)] for n in which]
     rows = [(way.tokens[i], way.lengths[i], way.score[i], way.hard[i]) for i, way in enumerate(picked)]
     tokens, lengths, scores, hard = zip(*rows, strict=True)
-    return Heard(pad(list(tokens))[0], torch.stack(lengths), torch.stack(scores), torch.stack(hard), soft, soft)
+    return Decoding(pad(list(tokens))[0], torch.stack(lengths), torch.stack(scores), torch.stack(hard), soft, soft)
 
 
-def ideas(listener: Listener, truth: Tensor) -> Iterator[tuple[str, Heard]]:
+def ideas(listener: DecodedBatch, truth: Tensor) -> Iterator[tuple[str, Decoding]]:
     """Every row of the table for a batch."""
     rounded = listener.quantities.round().clamp(min=1)
-    ways = [listener.hear(rounded + offset) for offset in OFFSETS]
+    ways = [listener.decode(rounded + offset) for offset in OFFSETS]
     yield "the rounded number", ways[0]
-    yield "the whole tokens of a tail of 0.45 (FunASR)", listener.hear((listener.quantities + 0.45 + ROUNDING).floor())
+    yield (
+        "the whole tokens of a tail of 0.45 (FunASR)",
+        listener.decode((listener.quantities + 0.45 + ROUNDING).floor()),
+    )
     scores = torch.stack([rounded * w.score - (w.lengths - listener.quantities) ** 2 / 2 for w in ways])
     soft = torch.stack([way.soft for way in ways])
     index = torch.arange(len(rounded))
@@ -120,13 +124,13 @@ def ideas(listener: Listener, truth: Tensor) -> Iterator[tuple[str, Heard]]:
         yield f"the likeliest within {margin}, vectors averaged by probability", chosen(ways, best, mean)
     even = unit(soft[:3].sum(0), dim=1)
     yield "the rounded number, vectors of three numbers averaged evenly", chosen(ways, torch.zeros_like(rounded), even)
-    thresholds = [listener.hear((listener.quantities / threshold).round()) for threshold in THRESHOLDS]
+    thresholds = [listener.decode((listener.quantities / threshold).round()) for threshold in THRESHOLDS]
     even = unit(torch.stack([way.soft for way in thresholds]).sum(0), dim=1)
     yield "the rounded number, vectors of three thresholds averaged", chosen(ways, torch.zeros_like(rounded), even)
     yield "the rounded number, doubtful tokens fade into [MASK]", ways[0]._replace(soft=ways[0].masked)
     if listener.model.ctc is not None:
-        yield "as many as a greedy CTC path has pieces", listener.hear(listener.ctc_count())
-    yield "the true number", listener.hear(truth)
+        yield "as many as a greedy CTC path has pieces", listener.decode(listener.ctc_count())
+    yield "the true number", listener.decode(truth)
 
 
 @torch.inference_mode()
@@ -136,7 +140,7 @@ def outcomes(encoder: SpeechEncoder, passages: list[Utterance]) -> dict[str, Out
     for start in range(0, len(passages), BATCH):
         batch = passages[start : start + BATCH]
         truth = torch.tensor([len(encoder.vocabulary.encode(u.text or "")) for u in batch])
-        for name, heard in ideas(Listener(encoder, batch), truth):
+        for name, heard in ideas(DecodedBatch(encoder, batch), truth):
             row = found.setdefault(name, Outcome([], [], [], []))
             lengths = heard.lengths.tolist()
             row.texts.extend(
