@@ -22,7 +22,8 @@ from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.config import Precision
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.search.retriever import Retriever
 from clsr.transcribe import PIECE_S, Transcript, transcribe_one, transcribe_waveforms
 

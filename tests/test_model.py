@@ -8,7 +8,7 @@ import pytest
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.errors import InputError
-from clsr.index.index import IndexConfig
+from clsr.index.config import IndexConfig
 from clsr.model import Model
 
 Say = Callable[[str], np.ndarray]

@@ -15,8 +15,8 @@ import numpy as np
 
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.data.retrieval_set import read_retrieval_set
+from clsr.index.config import MODES
 from clsr.index.filters import Filter
-from clsr.index.ranking import MODES
 from clsr.search.hit import Hit
 from clsr.search.query import Asked
 from clsr.search.retriever import Retriever

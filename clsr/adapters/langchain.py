@@ -7,8 +7,8 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+from clsr.index.config import Mode
 from clsr.index.filters import Filter
-from clsr.index.ranking import Mode
 from clsr.search.retriever import Retriever
 
 

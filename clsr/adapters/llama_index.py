@@ -5,8 +5,8 @@ from __future__ import annotations
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from clsr.index.config import Mode
 from clsr.index.filters import Filter
-from clsr.index.ranking import Mode
 from clsr.search.retriever import Retriever
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from clsr.bench.baselines import rivals
+from clsr.bench.config import PARTS, Part
 from clsr.bench.models import Size, make_encoder
 from clsr.bench.search import measure as measure_search
 from clsr.bench.search import table as search_table
@@ -24,8 +25,6 @@ from clsr.evaluation.measure import hardware
 from clsr.models.precision import Int8Linear, OnednnLinear, lower
 from clsr.models.speech_encoder import SpeechEncoder
 
-Part = Literal["stages", "shapes", "path", "rivals", "search", "training"]
-PARTS: tuple[Part, ...] = get_args(Part)
 ENCODING: set[Part] = {"stages", "shapes", "path", "rivals"}
 ANYWHERE: set[Part] = {"shapes", "path"}  # on an accelerator too
 ACCELERATED: list[Precision] = ["float32", "bf16"]

@@ -18,8 +18,9 @@ from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
 from clsr.index.approximate import LEAST_WINDOWS, build_approximate, nearest
+from clsr.index.config import MODES, Mode
 from clsr.index.filters import Filter
-from clsr.index.ranking import MODES, Mode, Rankings, Window
+from clsr.index.ranking import Rankings, Window
 from clsr.index.recordings import Entry
 from clsr.index.rows import window_id
 from clsr.index.schema import open_table, windows_schema

@@ -94,7 +94,7 @@ def _index(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace) -> bool:
     """Index; return whether any recording failed."""
-    from clsr.index.index import IndexConfig
+    from clsr.index.config import IndexConfig
     from clsr.index.schema import is_index, read_description
 
     settings = IndexConfig(options.windows, approximate_from=options.approximate_from)
@@ -104,7 +104,8 @@ def _write(options: argparse.Namespace) -> bool:
             raise InputError(f"{options.index_dir}: no index here yet; give --model to make one")
         model = Path(read_description(options.index_dir).model)
     if options.engine == "ray":
-        from clsr.index.distributed import RayConfig, index_with_ray
+        from clsr.index.config import RayConfig
+        from clsr.index.distributed import index_with_ray
 
         cluster = RayConfig(options.ray_address, options.workers, precision=options.precision)
         statuses = index_with_ray(model, options.index_dir, options.audio, settings, cluster)

@@ -204,7 +204,8 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from clsr.corpora.table import TableConfig, describe, read_passages, split, write_sets
+    from clsr.corpora.config import TableConfig
+    from clsr.corpora.table import describe, read_passages, split, write_sets
 
     names = ("dev_share", "test_share", "split_by", "seed")
     config = TableConfig(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
@@ -220,7 +221,8 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _synthesize(options: argparse.Namespace) -> None:
-    from clsr.corpora.synthesis import SynthesisConfig, synthesize, synthesize_recording
+    from clsr.corpora.config import SynthesisConfig
+    from clsr.corpora.synthesis import synthesize, synthesize_recording
 
     names = "voices voices_per_text rate_wpm noise_snr_db seed jobs speak_questions passages_only".split()
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -277,7 +279,8 @@ def _stage(command: str) -> Callable:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from clsr.evaluation.measure import EvaluationConfig, evaluate
+    from clsr.evaluation.config import EvaluationConfig
+    from clsr.evaluation.measure import evaluate
     from clsr.evaluation.report import write_report
 
     names = ("text_encoder", "seed", "centre", "snr_db", "question_snr_db", "precision", "device")

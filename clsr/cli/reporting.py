@@ -77,7 +77,8 @@ def add_longform(commands: argparse._SubParsersAction, add: Add) -> None:
 
 
 def _longform(options: argparse.Namespace) -> None:
-    from clsr.evaluation.longform import LongFormConfig, measure
+    from clsr.evaluation.config import LongFormConfig
+    from clsr.evaluation.longform import measure
     from clsr.search.answerers import load_answerer
 
     names = ("window_s", "hop_s", "row", "whole", "typed", "seed")

@@ -39,9 +39,9 @@ def add_serve(commands: argparse._SubParsersAction, add: Add) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     from clsr.errors import InputError
-    from clsr.index.index import IndexConfig
-    from clsr.web.serve import ServeConfig, require_packages, require_token, serve
-    from clsr.web.service import ServiceConfig
+    from clsr.index.config import IndexConfig
+    from clsr.web.config import ServeConfig, ServiceConfig
+    from clsr.web.serve import require_packages, require_token, serve
 
     if options.max_upload_mb < 1:
         raise InputError(f"--max-upload-mb is {options.max_upload_mb}: give 1 or more")
@@ -49,7 +49,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise InputError(f"--port is {options.port}: give 1 to 65535")
     config = ServeConfig(
         options.host, options.port, options.token or os.environ.get(TOKEN) or None, options.without_token,
-        options.max_upload_mb << 20,
+        options.max_upload_mb,
     )  # fmt: skip
     require_token(config)
     require_packages()

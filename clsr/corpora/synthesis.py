@@ -12,7 +12,7 @@ import random
 import re
 from _ctypes import dlclose
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ import numpy as np
 import soxr
 
 from clsr.audio.waveform import SAMPLE_RATE, add_noise, duration_s, write_waveform
+from clsr.corpora.config import SynthesisConfig
 from clsr.data.kaldi import Utterance, write_data_dir, write_lines, write_table
 from clsr.data.retrieval_set import write_answers, write_relevance
 from clsr.errors import InputError
@@ -31,33 +32,6 @@ _HALF_WIDTH = {ord(c): ord(c) - 0xFEE0 for c in _FULL_WIDTH}
 _FULL_WIDTH_THOUSANDS = re.compile("(?<=[０-９])，(?=[０-９]{3}(?![０-９]))")
 
 _SYNCHRONOUS, _BY_CHARACTER, _UTF8, _RATE, _PITCH = 2, 1, 1, 1, 3  # of speak_lib.h
-
-
-@dataclass
-class SynthesisConfig:
-    """How texts are spoken. Who speaks a text, how fast and how high, depends on the seed and its id alone."""
-
-    voices: list[str] = field(default_factory=lambda: ["en-us+f2", "en-us+m3", "en-gb-x-rp+f4", "en-gb-x-rp+m1"])
-    rate_wpm: tuple[int, int] = (135, 175)  # words a minute, drawn from this range, both ends in it; espeak has 80-450
-    pitch: tuple[int, int] = (40, 60)  # espeak's scale of 0-99, 50 is the voice's own
-    seed: int = 0
-    jobs: int = 0  # processes; 0: one a core
-    noise_snr_db: float | None = None  # white Gaussian noise at this ratio; None: clean
-    speak_questions: bool = False  # questions as audio too, not as text alone
-    passages_only: bool = False  # write a plain data directory of the contexts; questions may be missing
-    voices_per_text: int = 1  # above 1 each context is spoken by so many different voices, ids `<id>-v0`, `<id>-v1`...
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: a range is upside down or not espeak-ng's, or there are too few different voices.
-        """
-        for name, (low, high), least, most in (("rate_wpm", self.rate_wpm, 80, 450), ("pitch", self.pitch, 0, 99)):
-            if not least <= low <= high <= most:
-                raise InputError(f"{name}: {low} to {high} is out of range; give {least} <= low <= high <= {most}")
-        if not 1 <= self.voices_per_text <= len(set(self.voices)) == len(self.voices):
-            raise InputError(f"voices_per_text: {self.voices_per_text} of {self.voices}; name enough different voices")
 
 
 class SynthesisRow(NamedTuple):

@@ -16,9 +16,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from clsr.audio.waveform import duration_s
+from clsr.corpora.config import TableConfig
 from clsr.data.kaldi import TOLERANCE_S, Report, Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
@@ -28,27 +29,6 @@ OPTIONAL = ("start_s", "end_s", "question", "speaker")
 SPLITS = ("train", "dev", "test")
 
 log = logging.getLogger("clsr")
-
-
-@dataclass(frozen=True)
-class TableConfig:
-    """How passages are dealt out. All passages of a recording (or speaker) come to the same split."""
-
-    dev_share: float = 0.1  # of the passages, about
-    test_share: float = 0.1
-    split_by: Literal["recording", "speaker"] = "recording"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the shares.
-
-        Raises:
-            InputError: a share is not above 0, or nothing is left to train on.
-        """
-        if not (self.dev_share > 0 and self.test_share > 0 and self.dev_share + self.test_share < 1):
-            raise InputError(
-                f"shares: dev {self.dev_share}, test {self.test_share}: give two above 0, together below 1"
-            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from clsr.audio.waveform import duration_s, read_waveform
 from clsr.checkpoint import current_commit
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.errors import InputError
+from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform_report import WHOLE, LongFormRow, Window, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
 from clsr.index.spans import covered_s, merge, windows
@@ -29,36 +30,6 @@ from clsr.systems.load import load_rival
 from clsr.systems.protocol import Rival
 
 SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
-
-
-@dataclass(frozen=True)
-class LongFormConfig:
-    """How questions about long recordings are put.
-
-    Attributes:
-        window_s, hop_s: windows that recordings are cut into, as of an index.
-        top_k: numbers of windows that are returned.
-        row: the system of the model that looks; None is its last: ``clsr-soft``, ``parabge``.
-        whole: hand the whole recording to the answerer too.
-        typed: put the questions as text where they are spoken too.
-        seed: of the bootstrap.
-        tags: what the report says of itself.
-    """
-
-    window_s: float = 40.0
-    hop_s: float = 20.0
-    top_k: tuple[int, ...] = (1, 3, 5)
-    row: str | None = None
-    whole: bool = False
-    typed: bool = False
-    seed: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.hop_s <= self.window_s:
-            raise InputError(f"hop_s is {self.hop_s}, window_s {self.window_s}: give 0 < hop_s <= window_s")
-        if not self.top_k or min(self.top_k) < 1:
-            raise InputError(f"top_k is {self.top_k}: give numbers of 1 or more")
 
 
 class Answered(NamedTuple):

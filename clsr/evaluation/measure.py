@@ -7,8 +7,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +17,10 @@ from tqdm import tqdm
 
 from clsr.audio.waveform import add_noise, read_waveform
 from clsr.checkpoint import current_commit, fingerprint, load_weights
-from clsr.config import Precision
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
+from clsr.evaluation.config import EvaluationConfig
 from clsr.evaluation.report import (
     ModelInfo,
     Recognition,
@@ -43,37 +42,6 @@ ROWS = (
     BOUND, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
     "whisper-bge-noisy", "funasr-bge",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What to measure.
-
-    Attributes:
-        text_encoder: reference of the text encoder that transcripts go to, where a model brings none (the offline one).
-        seed: of the bootstrap and of noise.
-        centre: take from the questions their mean vector, and from the passages theirs, in every row.
-        rows: names of the rows wanted; empty for all.
-        snr_db: white noise is added to the passages at this ratio; None leaves them as they are.
-        question_snr_db: the same for spoken questions.
-        tags: what the report says of itself beside: dataset, seed of the training, ...
-        precision: numbers that CLSR models compute in; one other than float32 is a tag of the report.
-        device: that they compute on.
-    """
-
-    text_encoder: str | None = None
-    seed: int = 0
-    centre: bool = False
-    rows: tuple[str, ...] = ()
-    snr_db: float | None = None
-    question_snr_db: float | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    precision: Precision = "float32"
-    device: str = "cpu"
-
-    def wants(self, row: str) -> bool:
-        """Is this row wanted?"""
-        return not self.rows or row in self.rows
 
 
 class _Heard(NamedTuple):

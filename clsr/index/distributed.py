@@ -10,16 +10,14 @@ import socket
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.audio.decoding import Decoder
-from clsr.config import Precision
 from clsr.errors import InputError
+from clsr.index.config import IndexConfig, RayConfig
 from clsr.index.files import find_recordings, size_bytes
 from clsr.index.filters import quote
-from clsr.index.index import IndexConfig
 from clsr.index.indexer import Indexer, refuse_name, unchanged
 from clsr.index.location import to_place
 from clsr.index.progress import Progress, Watch
@@ -34,29 +32,6 @@ if TYPE_CHECKING:
 COMMIT_S = 10.0  # between transactions
 PORTIONS = 8  # for each worker at least, so that all end at about the same time
 PORTION_FILES = 64  # at most
-
-
-@dataclass(frozen=True)
-class RayConfig:
-    """Where and how widely recordings are encoded.
-
-    Args:
-        address: of a running cluster, such as ``auto`` or ``ray://host:10001``; ``None`` starts Ray on this machine.
-        workers: actors, each with a model of its own; 0 is one for each GPU, or processor where there is none.
-        cpus: processors of a worker; torch takes as many threads.
-        precision: numbers that it computes in.
-    """
-
-    address: str | None = None
-    workers: int = 0
-    cpus: int = 1
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        if self.workers < 0 or self.cpus < 1:
-            raise InputError(
-                f"workers is {self.workers}, cpus {self.cpus}: give 0 or more workers, 1 or more cpus each"
-            )
 
 
 def index_with_ray(

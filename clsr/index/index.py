@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.audio.decoding import Decoder
-from clsr.errors import InputError
+from clsr.index.config import IndexConfig
 from clsr.index.files import find_recordings, size_bytes
 from clsr.index.indexer import Indexer
 from clsr.index.location import to_place
 from clsr.index.progress import Progress, Watch
 from clsr.index.recordings import RecordingStatus
 from clsr.index.schema import claim, only_writer, read_description
-from clsr.index.windows import join_cuts, parse_cuts
 from clsr.index.writer import IndexWriter
 
 if TYPE_CHECKING:
     from clsr.models.speech_encoder import SpeechEncoder
-
-
-@dataclass
-class IndexConfig:
-    """How recordings are cut and encoded.
-
-    Args:
-        windows: lengths and steps in seconds, or ``speech`` (``clsr.index.windows.parse_cuts``); ``None`` goes on as
-            the index was cut before, and makes a new one with windows of 40 s every 30 s.
-        batch_s: seconds of audio encoded at once; memory grows with it, not with the length of a recording.
-        approximate_from: number of windows from which on vectors get an approximate index; 0 is never.
-    """
-
-    windows: str | None = None
-    batch_s: float = 160.0
-    approximate_from: int = 100_000
-
-    def __post_init__(self) -> None:
-        if self.windows is not None:
-            self.windows = join_cuts(parse_cuts(self.windows))
-        if not self.batch_s > 0:
-            raise InputError(f"batch_s is {self.batch_s}: give more than 0")
-        if self.approximate_from < 0:
-            raise InputError(f"approximate_from is {self.approximate_from}: give 0 (never) or more")
 
 
 def index_recordings(

@@ -11,6 +11,7 @@ from clsr.evaluation.report import DIRECTIONS, Direction, Row
 from clsr.evaluation.typeset import Column, Table
 from clsr.metrics.recall import Interval
 from clsr.paper import published
+from clsr.paper.config import TABLE_NAMES
 from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS, Published
 from clsr.paper.results import (
     ABLATION,
@@ -376,5 +377,3 @@ def _character_errors(conditions: Sequence[Condition]) -> list[str]:
 _TABLES: dict[str, Callable[[Sequence[Condition]], Table]] = {
     "2": table_2, "gains": gains_table, "3": table_3, "4": table_4, "6": table_6, "7": table_7, "noise": noise_table,
 }  # fmt: skip
-TABLE_NAMES = ("2", "gains", "3", "4", "5", "6", "7", "noise")
-"""Every table, in the order that they are written in."""

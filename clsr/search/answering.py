@@ -8,8 +8,8 @@ from pathlib import Path
 
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
+from clsr.index.config import Mode
 from clsr.index.filters import Filter
-from clsr.index.ranking import Mode
 from clsr.search.answerers import Answerer, load_answerer
 from clsr.search.hit import Hit
 from clsr.search.query import read_question

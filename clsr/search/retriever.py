@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
+from clsr.index.config import MODES, Mode
 from clsr.index.filters import Filter, quote
-from clsr.index.ranking import FUSED_DEPTH, MODES, Mode, Rankings, Window, fuse, read_down
+from clsr.index.ranking import FUSED_DEPTH, Rankings, Window, fuse, read_down
 from clsr.index.schema import open_table, read_description, require_current, require_same_model, windows_schema
 from clsr.index.vector_cache import HELD_BYTES
 from clsr.search.hit import Hit

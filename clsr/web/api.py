@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import clsr
 from clsr.errors import InputError
-from clsr.index.ranking import Mode
+from clsr.index.config import Mode
 from clsr.web.folders import Missing, safe_name
 from clsr.web.jobs import Busy, FileProgress, Job
 from clsr.web.playback import NATIVE, parse_range, stream_wav, wav_bytes

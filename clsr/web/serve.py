@@ -8,32 +8,13 @@ import os
 import shutil
 import socket
 import tempfile
-from dataclasses import dataclass
 
 from clsr.errors import InputError
+from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.guard import App, Guard, Rules
-from clsr.web.service import SearchService, ServiceConfig
+from clsr.web.service import SearchService
 
 SHORTEST_TOKEN = 8
-
-
-@dataclass(frozen=True)
-class ServeConfig:
-    """Where and to whom.
-
-    Attributes:
-        host: name or address to listen at.
-        port: to listen at.
-        token: what everyone has to know; ``None`` for nobody.
-        without_token: whether other machines may ask without a token.
-        upload_bytes: largest upload.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    token: str | None = None
-    without_token: bool = False
-    upload_bytes: int = 500 << 20
 
 
 def serve(service: ServiceConfig, config: ServeConfig) -> None:

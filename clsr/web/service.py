@@ -9,22 +9,22 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.audio.decoding import Decoder
-from clsr.config import Precision
 from clsr.errors import InputError
+from clsr.index.config import Mode
 from clsr.index.filters import Filter
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.index import index_recordings
 from clsr.index.progress import Watch
-from clsr.index.ranking import Mode
 from clsr.index.recordings import RecordingsTable
 from clsr.index.schema import DESCRIPTION, RECORDINGS, open_table, read_description, require_same_model
 from clsr.search.hit import Hit
 from clsr.search.query import Question, read_question
 from clsr.search.retriever import Retriever
+from clsr.web.config import ServiceConfig
 from clsr.web.folders import Folders, Missing
 from clsr.web.jobs import Busy, Indexer, Job
 
@@ -35,29 +35,6 @@ if TYPE_CHECKING:
 
 WAITING_SEARCHES = 512
 Profile = list[tuple[float, float, float]]
-
-
-@dataclass(frozen=True)
-class ServiceConfig:
-    """What is served.
-
-    Attributes:
-        index_dir: folder of the index; made by the first job if there is none.
-        model_path: checkpoint folder; ``None`` is the one that built the index.
-        allowed: folders whose recordings may be indexed.
-        upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
-        indexing: how to index; the windows are those of an index to be made, one that is there goes on with its own.
-        device: that recordings and spoken questions are encoded on.
-        precision: numbers that they are encoded in.
-    """
-
-    index_dir: Path
-    model_path: Path | None = None
-    allowed: tuple[Path, ...] = ()
-    upload_dir: Path | None = None
-    indexing: IndexConfig = field(default_factory=IndexConfig)
-    device: str = "cpu"
-    precision: Precision = "auto"
 
 
 class Recording(NamedTuple):

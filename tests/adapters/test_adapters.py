@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clsr.audio.waveform import write_waveform
+from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter
-from clsr.index.index import IndexConfig
 from clsr.model import Model
 from clsr.search.retriever import Retriever
 

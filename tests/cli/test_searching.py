@@ -11,7 +11,8 @@ import pytest
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.cli.main import main
 from clsr.errors import InputError
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.search.answering import ask
 from clsr.search.retriever import Retriever
 

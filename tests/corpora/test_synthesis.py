@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform
-from clsr.corpora.synthesis import SynthesisConfig, Synthesizer, read_rows, synthesize, synthesize_recording
+from clsr.corpora.config import SynthesisConfig
+from clsr.corpora.synthesis import Synthesizer, read_rows, synthesize, synthesize_recording
 from clsr.data.kaldi import check_data_dir, read_data_dir
 from clsr.data.retrieval_set import check_retrieval_set, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError

@@ -10,7 +10,8 @@ import pytest
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.cli.main import main
-from clsr.corpora.table import Passage, TableConfig, read_passages, split, write_sets
+from clsr.corpora.config import TableConfig
+from clsr.corpora.table import Passage, read_passages, split, write_sets
 from clsr.data.kaldi import Utterance, read_data_dir, refuse
 from clsr.data.retrieval_set import check_retrieval_set, read_retrieval_set
 from clsr.errors import InputError

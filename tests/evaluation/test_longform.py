@@ -14,7 +14,8 @@ from clsr.cli.main import main
 from clsr.corpora.long_recordings import LongQuestion, read_long_form
 from clsr.errors import InputError
 from clsr.evaluation import longform
-from clsr.evaluation.longform import LongFormConfig, best_windows, measure, measure_hits, span_inside, time_iou
+from clsr.evaluation.config import LongFormConfig
+from clsr.evaluation.longform import best_windows, measure, measure_hits, span_inside, time_iou
 from clsr.evaluation.longform_report import Window
 from clsr.paper.results import collect_longform
 from clsr.paper.tables import make_tables

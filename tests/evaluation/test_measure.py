@@ -13,7 +13,8 @@ from clsr.checkpoint import fingerprint, load_recogniser, load_speech_encoder
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
-from clsr.evaluation.measure import EvaluationConfig, _noisy, evaluate
+from clsr.evaluation.config import EvaluationConfig
+from clsr.evaluation.measure import _noisy, evaluate
 from clsr.evaluation.report import Report, Row, read_report, write_report
 from clsr.systems.parabge import train_parabge
 from clsr.transcribe import Transcript, transcribe

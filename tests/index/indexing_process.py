@@ -14,7 +14,8 @@ from loudness import LoudnessSpeechEncoder
 
 import clsr.checkpoint
 from clsr.index import indexer, writer
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.index.recordings import Entry
 
 

@@ -14,8 +14,9 @@ from clsr import checkpoint
 from clsr.audio.waveform import write_waveform
 from clsr.errors import InputError
 from clsr.index import distributed
-from clsr.index.distributed import RayConfig, _portions, index_with_ray
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig, RayConfig
+from clsr.index.distributed import _portions, index_with_ray
+from clsr.index.index import index_recordings
 from clsr.index.recordings import RecordingStatus, statuses
 from clsr.index.schema import open_table
 from clsr.index.verification import verify

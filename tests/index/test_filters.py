@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from clsr.errors import InputError
+from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, quote
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.index import index_recordings
 from clsr.search.retriever import Retriever
 
 Speak = Callable[[Path, str], Path]

@@ -9,7 +9,8 @@ import pytest
 
 from clsr.errors import InputError
 from clsr.index import indexer
-from clsr.index.index import IndexConfig, index_recordings, prune
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings, prune
 from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, statuses
 from clsr.index.schema import only_writer, open_table, read_description
 from clsr.index.verification import verify

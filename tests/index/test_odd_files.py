@@ -9,7 +9,8 @@ import pytest
 
 from clsr import checkpoint
 from clsr.audio.waveform import READABLE_RATES, write_waveform
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.index.recordings import statuses
 from clsr.index.schema import open_table
 from clsr.index.verification import verify

@@ -13,9 +13,10 @@ import pytest
 from lancedb.index import IvfPq
 
 from clsr.errors import InputError
+from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter
 from clsr.index.full_text import TEXT_COLUMN, full_text_config
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.index import index_recordings
 from clsr.index.ranking import Rankings, Window, fuse, read, read_down
 from clsr.index.schema import WINDOWS, open_table, windows_schema
 from clsr.search.retriever import Retriever

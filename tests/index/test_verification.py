@@ -7,7 +7,8 @@ import lancedb
 import pytest
 
 from clsr.errors import InputError
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.index.recordings import RecordingsTable
 from clsr.index.rows import checksum
 from clsr.index.schema import WINDOWS, open_table

@@ -7,7 +7,8 @@ from clsr.cli.main import main
 from clsr.cli.reporting import TABLES
 from clsr.errors import InputError
 from clsr.evaluation.typeset import Table
-from clsr.paper.tables import SYSTEMS, TABLE_NAMES, make_tables
+from clsr.paper.config import TABLE_NAMES
+from clsr.paper.tables import SYSTEMS, make_tables
 
 Write = Callable[..., Path]
 

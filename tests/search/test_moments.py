@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.index.segments import encode_stretches
 from clsr.search.moments import Heard, best_matches, find_moments
 from clsr.search.retriever import Retriever

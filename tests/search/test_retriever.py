@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clsr.errors import InputError
-from clsr.index.index import IndexConfig, index_recordings
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
 from clsr.index.schema import open_table
 from clsr.index.spans import merge
 from clsr.search.retriever import Hit, Retriever

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from clsr.index.index import IndexConfig, index_recordings
-from clsr.web.serve import ServeConfig, make_app
-from clsr.web.service import SearchService, ServiceConfig
+from clsr.index.config import IndexConfig
+from clsr.index.index import index_recordings
+from clsr.web.config import ServeConfig, ServiceConfig
+from clsr.web.serve import make_app
+from clsr.web.service import SearchService
 
 SMALL = IndexConfig("4/4")
 LONG = "cat the dog the - - - - tea sea sun boat - - - - cat tea cat tea - - - -"

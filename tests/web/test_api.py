@@ -20,7 +20,8 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio")
 
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform  # noqa: E402
-from clsr.web.serve import ServeConfig, make_app  # noqa: E402
+from clsr.web.config import ServeConfig  # noqa: E402
+from clsr.web.serve import make_app  # noqa: E402
 from clsr.web.service import SearchService, recording_id  # noqa: E402
 
 TOKEN = "correct horse"
@@ -274,7 +275,7 @@ BAD_REQUESTS = [
 def test_bad_requests_are_refused(
     client: Client, method: str, url: str, request_: dict, status: int, tmp_path: Path
 ) -> None:
-    answer = client(upload_bytes=1 << 20)(method, url, **request_)
+    answer = client(max_upload_mb=1)(method, url, **request_)
     assert answer.status_code == status, answer.text
     assert "Traceback" not in answer.text and str(tmp_path) not in answer.text
     if status == 422:
@@ -450,7 +451,7 @@ def test_bodies_without_a_length_are_stopped_where_they_grow_too_long(client: Cl
             sent.append(1)
             yield b"x" * 65536
 
-    answer = client(upload_bytes=1 << 20)("PUT", "/api/recordings/a.wav", content=endless())
+    answer = client(max_upload_mb=1)("PUT", "/api/recordings/a.wav", content=endless())
     assert answer.status_code == 413 and len(sent) < 1000
 
 

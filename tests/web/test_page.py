@@ -16,9 +16,9 @@ pytest.importorskip("gradio")
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.search.hit import Hit
 from clsr.vocabulary import Word
+from clsr.web.config import ServeConfig
 from clsr.web.jobs import FileProgress, Job
 from clsr.web.player import BARS, bar_scores, hits_html, jobs_html, recordings_html, transcript_html
-from clsr.web.serve import ServeConfig
 from clsr.web.service import Found, FoundHit, Recording, SearchService
 
 CHROMIUM = "/usr/bin/chromium"

@@ -18,11 +18,12 @@ from clsr.cli.main import main
 from clsr.errors import InputError
 from clsr.index.index import RecordingStatus, Watch
 from clsr.web import jobs as jobs_module
+from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.folders import Folders, Missing, safe_name
 from clsr.web.jobs import Busy, Indexer
 from clsr.web.playback import parse_range, stream_wav, wav_bytes
-from clsr.web.serve import ServeConfig, require_token
-from clsr.web.service import SearchService, ServiceConfig, recording_id
+from clsr.web.serve import require_token
+from clsr.web.service import SearchService, recording_id
 
 Speak = Callable[[Path, str], Path]
 

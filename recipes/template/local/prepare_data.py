@@ -12,7 +12,8 @@ import tempfile
 from itertools import cycle
 from pathlib import Path
 
-from clsr.corpora.synthesis import SynthesisConfig, synthesize_recording
+from clsr.corpora.config import SynthesisConfig
+from clsr.corpora.synthesis import synthesize_recording
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
 

@@ -1,0 +1,63 @@
+"""How an index is built and searched; cheap to import, since these are options too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from clsr.config import Precision
+from clsr.errors import InputError
+
+Mode = Literal["dense", "bm25", "hybrid"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""What windows are ranked by: vectors, words, or both."""
+
+
+@dataclass
+class IndexConfig:
+    """How recordings are cut into windows and encoded.
+
+    Args:
+        windows: lengths of the windows in seconds, with or without the step: 40, 10,40 or 40/20; or speech, speech:20,
+            which cuts at pauses. By default an index keeps the windows it has, and a new one gets 40.
+        batch_s: seconds of audio encoded at once; memory grows with it, not with the length of a recording.
+        approximate_from: number of windows from which on vectors get an approximate index; 0 is never.
+    """
+
+    windows: Annotated[str | None, "CUT"] = None
+    batch_s: float = 160.0
+    approximate_from: int = 100_000
+
+    def __post_init__(self) -> None:
+        from clsr.index.windows import join_cuts, parse_cuts
+
+        if self.windows is not None:
+            self.windows = join_cuts(parse_cuts(self.windows))
+        if not self.batch_s > 0:
+            raise InputError(f"batch_s is {self.batch_s}: give more than 0")
+        if self.approximate_from < 0:
+            raise InputError(f"approximate_from is {self.approximate_from}: give 0 (never) or more")
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Where and how widely recordings are encoded.
+
+    Args:
+        address: address of a Ray cluster, such as auto or ray://host:10001; by default Ray starts on this machine.
+        workers: number of Ray's workers, each with a model of its own; 0 is one per GPU, or per processor where there
+            is no GPU.
+        cpus: processors of a worker; torch takes as many threads.
+        precision: number format that a worker computes in.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    cpus: int = 1
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.cpus < 1:
+            raise InputError(
+                f"workers is {self.workers}, cpus {self.cpus}: give 0 or more workers, 1 or more cpus each"
+            )
