@@ -1,4 +1,4 @@
-"""Commands and links of the READMEs: each names targets, scripts, options and files that exist; the quick ones run."""
+"""Commands, links and results of README.md, RESULTS.md, docs/ and the recipes' READMEs."""
 
 import importlib
 import os
@@ -17,11 +17,13 @@ from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [
+DOCS = ROOT / "docs"
+PAGES = [
     ROOT / "README.md",
+    ROOT / "RESULTS.md",
     ROOT / "CONTRIBUTING.md",
+    *sorted(DOCS.rglob("*.md")),
     *sorted(ROOT.glob("recipes/*/README.md")),
-    *sorted(ROOT.glob("docs/*.md")),
 ]
 NO_STAGE = ["--stage", "1", "--stop-stage", "0"]  # a recipe then checks its options and ends
 
@@ -43,11 +45,11 @@ def read_blocks(readme: Path) -> Iterator[list[str]]:
 
 
 def read_commands(readme: Path) -> Iterator[Command]:
-    """The commands of a README. A block starts in its folder, one of docs/ in the root, and follows ``cd`` but into a
-    fresh clone.
+    """The commands of a README. A block starts in the README's folder, one of docs/ in the root. It follows ``cd``, but
+    not into a fresh clone.
     """
     for lines in read_blocks(readme):
-        folder, cloned = ROOT if readme.parent == ROOT / "docs" else readme.parent, False
+        folder, cloned = ROOT if DOCS in readme.parents else readme.parent, False
         for words in (words for line in lines for words in split_line(line)):
             cloned = cloned or words[:2] == ["git", "clone"]
             if words[0] != "cd":
@@ -72,7 +74,7 @@ def split_line(line: str) -> Iterator[list[str]]:
 
 def commands() -> list:
     """A test parameter for each command of each README, named by its place and words."""
-    found = [(readme, command) for readme in READMES if readme.exists() for command in read_commands(readme)]
+    found = [(readme, command) for readme in PAGES if readme.exists() for command in read_commands(readme)]
     return [pytest.param(c, id=f"{r.parent.name}: {' '.join(c.words)}") for r, c in found]
 
 
@@ -90,7 +92,7 @@ def test_command_is_one_that_there_is(command: Command) -> None:
     elif program.endswith(".sh"):
         run([command.folder / program, *arguments, *NO_STAGE], command.folder)
     else:
-        assert Path(program).name in {"cat", "git", "pip", "python3", "source"}, (
+        assert Path(program).name in {"cat", "git", "pip", "python3", "source", "uv"}, (
             f"{program}: say here how it is checked"
         )
 
@@ -128,14 +130,39 @@ def run(words: list[str | Path], folder: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
-def test_links_lead_somewhere(readme: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme.read_text())
-    dead = [link for link in links if "://" not in link and not (readme.parent / link).exists()]
-    assert not dead, f"{readme}: no such file: {', '.join(dead)}"
+@pytest.mark.parametrize("readme", PAGES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_every_link_and_anchor_resolves(readme: Path) -> None:
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", prose(readme)):
+        path, _, anchor = link.partition("#")
+        target = readme.parent / path if path else readme
+        if "://" in link or (target.exists() and (not anchor or anchor in anchors(target))):
+            continue
+        dead.append(link)
+    assert not dead, f"{readme}: no such file or heading: {', '.join(dead)}"
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them: lower case, spaces as hyphens, no other punctuation."""
+    titles = [re.sub(r"[^\w\- ]", "", title.lower()) for title in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)]
+    return {title.replace(" ", "-") for title in titles}
+
+
+def test_anchors_are_lower_case_without_punctuation(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Table 3\n## Results: what `clsr` writes, as heard\n```\n# not one\n```\n")
+    assert anchors(tmp_path / "page.md") == {"table-3", "results-what-clsr-writes-as-heard"}
+
+
+def test_readme_takes_two_screens() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= 10_240
+
+
+@pytest.mark.parametrize("readme", PAGES, ids=lambda readme: str(readme.relative_to(ROOT)))
 def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", readme.read_text(), re.DOTALL | re.MULTILINE):
         compile(block, str(readme), "exec")
@@ -144,7 +171,7 @@ def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
             assert all(hasattr(there, name.strip()) for name in names.split(",")), f"{readme}: {module} has not {names}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "recipes/drcd/README.md"])
+@pytest.mark.parametrize("name", ["RESULTS.md", "recipes/drcd/README.md"])
 def test_results_are_what_the_command_makes_of_the_committed_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -153,10 +180,10 @@ def test_results_are_what_the_command_makes_of_the_committed_reports(
     assert found, f"{name} does not say by which command its results are put there"
     if not (ROOT / found[2]).is_dir():
         pytest.skip(f"{found[2]} is not there: no reports to make the results of")
-    (tmp_path / "README.md").write_text(page)
+    (tmp_path / "page.md").write_text(page)
     monkeypatch.chdir(ROOT)
-    assert main([*shlex.split(found[1]), "--into", str(tmp_path / "README.md")]) == 0
-    assert (tmp_path / "README.md").read_text() == page
+    assert main([*shlex.split(found[1]), "--into", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text() == page
 
 
 def test_lines_are_split_as_a_shell_splits_them() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure how far imported models are from FunASR's own, and print the table of docs/fidelity.md.
+"""Measure how far imported models are from FunASR's own, and print the table of docs/results/fidelity.md.
 
 Usage: tools/parity_table.py [--speech DIR] [--shapes NAME ...] [--release DIR]
 """

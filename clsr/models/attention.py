@@ -14,7 +14,7 @@ from clsr.models.dropout import Dropout, drop
 
 Products = Literal["fused", "bfloat16", "onednn"]  # how attention multiplies, see attend
 # Not cuDNN's: it plans each shape that it has not met, of attention and of convolutions; batches of speech seldom
-# repeat one, and the first pass over them was slow on an H200 (docs/speed.md).
+# repeat one, and the first pass over them was slow on an H200 (docs/results/speed.md).
 KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 LONG = 256  # frames to look at, from which on oneDNN's products are faster than the fused kernel
 LAYER_NORM_EPSILON = 1e-12  # as in the released Paraformer models

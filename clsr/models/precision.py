@@ -1,6 +1,6 @@
 """Linear maps of inference as the hardware is fastest at: int8 on processors, bfloat16 on accelerators, float32.
 
-Why torch's own int8 and not ONNX Runtime's or OpenVINO's: docs/speed.md.
+Why torch's own int8 and not ONNX Runtime's or OpenVINO's: docs/results/speed.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Figures: recall against word error rate, noise over passages and over spoken questions, and alignments.
-# Results: ../../docs/reproduction.md.
+# Results: ../../docs/results/reproduction.md.
 # Usage: ./figures.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--corpus DIR] [--data DIR] [--exp DIR]
 #                     [--smoke true]
 # Run ./run.sh with each seed first. Paths are relative to this folder.

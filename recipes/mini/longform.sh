@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Long recordings: the statements of the test set inside recordings of half an hour and more, and how well the windows that
-# answer a question are found. Measures and formats: ../../docs/longform.md.
+# answer a question are found. Measures and formats: ../../docs/guides/long-form.md.
 # Usage: ./longform.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
 # Run ./run.sh with each seed to its stage 3 first. Paths are relative to this folder.
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Precision: what int8 and bfloat16 change in word errors and recall. Results: ../../docs/speed.md.
+# Precision: what int8 and bfloat16 change in word errors and recall. Results: ../../docs/results/speed.md.
 # Usage: ./precision.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--models DIR] [--data DIR] [--human DIR]
 #                       [--exp DIR] [--smoke true]
 # Run ./run.sh with each seed to its stage 3 first. --human is a data directory of people's speech, --models the folder of

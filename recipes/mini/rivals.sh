@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rivals: Whisper with a text encoder, fine-tuned on its transcripts or not, CLAP and SpeechDPR, each trained here from
-# random weights (SpeechDPR: from the recogniser's encoder). What each is: ../../docs/rivals.md.
+# random weights (SpeechDPR: from the recogniser's encoder). What each is: ../../docs/guides/baselines.md.
 # Usage: ./rivals.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 

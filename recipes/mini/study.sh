@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Study: one setting of training changed at a time, three seeds, two development sets. Results: ../../docs/fidelity.md.
+# Study: one setting of training changed at a time, three seeds, two development sets. Results: ../../docs/results/ablations.md.
 # Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
 #                   [--smoke true]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.

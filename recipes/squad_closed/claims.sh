@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Claims: is joint training as published better than the recogniser alone, VQ than none, the sampler a help? On real text, at
-# three word error rates. Results: ../../docs/reproduction.md.
+# three word error rates. Results: ../../docs/results/reproduction.md.
 # Usage: ./claims.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
 #                    [--smoke true]
 # Run ./run.sh to its stage 2 first. Paths are relative to this folder.

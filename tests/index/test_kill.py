@@ -18,7 +18,7 @@ from clsr.index.recordings import statuses
 from clsr.index.schema import DESCRIPTION, open_table
 from clsr.index.verification import verify
 
-KILLS = int(os.environ.get("CLSR_KILLS", "25"))  # CLSR_KILLS=100 made the figures of docs/reliability.md
+KILLS = int(os.environ.get("CLSR_KILLS", "25"))  # CLSR_KILLS=100 made the figures of docs/explanation/reliability.md
 PROCESS = Path(__file__).with_name("indexing_process.py")
 Speak = Callable[[Path, str], Path]
 
