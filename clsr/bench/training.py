@@ -29,8 +29,9 @@ from clsr.config import (
     SamplerConfig,
     TrainingConfig,
 )
-from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, Split
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.kaldi import Utterance
+from clsr.data.splits import Pair, Split
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
 from clsr.models.adaptor import PassageProjection

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, data_digest
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, data_digest, read_splits, require_pairs
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.parabge import NO_TARGETS
 from clsr.systems.protocol import Side
 from clsr.systems.released import load_released, weights_digest
-from clsr.training.asr import read_splits
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import RecallMeter, contrast, groups_of, require_pairs
+from clsr.training.pairs import RecallMeter, contrast, groups_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from clsr.audio.features import FEATURE_SIZE, Cmvn, fbank, stack_frames
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
-from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.models.encoder import SanmEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.systems.protocol import Side
-from clsr.training.asr import fit_cmvn, read_splits
+from clsr.training.asr import fit_cmvn
 from clsr.training.devices import gather_rows, share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import bank_nll, batch_nll
-from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter
 
 KIND = "parabge"
 NO_TARGETS = Encoders(lambda text: [0], lambda text: [])  # of what learns no transcripts

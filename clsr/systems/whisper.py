@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
-from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, at_speeds, data_digest
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, at_speeds, data_digest, read_splits
 from clsr.errors import InputError
 from clsr.systems.released import load_released, weights_digest
-from clsr.training.asr import read_splits
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import token_cross_entropy

@@ -21,7 +21,8 @@ from clsr.checkpoint import (
     save_checkpoint,
 )
 from clsr.config import LossConfig, TrainingConfig
-from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, Split, read_split
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, read_splits
 from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
 from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
@@ -144,18 +145,6 @@ def make_encoders(vocabulary: Vocabulary, config: TrainingConfig, units: list[st
         return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [])
     index = {character: i for i, character in enumerate(units)}
     return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index])
-
-
-def read_splits(data: Path) -> tuple[Split, Split]:
-    """Read ``train`` and ``dev`` of a data folder.
-
-    Raises:
-        InputError: one of the two is missing.
-    """
-    for name in ("train", "dev"):
-        if not (data / name).is_dir():
-            raise InputError(f"{data}: no folder '{name}': a training set is a folder with 'train' and 'dev' in it")
-    return read_split(data / "train"), read_split(data / "dev")
 
 
 def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from clsr.checkpoint import average, fingerprint
 from clsr.config import TrainingConfig
-from clsr.data.datamodule import Split, data_digest
+from clsr.data.splits import Split, data_digest
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder
 from clsr.settings import read_settings, write_yaml

@@ -14,7 +14,8 @@ from torch import Tensor
 from clsr.audio.features import FRAME_S
 from clsr.checkpoint import PASSAGE_PROJECTION, Meta, current_commit, load_passage_projection, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split, split_batch
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule, split_batch
+from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection, best_codes, centred, training_codes
 from clsr.models.paraformer import Paraformer, TrainingOutput
@@ -25,7 +26,6 @@ from clsr.training.asr import (
     fit_cmvn,
     loss_counts,
     make_encoders,
-    read_splits,
     start_paraformer,
     total_loss,
     weights_of,
@@ -34,7 +34,7 @@ from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import LOG_EVERY, Origin, fit
 from clsr.training.lora import add_adapters, merged
 from clsr.training.losses import bank_nll, batch_nll
-from clsr.training.pairs import PairBank, RecallMeter, about_mean, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, about_mean
 from clsr.vocabulary import Vocabulary
 
 log = logging.getLogger("clsr")

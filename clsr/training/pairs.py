@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from clsr.config import LossConfig
-from clsr.data.datamodule import Pair, Split
-from clsr.errors import InputError
+from clsr.data.splits import Pair
 from clsr.models.adaptor import centred
 from clsr.models.text_encoder import TextEncoder
 from clsr.training.devices import gather_items, gather_rows, share
@@ -96,16 +94,3 @@ def contrast(passages: Tensor, questions: Tensor, groups: Tensor, loss: LossConf
         return batch_nll(passages, questions, loss.temperature, groups)
     count = torch.tensor(len(passages), device=passages.device)
     return batch_nll(passages, questions, loss.temperature, groups) * share(count)
-
-
-def require_pairs(splits: tuple[Split, Split], data: Path) -> None:
-    """Refuse splits without questions.
-
-    Raises:
-        InputError: naming the split.
-    """
-    for name, split in zip(("train", "dev"), splits, strict=True):
-        if not split.pairs:
-            raise InputError(
-                f"{data / name}: no questions: this stage needs a retrieval set (passages/, questions/, qrels)"
-            )

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from clsr.checkpoint import Meta, current_commit, load_passage_projection, load_weights, save_checkpoint
 from clsr.config import BUNDLED, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.training.asr import make_encoders, read_splits, start_paraformer
+from clsr.training.asr import make_encoders, start_paraformer
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of
 from clsr.training.text import save_text_encoder
 from clsr.vocabulary import Vocabulary
 

@@ -13,13 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import BUNDLED, TrainingConfig
-from clsr.data.datamodule import Pair
 from clsr.data.device_batches import DeviceBatches, EpochProgress, Rank, training_rank, validation_rank
+from clsr.data.splits import Pair, read_splits, require_pairs
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.training.asr import read_splits
 from clsr.training.devices import gather_items
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import contrast, groups_of, require_pairs
+from clsr.training.pairs import contrast, groups_of
 from clsr.vocabulary import normalise
 
 PAIRS_A_BATCH = 32

@@ -14,8 +14,9 @@ from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.checkpoint import load_weights
 from clsr.config import AugmentConfig, DataConfig, TrainingConfig
 from clsr.data.augmentation import Augmentation, at_speed, speed_copies, to_cuts_at_speed
-from clsr.data.datamodule import Encoders, Pair, SpeechBatch, SpeechDataModule, Split
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.kaldi import Utterance
+from clsr.data.splits import Pair, Split
 from clsr.errors import InputError
 from clsr.training.asr import train_asr
 

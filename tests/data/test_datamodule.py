@@ -1,4 +1,4 @@
-"""Splits and batches: who is asked about, what is in a batch, and in which order batches come."""
+"""Batches: what is in them, and in which order they come."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -13,18 +13,10 @@ import torch
 from clsr.audio.features import fbank, stack_frames
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.config import DataConfig
-from clsr.data.datamodule import (
-    Encoders,
-    Pair,
-    SpeechBatch,
-    SpeechDataModule,
-    Split,
-    data_digest,
-    read_split,
-    split_batch,
-)
+from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule, split_batch
 from clsr.data.kaldi import Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
+from clsr.data.splits import Pair, Split, read_split
 from clsr.errors import InputError
 from clsr.vocabulary import UNKNOWN
 
@@ -59,23 +51,6 @@ def epoch(module: SpeechDataModule, number: int = 0) -> Iterator[SpeechBatch]:
     return (module.train_set[cuts] for cuts in module._train_sampler)
 
 
-def test_pairs_of_a_retrieval_set(tone_set: Path):
-    split = read_split(tone_set)
-    assert [utterance.id for utterance in split.utterances] == ["p-a", "p-b", "p-c"]
-    assert split.pairs[1] == Pair("Where is the middle tone?", "the middle tone", 1)
-    assert split.pairs_of == {"p-a": [0], "p-b": [1], "p-c": [2]}
-
-
-def test_a_passage_has_all_its_questions_and_a_question_all_its_passages(tone_set: Path):
-    write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
-    write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-a": 0, "p-b": 1, "p-c": 2}})
-    split = read_split(tone_set)
-    assert split.pairs == [
-        Pair("Low?", "the low tone", 0), Pair("Low again?", "the low tone", 0), Pair("Other?", "the middle tone", 2),
-    ]  # fmt: skip
-    assert split.pairs_of == {"p-a": [0, 1], "p-b": [2], "p-c": [2]}
-
-
 def test_each_epoch_asks_one_of_the_questions_of_a_passage(tone_set: Path):
     write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
     write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-b": 1}})
@@ -87,24 +62,6 @@ def test_each_epoch_asks_one_of_the_questions_of_a_passage(tone_set: Path):
         assert (rows["p-b"], rows["p-c"]) == (2, -1)
         seen.append(rows["p-a"])
     assert set(seen) == {0, 1} and seen[-1] == seen[3]  # drawn from seed, epoch and id
-
-
-def test_a_plain_data_directory_has_no_pairs(tone_set: Path):
-    split = read_split(tone_set / "passages")
-    assert len(split.utterances) == 3 and not split.pairs and not split.pairs_of
-    (tone_set / "passages" / "text").unlink()
-    with pytest.raises(InputError, match="passages/text: missing"):
-        read_split(tone_set / "passages")
-
-
-def test_a_digest_is_of_transcripts_and_questions_not_of_places(tone_set: Path, tmp_path: Path):
-    split = read_split(tone_set)
-    moved = tone_set.rename(tmp_path / "elsewhere")
-    assert data_digest(read_split(moved)) == data_digest(split)
-    assert data_digest(replace(split, pairs=split.pairs[:2])) != data_digest(split)
-    other = [replace(split.utterances[0], text="another"), *split.utterances[1:]]
-    assert data_digest(replace(split, utterances=other)) != data_digest(split)
-    assert data_digest(replace(split, pairs_of={**split.pairs_of, "p-a": [1], "p-b": [0]})) != data_digest(split)
 
 
 def test_what_is_in_a_batch(make_split: Callable[..., Split]):

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from clsr.checkpoint import fingerprint, read_meta
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechDataModule
+from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.padding import pad
 from clsr.systems.clap import Clap, ClapModule, ClapRival, load_clap, new_clap, train_clap
 from clsr.systems.load import load_rival
 from clsr.systems.parabge import NO_TARGETS
-from clsr.training.asr import read_splits
 from clsr.training.losses import batch_nll
 
 LONG = 23 * 16_000  # three pieces

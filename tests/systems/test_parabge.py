@@ -19,11 +19,11 @@ from clsr.config import (
     TrainingConfig,
 )
 from clsr.data.datamodule import Encoders, SpeechDataModule
+from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.padding import pad
 from clsr.systems.parabge import ParaBge, ParaBgeModule, load_parabge, train_parabge
-from clsr.training.asr import read_splits
 from clsr.training.losses import bank_nll, batch_nll
 
 

@@ -10,12 +10,12 @@ import torch
 from clsr.checkpoint import load_weights, read_meta
 from clsr.config import AugmentConfig, DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
+from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.load import load_rival
 from clsr.systems.parabge import NO_TARGETS
 from clsr.systems.speechdpr import SpeechDpr, SpeechDprModule, SpeechDprRival, load_speechdpr, train_speechdpr
-from clsr.training.asr import read_splits
 
 
 @pytest.fixture

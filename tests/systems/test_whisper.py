@@ -12,12 +12,12 @@ from clsr.audio.waveform import read_waveform
 from clsr.checkpoint import read_meta
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechDataModule
+from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.systems.load import load_rival
 from clsr.systems.pipeline import Pipeline
 from clsr.systems.whisper import Whisper, WhisperModule, load_whisper, new_whisper, train_whisper
-from clsr.training.asr import read_splits
 
 SECOND = 16_000
 

@@ -10,21 +10,13 @@ import torch
 
 from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
 from clsr.config import CtcConfig, LossConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, data_digest, read_split
+from clsr.data.datamodule import SpeechBatch
+from clsr.data.splits import data_digest, read_split, read_splits
 from clsr.errors import InputError
 from clsr.models.paraformer import TrainingOutput
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings
-from clsr.training.asr import (
-    AsrModule,
-    asr_losses,
-    ctc_units,
-    make_encoders,
-    read_splits,
-    start_paraformer,
-    total_loss,
-    train_asr,
-)
+from clsr.training.asr import AsrModule, asr_losses, ctc_units, make_encoders, start_paraformer, total_loss, train_asr
 from clsr.vocabulary import Vocabulary
 
 

@@ -10,8 +10,9 @@ import torch
 
 from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
 from clsr.config import CtcConfig, LossConfig, TrainingConfig
+from clsr.data.splits import read_splits
 from clsr.models.text_encoder import load_text_encoder
-from clsr.training.asr import read_splits, start_paraformer, train_asr
+from clsr.training.asr import start_paraformer, train_asr
 from clsr.training.extension import add_rows, extended, missing_pieces
 from clsr.training.post import train_post
 from clsr.vocabulary import Vocabulary

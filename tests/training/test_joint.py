@@ -11,12 +11,13 @@ import torch
 from clsr.audio.waveform import read_waveform
 from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
 from clsr.config import AdaptorConfig, DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule, Split
+from clsr.data.datamodule import SpeechBatch, SpeechDataModule
+from clsr.data.splits import Split, read_splits
 from clsr.errors import InputError
 from clsr.models.adaptor import soft_codes, straight_through_codes, top_k_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.training.asr import asr_losses, make_encoders, read_splits, start_paraformer
+from clsr.training.asr import asr_losses, make_encoders, start_paraformer
 from clsr.training.joint import JointModule, cif_gradients, ramped, train_joint
 from clsr.training.losses import bank_nll, batch_nll
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clsr.data.datamodule import Pair, Split
-from clsr.errors import InputError
+from clsr.data.splits import Pair
 from clsr.models.text_encoder import load_text_encoder
-from clsr.training.pairs import PairBank, RecallMeter, require_pairs
+from clsr.training.pairs import PairBank, RecallMeter
 
 
 def test_a_bank_holds_questions_and_passages_as_search_sees_them(tiny_bert: Path):
@@ -60,10 +59,3 @@ def test_all_questions_of_a_passage_are_asked():
     meter.add(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 2]))  # row 1 is another question about row 0's
     questions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     assert meter.recall_at_1(questions, torch.tensor([0, 0, 2])) == pytest.approx(2 / 3)
-
-
-def test_a_split_without_questions_is_named():
-    asked, plain = Split([], [Pair("a", "b", 0)], {"p": [0]}), Split([], [], {})
-    require_pairs((asked, asked), Path("data"))
-    with pytest.raises(InputError, match="data/dev: no questions: this stage needs a retrieval set"):
-        require_pairs((asked, plain), Path("data"))

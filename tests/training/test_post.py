@@ -12,10 +12,11 @@ from clsr.checkpoint import fingerprint, load_speech_encoder, load_weights, read
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.retrieval_set import write_relevance
+from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings, start_settings
-from clsr.training.asr import make_encoders, read_splits, start_paraformer
+from clsr.training.asr import make_encoders, start_paraformer
 from clsr.training.losses import batch_nll
 from clsr.training.post import PostModule, train_post
 

@@ -7,7 +7,7 @@ import pytest
 
 from clsr.checkpoint import load_text_side, read_meta
 from clsr.config import LossConfig, OptimizerConfig, TrainingConfig
-from clsr.data.datamodule import Pair
+from clsr.data.splits import Pair
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.training.losses import batch_nll

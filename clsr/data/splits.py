@@ -1,0 +1,111 @@
+"""A training or development set in memory: utterances with transcripts, and questions with their passages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from clsr.data.augmentation import speed_copies
+from clsr.data.kaldi import Utterance, read_data_dir
+from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
+from clsr.errors import InputError
+
+
+class Pair(NamedTuple):
+    """A question and the text of the passage that answers it.
+
+    Pairs of one group share a passage: what answers one of them is no wrong answer to another.
+    """
+
+    question: str
+    passage: str
+    group: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Utterances and, for a retrieval set, what is asked about them.
+
+    Attributes:
+        utterances: sorted by id, all with transcripts.
+        pairs: questions with their passages; empty for a plain data directory.
+        pairs_of: rows in ``pairs`` of each passage id that answers questions.
+    """
+
+    utterances: list[Utterance]
+    pairs: list[Pair]
+    pairs_of: dict[str, list[int]]
+
+
+def read_split(path: Path) -> Split:
+    """Read a retrieval set or a plain Kaldi data directory.
+
+    Raises:
+        InputError: nothing is there, or a transcript is missing.
+    """
+    if not is_retrieval_set(path):
+        utterances = read_data_dir(path)
+        if any(utterance.text is None for utterance in utterances):
+            raise InputError(f"{path}/text: missing: training needs what is said in each utterance")
+        return Split(utterances, [], {})
+    whole = read_retrieval_set(path)
+    texts = {passage.id: passage.text or "" for passage in whole.passages}
+    pairs: list[Pair] = []
+    pairs_of: dict[str, list[int]] = {}
+    groups: dict[str, int] = {}
+    for question_id, relevance in sorted(whole.relevance.items()):
+        answers = sorted(passage_id for passage_id, grade in relevance.items() if grade > 0)
+        if not answers:
+            continue
+        group = next((groups[passage_id] for passage_id in answers if passage_id in groups), len(pairs))
+        for passage_id in answers:
+            groups.setdefault(passage_id, group)
+            pairs_of.setdefault(passage_id, []).append(len(pairs))
+        pairs.append(Pair(whole.questions[question_id], texts[answers[0]], group))
+    return Split(whole.passages, pairs, pairs_of)
+
+
+def read_splits(data: Path) -> tuple[Split, Split]:
+    """Read ``train`` and ``dev`` of a data folder.
+
+    Raises:
+        InputError: one of the two is missing.
+    """
+    for name in ("train", "dev"):
+        if not (data / name).is_dir():
+            raise InputError(f"{data}: no folder '{name}': a training set is a folder with 'train' and 'dev' in it")
+    return read_split(data / "train"), read_split(data / "dev")
+
+
+def require_pairs(splits: tuple[Split, Split], data: Path) -> None:
+    """Refuse splits without questions.
+
+    Raises:
+        InputError: naming the split.
+    """
+    for name, split in zip(("train", "dev"), splits, strict=True):
+        if not split.pairs:
+            raise InputError(
+                f"{data / name}: no questions: this stage needs a retrieval set (passages/, questions/, qrels)"
+            )
+
+
+def data_digest(split: Split) -> str:
+    """Return 16 hexadecimal digits that stand for ids, transcripts, questions and what answers them."""
+    digest = hashlib.sha256()
+    for utterance in split.utterances:
+        digest.update(f"{utterance.id}\t{utterance.text}\t{utterance.duration_s:.3f}\n".encode())
+    for pair in split.pairs:
+        digest.update(f"{pair.question}\t{pair.passage}\n".encode())
+    digest.update(repr(sorted(split.pairs_of.items())).encode())
+    return digest.hexdigest()[:16]
+
+
+def at_speeds(split: Split, speeds: Sequence[float]) -> Split:
+    """Return a split in which copies at each speed stand for each utterance, and answer its question."""
+    copies = {utterance.id: speed_copies(utterance, speeds) for utterance in split.utterances}
+    utterances = sorted((copy for of_one in copies.values() for copy in of_one), key=lambda copy: copy.id)
+    return Split(utterances, split.pairs, {copy.id: rows for i, rows in split.pairs_of.items() for copy in copies[i]})
