@@ -49,16 +49,16 @@ format: $(INSTALLED) ## rewrite the code in its format, imports sorted
 types: $(INSTALLED) ## check types
 	mypy
 
-bench: $(INSTALLED) ## time encoding, search and training in minutes, rivals beside them
+bench: $(INSTALLED) ## time encoding, search and training in minutes, baselines beside them
 	clsr bench
 
 bench-full: $(INSTALLED) ## time all shapes and sizes into docs/results/speed.md: an hour or more
 	mkdir -p bench
 	clsr bench --full --only stages shapes path --output bench/encoding.json
-	clsr bench --full --only rivals --output bench/rivals.json
+	clsr bench --full --only baselines --output bench/baselines.json
 	clsr bench --full --only search --output bench/search.json
 	clsr bench --full --only training --output bench/training.json
-	clsr bench --tables bench/encoding.json bench/rivals.json bench/search.json bench/training.json --into docs/results/speed.md
+	clsr bench --tables bench/encoding.json bench/baselines.json bench/search.json bench/training.json --into docs/results/speed.md
 
 clean: ## remove caches; .venv and what recipes trained stay
 	rm -rf .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -36,7 +36,7 @@ class Meta:
     """What is known of how a checkpoint came to be.
 
     Args:
-        kind: stage or rival that it holds ("asr", "text", "joint", "post", "parabge", ...), or "release".
+        kind: stage or baseline that it holds ("asr", "text", "joint", "post", "parabge", ...), or "release".
         text_encoder: reference of the text encoder; empty for a release.
         text_encoder_fingerprint: its fingerprint.
         ctc_units: what the auxiliary CTC predicts, by index, blank first; empty without CTC.

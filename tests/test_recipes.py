@@ -49,8 +49,8 @@ def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, n
     assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-2000:]
     report = json.loads((copies / name / "exp" / "smoke" / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    rivals = {"parabge"} if "train-parabge" in (copies / name / "run.sh").read_text() else set()
-    assert {"text", "cascade", "cascade-8best", "clsr", "clsr-soft", *rivals} <= set(rows)
+    baselines = {"parabge"} if "train-parabge" in (copies / name / "run.sh").read_text() else set()
+    assert {"text", "cascade", "cascade-8best", "clsr", "clsr-soft", *baselines} <= set(rows)
     assert rows["clsr"]["wer"]["words"] > 0
     assert rows["clsr"]["wer"].get("unit", "word") == ("character" if name == "drcd" else "word")
     assert {"dataset", "split"} <= set(report["tags"])
@@ -299,16 +299,16 @@ def test_long_recordings_end_in_table_5(copies: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_rivals_end_in_reports_of_their_own(copies: Path) -> None:
+def test_the_baselines_end_in_reports_of_their_own(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "2").returncode == 0
-    first = run(recipe, "--smoke", "true", script="rivals.sh")
+    first = run(recipe, "--smoke", "true", script="baselines.sh")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
-    reports = [json.loads(path.read_text()) for path in sorted((recipe / "exp/smoke/rivals").rglob("report.json"))]
+    reports = [json.loads(path.read_text()) for path in sorted((recipe / "exp/smoke/baselines").rglob("report.json"))]
     rows = sorted(row["name"] for report in reports for row in report["rows"])
     assert rows == ["clap", "speechdpr", "whisper-bge", "whisper-bge-noisy"]  # each once, or tables refuse them
     assert all(report["tags"] == {"dataset": "mini", "split": "test", "seed": "0"} for report in reports)
     before = state(copies)
-    again = run(recipe, "--smoke", "true", script="rivals.sh")
+    again = run(recipe, "--smoke", "true", script="baselines.sh")
     assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
     assert state(copies) == before

@@ -19,7 +19,7 @@ from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
 from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.systems.clsr import load_own
+from clsr.systems.clsr import load_clsr
 
 DEPTHS = (2, 3, BEST)
 
@@ -59,14 +59,14 @@ def shares(counts: Counter[str | int]) -> list[float]:
 
 def measure(model: Path, path: Path) -> list[float]:
     """The shares of a model on a set."""
-    own = load_own(model)
-    if not isinstance(own.system, SpeechEncoder):
+    system = load_clsr(model)
+    if not isinstance(system.encoder, SpeechEncoder):
         raise InputError(f"{model}: has no codes: name a model of clsr train-joint")
     passages = read_retrieval_set(path).passages
-    heard = own.hear([read_waveform(u.recording, u.start_s, u.end_s) for u in passages])
+    recognised = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in passages])
     total: Counter[str | int] = Counter()
-    for passage, recognition in zip(passages, heard, strict=True):
-        if said := own.system.vocabulary.encode(passage.text or ""):
+    for passage, recognition in zip(passages, recognised, strict=True):
+        if said := system.encoder.vocabulary.encode(passage.text or ""):
             total += count(recognition[0].tokens.tolist(), said)
     if not total["said"]:
         raise InputError(f"{path}: no passage has a transcript")

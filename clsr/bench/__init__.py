@@ -1,1 +1,1 @@
-"""How fast it is: encoding, search and training, with rivals in the same run, as a share of what the machine can do."""
+"""How fast encoding, search and training are, baselines in the same run, as a share of what the machine can do."""

@@ -1,4 +1,4 @@
-"""The rivals of encoding speed, to be timed in the same run: other recognisers before the same text encoder.
+"""The baselines of encoding speed, to be timed in the same run: other recognisers before the same text encoder.
 
 All weights are random: what a network costs does not depend on what it has learnt, but for the number of tokens, which
 is therefore set. Whisper writes ``TOKENS_A_SECOND``; FunASR's recogniser has the weights of ours, and fires as it does.
@@ -47,7 +47,7 @@ SPECIAL = {"<|endoftext|>": 0, "<|startoftranscript|>": 1, "<|en|>": 2, "<|trans
 PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
 SPECIALS = 1608
 
-# Whisper: width, layers of the encoder and of the decoder, heads, width inside a layer, pieces of text.
+# WhisperTranscriber: width, layers of the encoder and of the decoder, heads, width inside a layer, pieces of text.
 WHISPER: dict[Size, tuple[int, int, int, int, int, int]] = {
     "full": (768, 12, 12, 12, 3072, 50257),  # Whisper-small as released: 51865 outputs with the special tokens
     "mini": (128, 4, 2, 4, 512, 1000),  # the one that the mini recipe trains
@@ -61,11 +61,11 @@ class Transcriber(Protocol):
         """Return the token ids of each 16 kHz waveform ``(N_i,)``."""
 
 
-class Rival:
+class Baseline:
     """Speech to unit vectors, everything included: features, recogniser, decoding and text encoder.
 
     Token ids go to the text encoder as pieces ``id mod V``, a fixed map: with random weights no piece is righter than
-    another, and all cost the same. No text is written in between, so no tokenizer's time is counted against a rival.
+    another, and all cost the same. No text is written in between, so no tokenizer's time is counted against a baseline.
 
     Args:
         name: short, unique.
@@ -87,7 +87,7 @@ class Rival:
     def reason(self) -> str | None:
         """Why it cannot run here; ``None`` where it can."""
         missing = [name for name in self.packages if find_spec(name) is None]
-        return f"not run: pip install 'clsr[rivals]' (no {', '.join(missing)})" if missing else None
+        return f"not run: pip install 'clsr[baselines]' (no {', '.join(missing)})" if missing else None
 
     @cached_property
     def transcriber(self) -> Transcriber:
@@ -109,8 +109,8 @@ class Rival:
         return embed(self._make_text_encoder(), self.transcriber.transcribe(waveforms))
 
 
-def rivals(paraformer: Paraformer, text_encoder: TextEncoder, size: Size) -> list[Rival]:
-    """Return the rivals of a recogniser and a text encoder, none of them made yet.
+def baselines(paraformer: Paraformer, text_encoder: TextEncoder, size: Size) -> list[Baseline]:
+    """Return the baselines of a recogniser and a text encoder, none of them made yet.
 
     Args:
         paraformer: whose weights FunASR's modules take.
@@ -119,20 +119,20 @@ def rivals(paraformer: Paraformer, text_encoder: TextEncoder, size: Size) -> lis
     """
 
     @cache
-    def whisper() -> Whisper:
-        return Whisper(size)
+    def whisper() -> WhisperTranscriber:
+        return WhisperTranscriber(size)
 
     @cache
-    def faster() -> FasterWhisper:
-        return FasterWhisper(whisper().model)
+    def faster() -> FasterWhisperTranscriber:
+        return FasterWhisperTranscriber(whisper().model)
 
     @cache
-    def modules() -> Funasr:
-        return Funasr(paraformer)
+    def modules() -> FunasrTranscriber:
+        return FunasrTranscriber(paraformer)
 
     @cache
-    def export() -> FunasrOnnx:
-        return FunasrOnnx(modules())
+    def export() -> FunasrOnnxTranscriber:
+        return FunasrOnnxTranscriber(modules())
 
     @cache
     def int8() -> TextEncoder:
@@ -144,17 +144,17 @@ def rivals(paraformer: Paraformer, text_encoder: TextEncoder, size: Size) -> lis
     onnx = ("funasr", "onnx", "onnxruntime")
     text, text_int8 = "text encoder float32", "text encoder int8 (torch, dynamic)"
     return [
-        Rival("transformers", f"{name} of transformers, float32, random weights, {forced}; {text}",
+        Baseline("transformers", f"{name} of transformers, float32, random weights, {forced}; {text}",
               ["transformers"], whisper, lambda: text_encoder),
-        Rival("faster-whisper", f"{name} of faster-whisper, int8, random weights, {forced}; {text}",
+        Baseline("faster-whisper", f"{name} of faster-whisper, int8, random weights, {forced}; {text}",
               theirs, faster, lambda: text_encoder),
-        Rival("faster-whisper, int8 text", f"{name} of faster-whisper, int8, random weights, {forced}; {text_int8}",
+        Baseline("faster-whisper, int8 text", f"{name} of faster-whisper, int8, random weights, {forced}; {text_int8}",
               theirs, faster, int8),
-        Rival("funasr", f"FunASR's modules, float32, our recogniser's random weights; {text}",
+        Baseline("funasr", f"FunASR's modules, float32, our recogniser's random weights; {text}",
               ["funasr"], modules, lambda: text_encoder),
-        Rival("funasr onnx", f"FunASR's ONNX export, int8, our recogniser's random weights; {text}",
+        Baseline("funasr onnx", f"FunASR's ONNX export, int8, our recogniser's random weights; {text}",
               onnx, export, lambda: text_encoder),
-        Rival("funasr onnx, int8 text", f"FunASR's ONNX export, int8, our recogniser's random weights; {text_int8}",
+        Baseline("funasr onnx, int8 text", f"FunASR's ONNX export, int8, our recogniser's random weights; {text_int8}",
               onnx, export, int8),
     ]  # fmt: skip
 
@@ -217,7 +217,7 @@ def in_chunks(write: Write, waveforms: Sequence[np.ndarray]) -> list[list[int]]:
     return ids
 
 
-class Whisper:
+class WhisperTranscriber:
     """Whisper of transformers with random weights: float32, with its key-value cache and its feature extractor."""
 
     def __init__(self, size: Size):
@@ -264,7 +264,7 @@ def random_whisper(size: Size) -> WhisperForConditionalGeneration:
     return model
 
 
-class FasterWhisper:
+class FasterWhisperTranscriber:
     """The same Whisper in CTranslate2, int8, with faster-whisper's features and the call by which it decodes a batch.
 
     What faster-whisper does around it (voice activity, retries at higher temperatures, text) is left out.
@@ -322,7 +322,7 @@ def convert(model: WhisperForConditionalGeneration, folder: Path) -> None:
     Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, tokens[0])).save(str(folder / "tokenizer.json"))
 
 
-class Funasr:
+class FunasrTranscriber:
     """FunASR's front end, encoder, predictor and decoder, with the weights of one of our recognisers.
 
     Batches are ours, so that no time is lost to padding that we save. It decodes one number of tokens, ours three.
@@ -380,14 +380,14 @@ class Funasr:
         return self.decoder(frames, frame_lengths, tokens, counts)[0], counts
 
 
-class FunasrOnnx(Funasr):
+class FunasrOnnxTranscriber(FunasrTranscriber):
     """FunASR's ONNX export of the same, quantised to int8 as FunASR does it, run by ONNX Runtime.
 
     Args:
         modules: what to export.
     """
 
-    def __init__(self, modules: Funasr):
+    def __init__(self, modules: FunasrTranscriber):
         from onnxruntime import InferenceSession, SessionOptions
 
         self.cmvn, self.never, self.frontend = modules.cmvn, modules.never, modules.frontend
@@ -404,7 +404,7 @@ class FunasrOnnx(Funasr):
         return torch.from_numpy(logits), torch.from_numpy(counts)
 
 
-def export_int8(modules: Funasr, folder: Path) -> Path:
+def export_int8(modules: FunasrTranscriber, folder: Path) -> Path:
     """Write FunASR's export of its modules, with int8 weights, into a folder; return the file.
 
     These are the steps of ``funasr.utils.export_utils.export(quantize=True)``, with its settings. To call it is no

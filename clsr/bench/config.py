@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Part = Literal["stages", "shapes", "path", "rivals", "search", "training"]
+Part = Literal["stages", "shapes", "path", "baselines", "search", "training"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clsr.bench.baselines import rivals
+from clsr.bench.baselines import baselines
 from clsr.bench.config import PARTS, Part
 from clsr.bench.models import Size, make_encoder
 from clsr.bench.search import measure as measure_search
@@ -25,7 +26,7 @@ from clsr.evaluation.measure import hardware
 from clsr.models.precision import Int8Linear, OnednnLinear, lower
 from clsr.models.speech_encoder import SpeechEncoder
 
-ENCODING: set[Part] = {"stages", "shapes", "path", "rivals"}
+ENCODING: set[Part] = {"stages", "shapes", "path", "baselines"}
 ANYWHERE: set[Part] = {"shapes", "path"}  # on an accelerator too
 ACCELERATED: list[Precision] = ["float32", "bf16"]
 SIZES: tuple[Size, ...] = ("mini", "full")
@@ -36,7 +37,7 @@ SHAPES = {
     True: tuple((s, n) for s in (5.0, 15.0, 30.0, 60.0) for n in (1, 8, 32) if s * n <= MOST_S),
 }
 LARGE_SHAPES = ((5.0, 1), (5.0, 192), (40.0, 24), (5.0, 960))  # for an accelerator
-RIVAL_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
+BASELINE_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (60.0, 1))}
 PATH_S = {False: 300.0, True: 900.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
 LEAD_S = 4.0  # below it a system runs twice in its turn, and the second time counts
@@ -53,7 +54,7 @@ def measure(
     Args:
         full: all shapes and sizes, in an hour or so, where minutes are enough for the others.
         parts: what is asked for.
-        model: a checkpoint to encode with, in place of those with random weights; rivals are left out then.
+        model: a checkpoint to encode with, in place of those with random weights; baselines are left out then.
         device: that clsr encodes on.
 
     Raises:
@@ -88,8 +89,8 @@ def measure(
                 for cut in PATH_WINDOWS
                 for precision, encoder in encoders.items()
             ]
-        if "rivals" in wanted and size == "full" and not model:
-            found["rivals"] = [_beside_rivals(encoders, *shape, repeats) for shape in RIVAL_SHAPES[full]]
+        if "baselines" in wanted and size == "full" and not model:
+            found["baselines"] = [_beside_baselines(encoders, *shape, repeats) for shape in BASELINE_SHAPES[full]]
         encoding.append(found)
     result["encoding"] = encoding
     if "search" in wanted:
@@ -132,8 +133,8 @@ def page(result: dict[str, Any]) -> str:
             ]
         if "path" in found:
             blocks += [f"**File to durable index**, {about}", _path_table(found["path"])]
-        for shape in found.get("rivals", []):
-            blocks += [f"**Beside rivals**, {_windows(shape['window_s'], shape['count'])}", _rival_table(shape)]
+        for shape in found.get("baselines", []):
+            blocks += [f"**Beside baselines**, {_windows(shape['window_s'], shape['count'])}", _baseline_table(shape)]
     blocks += [f"**Search**\n\n{search_table(found)}" for found in result.get("search", [])]
     blocks += [f"**Training**\n\n{training_table(found)}" for found in result.get("training", [])]
     return "\n\n".join(blocks)
@@ -173,21 +174,18 @@ def _stages(encoders: dict[Precision, SpeechEncoder], repeats: int) -> dict[str,
     return found
 
 
-def _beside_rivals(
+def _beside_baselines(
     encoders: dict[Precision, SpeechEncoder], window_s: float, count: int, repeats: int
 ) -> dict[str, Any]:
-    """Time clsr and its rivals on the same windows, in turn."""
+    """Time clsr and its baselines on the same windows, in turn."""
     waveforms, network = noise(window_s, count), encoders["float32"]
-    runs: dict[str, Run] = {
-        f"clsr, {precision}": lambda encoder=encoder: encoder.encode(waveforms)  # type: ignore[misc]
-        for precision, encoder in encoders.items()
-    }
+    runs: dict[str, Run] = {f"clsr, {name}": partial(encoder.encode, waveforms) for name, encoder in encoders.items()}
     for precision in (p for p in encoders if p != "bf16"):
         whole = lower(make_encoder("full", READINGS), precision)
-        runs[f"clsr, {precision}, three numbers of tokens"] = lambda encoder=whole: encoder.encode(waveforms)  # type: ignore[misc]
-    others = rivals(network.paraformer, network.text_encoder, "full")
-    reasons = {rival.name: rival.reason for rival in others if rival.reason}
-    runs |= {rival.name: lambda rival=rival: rival.encode(waveforms) for rival in others if not rival.reason}  # type: ignore[misc]
+        runs[f"clsr, {precision}, three numbers of tokens"] = partial(whole.encode, waveforms)
+    others = baselines(network.paraformer, network.text_encoder, "full")
+    reasons = {baseline.name: baseline.reason for baseline in others if baseline.reason}
+    runs |= {baseline.name: partial(baseline.encode, waveforms) for baseline in others if not baseline.reason}
     times = time_in_turn(runs, max(2, repeats - 2), lead_s=LEAD_S)
     return {
         "window_s": window_s,
@@ -195,7 +193,7 @@ def _beside_rivals(
         "seconds": {name: timing._asdict() for name, timing in times.items()},
         "memory_mb": {name: peak_memory_mb(run) for name, run in runs.items()},
         "not_run": reasons,
-        "descriptions": {rival.name: rival.description for rival in others},
+        "descriptions": {baseline.name: baseline.description for baseline in others},
     }
 
 
@@ -251,7 +249,7 @@ def _path_table(paths: list[dict[str, Any]]) -> str:
     return _markdown(header, rows)
 
 
-def _rival_table(shape: dict[str, Any]) -> str:
+def _baseline_table(shape: dict[str, Any]) -> str:
     seconds, audio_s = shape["seconds"], shape["window_s"] * shape["count"]
     ours = [name for name in ("clsr, float32", "clsr, int8") if name in seconds]
     header = [

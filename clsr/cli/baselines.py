@@ -1,4 +1,4 @@
-"""The commands of rivals; modules are imported by the one that needs them."""
+"""The commands of baselines; modules are imported by the one that needs them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-RIVALS = {
-    "train-parabge": "train the rival without a recogniser",
+BASELINES = {
+    "train-parabge": "train the baseline without a recogniser",
     "train-speechdpr": "train a speech encoder on the scores of a cascade",
     "train-clap": "fine-tune CLAP, or a small one with random weights",
     "train-whisper": "train Whisper on transcripts, or a small one with random weights",
@@ -15,8 +15,8 @@ RIVALS = {
 FOREIGN = ("train-clap", "train-whisper")  # start from weights that know nothing of our settings
 
 
-def rival_stage(command: str) -> Callable:
-    """Return what runs the training of a rival."""
+def baseline_stage(command: str) -> Callable:
+    """Return what runs the training of a baseline."""
     if command == "train-speechdpr":
         from clsr.systems.speechdpr import train_speechdpr as run
     elif command == "train-clap":

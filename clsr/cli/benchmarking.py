@@ -9,12 +9,12 @@ from pathlib import Path
 
 Add = Callable[[argparse._SubParsersAction, str, str, Callable], argparse.ArgumentParser]
 
-PARTS = ("stages", "shapes", "path", "rivals", "search", "training")
+PARTS = ("stages", "shapes", "path", "baselines", "search", "training")
 
 
 def add_bench(commands: argparse._SubParsersAction, add: Add) -> None:
     """Add ``clsr bench``."""
-    bench = add(commands, "bench", "time encoding, search and training, rivals beside them", _bench)
+    bench = add(commands, "bench", "time encoding, search and training, baselines beside them", _bench)
     bench.add_argument("--full", action="store_true", help="all shapes and sizes: an hour or more instead of minutes")
     bench.add_argument("--only", nargs="+", default=PARTS, metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}")
     checkpoint = "encode with this checkpoint (mini and full size with random weights)"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clsr.cli.baselines import FOREIGN, RIVALS, add_transcribed, rival_stage
+from clsr.cli.baselines import BASELINES, FOREIGN, add_transcribed, baseline_stage
 from clsr.cli.benchmarking import add_bench
 from clsr.cli.indexing import add_hardware, add_search
 from clsr.cli.reporting import add_longform, add_plots, add_tables, tag
@@ -24,7 +24,7 @@ STAGES = {
     "train-text": "fine-tune a text encoder on questions and the texts that answer them",
     "train-joint": "train recogniser and retrieval together",
     "train-post": "fine-tune the text encoder on a trained recogniser's codes",
-    **RIVALS,
+    **BASELINES,
 }
 
 
@@ -165,7 +165,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate = _add(commands, "evaluate", "measure word error rate and recall together", _evaluate)
-    models = "checkpoint folders, rivals' too, and released rivals: SCHEME:FOLDER"
+    models = "checkpoint folders, baselines' too, and released baselines: SCHEME:FOLDER"
     evaluate.add_argument("--model", nargs="+", required=True, metavar="MODEL", help=models)
     evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
@@ -274,7 +274,7 @@ def _stage(command: str) -> Callable:
     elif command == "train-post":
         from clsr.training.post import train_post as run
     else:
-        run = rival_stage(command)
+        run = baseline_stage(command)
     return run
 
 

@@ -37,7 +37,7 @@ def add_plots(commands: argparse._SubParsersAction, add: Add) -> None:
         command.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG or SVG")
         if kind == "alignment":
             command.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder")
-            command.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the rival, beside it")
+            command.add_argument("--parabge", type=Path, metavar="DIR", help="checkpoint of the baseline, beside it")
             command.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
             command.add_argument("--question", required=True, metavar="ID", help="its id in the set")
         else:

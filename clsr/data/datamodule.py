@@ -37,7 +37,7 @@ class SpeechBatch(NamedTuple):
     """Utterances of alike duration."""
 
     ids: list[str]
-    features: Tensor  # (B, T, 560), stacked, not normalised; (B, T, F) of a rival
+    features: Tensor  # (B, T, 560), stacked, not normalised; (B, T, F) of a baseline
     frame_lengths: Tensor  # (B,)
     targets: Tensor  # (B, U) output indices
     target_lengths: Tensor  # (B,)
@@ -71,13 +71,13 @@ class Encoders(NamedTuple):
 
     targets: Callable[[str], list[int]]
     ctc: Callable[[str], list[int]]
-    features: Callable[[np.ndarray], Tensor] | None = None  # 16 kHz ``(N,)`` -> ``(T, F)``, the front end of a rival
+    features: Callable[[np.ndarray], Tensor] | None = None  # 16 kHz ``(N,)`` -> ``(T, F)``, the front end of a baseline
 
 
 class SpeechDataset(Dataset[SpeechBatch]):
     """Cuts in, a batch out. What stays the same is kept in memory; noise, rooms and masks are drawn anew each epoch.
 
-    Kept are filter banks (of a rival with a front end of its own: what that makes), or where waveforms are altered,
+    Kept are filter banks (of a baseline with a front end of its own: what that makes), or where waveforms are altered,
     these: twice the memory, and filter banks to be computed at each step.
     """
 
@@ -113,7 +113,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
     def _features(self, utterance_id: str) -> Tensor:
         if self.encoders.features is not None:
-            return self._features_of_rival(utterance_id, self.encoders.features)
+            return self._features_of_baseline(utterance_id, self.encoders.features)
         if self.augmentation.alters_waveforms:
             waveform, _ = self._keep(utterance_id)
             frames, power = _filter_banks(self.augmentation.alter(waveform.numpy(), utterance_id, self.epoch))
@@ -127,8 +127,8 @@ class SpeechDataset(Dataset[SpeechBatch]):
                 frames = mix_noise(frames, power, noise, chance.uniform(*self.config.noise_snr_db))
         return self.augmentation.mask(stack_frames(frames), utterance_id, self.epoch)
 
-    def _features_of_rival(self, utterance_id: str, features: Callable[[np.ndarray], Tensor]) -> Tensor:
-        """What a rival's front end makes of an utterance in this epoch; masks are for our features alone."""
+    def _features_of_baseline(self, utterance_id: str, features: Callable[[np.ndarray], Tensor]) -> Tensor:
+        """What a baseline's front end makes of an utterance in this epoch; masks are for our features alone."""
         if not self._keeps_waveforms:
             return self._keep(utterance_id)[0]
         waveform = self._keep(utterance_id)[0].numpy()
@@ -147,8 +147,8 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
     @property
     def _keeps_waveforms(self) -> bool:
-        noisy_rival = self.encoders.features is not None and self.config.noise_probability > 0
-        return self.augmentation.alters_waveforms or noisy_rival
+        noisy_baseline = self.encoders.features is not None and self.config.noise_probability > 0
+        return self.augmentation.alters_waveforms or noisy_baseline
 
     def make(self, utterance_id: str) -> tuple[Tensor, float]:
         """Return what is kept of an utterance: filter banks or a waveform, and the mean square of the latter."""

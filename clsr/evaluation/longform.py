@@ -21,13 +21,13 @@ from clsr.checkpoint import current_commit
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.errors import InputError
 from clsr.evaluation.config import LongFormConfig
-from clsr.evaluation.longform_report import WHOLE, LongFormRow, Window, covered, write_longform
+from clsr.evaluation.longform_report import WHOLE, FoundWindow, LongFormMeasurement, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
 from clsr.index.spans import covered_s, merge, windows
 from clsr.metrics.answers import exact_match, f1
 from clsr.search.answerers import Answerer
-from clsr.systems.load import load_rival
-from clsr.systems.protocol import Rival
+from clsr.systems.load import load_system
+from clsr.systems.protocol import System
 
 SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
 
@@ -39,7 +39,7 @@ class Answered(NamedTuple):
     seconds: float
 
 
-Hits = Mapping[str, Sequence[Window]]
+Hits = Mapping[str, Sequence[FoundWindow]]
 """The windows found for each question, best first, no two overlapping."""
 
 
@@ -50,7 +50,7 @@ def measure(
     config: LongFormConfig = LongFormConfig(),
     reference: str | None = None,
     answerer: Answerer | None = None,
-) -> list[LongFormRow]:
+) -> list[LongFormMeasurement]:
     """Put the questions of a long-form set, and write ``longform.json``, ``longform.md`` and ``hits.jsonl``.
 
     Answers go to ``answers.jsonl`` as they come; the same command goes on from there.
@@ -69,12 +69,12 @@ def measure(
     questions = read_long_form(data)
     if answerer and not any(question.answer for question in questions):
         raise InputError(f"{data}: no question has a known answer; leave out --answerer, or give answers to the set")
-    rival = load_rival(model)
-    row = config.row or rival.rows[-1]
-    if row not in rival.rows or row == "text":
-        raise InputError(f"row {row}: {model} has none that hears; it has {', '.join(rival.rows[1:])}")
+    system = load_system(model)
+    row = config.row or system.rows[-1]
+    if row not in system.rows or row == "text":
+        raise InputError(f"row {row}: {model} makes none from speech; it has {', '.join(system.rows[1:])}")
     output.mkdir(parents=True, exist_ok=True)
-    rows = _find(rival, row, questions, config)
+    rows = _find(system, row, questions, config)
     if config.whole:
         rows.append(_whole(questions))
     if answerer:
@@ -108,16 +108,18 @@ def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: Lo
     }
 
 
-def _find(rival: Rival[Any], row: str, questions: Sequence[LongQuestion], config: LongFormConfig) -> list[LongFormRow]:
+def _find(
+    system: System[Any], row: str, questions: Sequence[LongQuestion], config: LongFormConfig
+) -> list[LongFormMeasurement]:
     """A row for each scope and number of windows."""
     recordings = sorted({str(question.recording) for question in questions})
     start = time.perf_counter()
-    places, vectors = _encode_windows(rival, row, recordings, config)
+    places, vectors = _encode_windows(system, row, recordings, config)
     encoding_s = time.perf_counter() - start
     rows = []
     for scope in SCOPES[: len(recordings)]:  # of a single recording both are one
         start = time.perf_counter()
-        scores = _encode_questions(rival, row, questions, config.typed) @ vectors.T  # (Q, W)
+        scores = _encode_questions(system, row, questions, config.typed) @ vectors.T  # (Q, W)
         hits = {
             question.id: best_windows(of_question, places, str(question.recording) if scope == "recording" else None,
                                       config)
@@ -131,8 +133,8 @@ def _find(rival: Rival[Any], row: str, questions: Sequence[LongQuestion], config
 
 
 def best_windows(
-    scores: np.ndarray, places: Sequence[Window], recording: str | None, config: LongFormConfig
-) -> list[Window]:
+    scores: np.ndarray, places: Sequence[FoundWindow], recording: str | None, config: LongFormConfig
+) -> list[FoundWindow]:
     """The windows of a recording (None: of all) with the best scores ``(W,)``, as many as are asked for at most.
 
     Of windows that overlap, the best is one (``clsr.index.spans.merge``), as in ``clsr search``.
@@ -143,15 +145,17 @@ def best_windows(
     return merge(places[at]._replace(score=float(scores[at])) for at in best)[: max(config.top_k)]
 
 
-def measure_hits(name: str, scope: str | None, questions: Sequence[LongQuestion], hits: Hits, k: int) -> LongFormRow:
+def measure_hits(
+    name: str, scope: str | None, questions: Sequence[LongQuestion], hits: Hits, k: int
+) -> LongFormMeasurement:
     """Hold the first ``k`` windows found for each question against where its answer lies."""
     returned = {question.id: list(hits[question.id][:k]) for question in questions}
     inside = [span_inside(question, returned[question.id]) for question in questions]
     overlap = [time_iou(question, returned[question.id]) for question in questions]
-    return LongFormRow(name, scope, returned, np.array(inside, float), np.array(overlap))
+    return LongFormMeasurement(name, scope, returned, np.array(inside, float), np.array(overlap))
 
 
-def span_inside(question: LongQuestion, returned: Iterable[Window]) -> bool:
+def span_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool:
     """Whether the answer's span lies wholly inside one of the windows returned, to the millisecond.
 
     The span of the passage counts where the answer's is not known. Two windows that only touch do not hold together
@@ -166,7 +170,7 @@ def span_inside(question: LongQuestion, returned: Iterable[Window]) -> bool:
     )
 
 
-def time_iou(question: LongQuestion, returned: Sequence[Window]) -> float:
+def time_iou(question: LongQuestion, returned: Sequence[FoundWindow]) -> float:
     """Seconds that lie both in the windows returned and in the passage, over the seconds that lie in either.
 
     What several windows share counts once, and windows of other recordings count as missed.
@@ -214,7 +218,7 @@ class AnswerLog:
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}:{number}: is no answer ({error!r}); remove the line") from error
 
-    def ask(self, question: LongQuestion, returned: Sequence[Window]) -> Answered:
+    def ask(self, question: LongQuestion, returned: Sequence[FoundWindow]) -> Answered:
         """The answer that windows give to a question, nothing where there are none; from disk where it is there.
 
         Its time is that of the answerer, without reading the windows.
@@ -239,7 +243,7 @@ class AnswerLog:
         return self.known[key]
 
 
-def answer_row(row: LongFormRow, questions: Sequence[LongQuestion], log: AnswerLog) -> None:
+def answer_row(row: LongFormMeasurement, questions: Sequence[LongQuestion], log: AnswerLog) -> None:
     """Let the questions whose answer is known be answered from what a row returned, and score the answers."""
     asked = [question for question in questions if question.answer]
     answers = [log.ask(q, row.returned[q.id]) for q in tqdm(asked, f"answer, {row.name}", disable=None)]
@@ -254,37 +258,37 @@ def _key(entry: Mapping[str, Any]) -> str:
     return json.dumps([entry[name] for name in ("answerer", "set", "question", "spoken", "windows")])
 
 
-def _whole(questions: Sequence[LongQuestion]) -> LongFormRow:
+def _whole(questions: Sequence[LongQuestion]) -> LongFormMeasurement:
     """The row of recordings handed over as they are."""
     lengths = {question.recording: duration_s(question.recording) for question in questions}
-    hits = {q.id: [Window(str(q.recording), 0.0, lengths[q.recording])] for q in questions}
+    hits = {q.id: [FoundWindow(str(q.recording), 0.0, lengths[q.recording])] for q in questions}
     return measure_hits(WHOLE, None, questions, hits, 1)
 
 
 def _encode_windows(
-    rival: Rival[Any], row: str, recordings: Sequence[str], config: LongFormConfig
-) -> tuple[list[Window], np.ndarray]:
+    system: System[Any], row: str, recordings: Sequence[str], config: LongFormConfig
+) -> tuple[list[FoundWindow], np.ndarray]:
     """Windows of all recordings and their vectors ``(W, E)``, but for those in which nothing was recognised."""
     places = [
-        Window(recording, *span)
+        FoundWindow(recording, *span)
         for recording in recordings
         for span in windows(duration_s(recording), config.window_s, config.hop_s)
     ]
-    kept: list[Window] = []
+    kept: list[FoundWindow] = []
     vectors: list[np.ndarray] = []
     for first in tqdm(range(0, len(places), READ_AT_ONCE), f"windows, {row}", disable=None):
         batch = places[first : first + READ_AT_ONCE]
-        heard = rival.hear([read_waveform(place.recording, place.start_s, place.end_s) for place in batch])
-        texts = rival.transcribe(heard)
+        recognised = system.recognise([read_waveform(place.recording, place.start_s, place.end_s) for place in batch])
+        texts = system.transcribe(recognised)
         speaks = [texts is None or bool(texts[at].strip()) for at in range(len(batch))]
         kept += [place for place, said in zip(batch, speaks, strict=True) if said]
-        vectors.append(rival.encode(heard, row, "passage").numpy()[speaks])
+        vectors.append(system.encode(recognised, row, "passage").numpy()[speaks])
     return kept, np.concatenate(vectors)
 
 
-def _encode_questions(rival: Rival[Any], row: str, questions: Sequence[LongQuestion], typed: bool) -> np.ndarray:
+def _encode_questions(system: System[Any], row: str, questions: Sequence[LongQuestion], typed: bool) -> np.ndarray:
     """Vectors of the questions ``(Q, E)``, as they are spoken if all are."""
     spoken = [question.audio for question in questions if question.audio]
     if typed or len(spoken) < len(questions):
-        return rival.encode_text([question.text for question in questions], "question").numpy()
-    return rival.encode(rival.hear([read_waveform(audio) for audio in spoken]), row, "question").numpy()
+        return system.encode_text([question.text for question in questions], "question").numpy()
+    return system.encode(system.recognise([read_waveform(audio) for audio in spoken]), row, "question").numpy()

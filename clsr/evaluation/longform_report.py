@@ -19,7 +19,7 @@ from clsr.metrics.recall import Interval, bootstrap
 WHOLE = "whole recording"  # name of the row that hands on all of it
 
 
-class Window(NamedTuple):
+class FoundWindow(NamedTuple):
     """A window of a recording, and the cosine of its vector and the question's."""
 
     recording: str
@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
 
 @dataclass
-class LongFormRow:
+class LongFormMeasurement:
     """One way to find speech for all questions, and how well it does; what was not measured is None.
 
     Attributes:
@@ -47,7 +47,7 @@ class LongFormRow:
 
     name: str
     scope: str | None
-    returned: dict[str, list[Window]]
+    returned: dict[str, list[FoundWindow]]
     span_inside: np.ndarray
     time_iou: np.ndarray
     exact_match: np.ndarray | None = None
@@ -63,7 +63,7 @@ class LongFormRow:
         return float(np.mean([sum(covered(found).values()) for found in self.returned.values()]))
 
 
-def covered(returned: Iterable[Window]) -> dict[str, float]:
+def covered(returned: Iterable[FoundWindow]) -> dict[str, float]:
     """Seconds that windows cover in each recording."""
     spans: dict[str, list[Span]] = {}
     for window in returned:
@@ -71,7 +71,7 @@ def covered(returned: Iterable[Window]) -> dict[str, float]:
     return {recording: covered_s(of_recording) for recording, of_recording in spans.items()}
 
 
-def write_longform(rows: Sequence[LongFormRow], about: Mapping[str, Any], seed: int, output: Path) -> None:
+def write_longform(rows: Sequence[LongFormMeasurement], about: Mapping[str, Any], seed: int, output: Path) -> None:
     """Write ``hits.jsonl``, ``longform.md`` and, last, ``longform.json``: what was measured, and an object a row.
 
     Args:
@@ -90,7 +90,7 @@ def write_longform(rows: Sequence[LongFormRow], about: Mapping[str, Any], seed: 
     write_lines(output / "longform.json", [json.dumps(content, indent=2, ensure_ascii=False) + "\n"])
 
 
-def _row_object(row: LongFormRow, seed: int) -> dict[str, Any]:
+def _row_object(row: LongFormMeasurement, seed: int) -> dict[str, Any]:
     def share(values: np.ndarray | None) -> dict[str, float] | None:
         return None if values is None else bootstrap(values, seed=seed)._asdict()
 
@@ -111,7 +111,7 @@ def _row_object(row: LongFormRow, seed: int) -> dict[str, Any]:
     }
 
 
-def _hit_objects(rows: Iterable[LongFormRow]) -> Iterable[dict[str, Any]]:
+def _hit_objects(rows: Iterable[LongFormMeasurement]) -> Iterable[dict[str, Any]]:
     """A line for each question and row: what was returned and how good it is."""
     for row in rows:
         for at, (question, returned) in enumerate(row.returned.items()):

@@ -1,4 +1,4 @@
-"""Word error rate and recall of models and their rivals, measured together in one pass over a set."""
+"""Word error rate and recall of CLSR and its baselines, measured together in one pass over a set."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from clsr.errors import InputError
 from clsr.evaluation.config import EvaluationConfig
 from clsr.evaluation.report import (
     ModelInfo,
-    Recognition,
+    RecognitionErrors,
     Report,
+    ReportRow,
     Retrieval,
-    Row,
     measure_recognition,
     measure_retrieval,
 )
 from clsr.metrics.recall import invert, rank
 from clsr.models.adaptor import centred
-from clsr.systems.load import load_rival
-from clsr.systems.protocol import Rival
+from clsr.systems.load import load_system
+from clsr.systems.protocol import System
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
-BOUND = "text"  # the row that reads the true transcripts
+ORACLE = "text"  # the row of the reference transcripts
 ROWS = (
-    BOUND, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
+    ORACLE, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
     "whisper-bge-noisy", "funasr-bge",
 )  # fmt: skip
 
 
-class _Heard(NamedTuple):
+class _Recognised(NamedTuple):
     """What one system made of utterances."""
 
-    items: list[Any]  # of `Rival.hear`
+    items: list[Any]  # of `System.recognise`
     seconds: float
 
 
 def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig = EvaluationConfig()) -> Report:
     """Measure models on a retrieval set, or their transcripts on a plain Kaldi data directory.
 
-    Each model hears each recording once; its rows start from that.
+    Each system recognises each recording once; its rows start from that.
 
     Args:
-        models: checkpoints and released rivals, as `clsr.systems.load.load_rival` takes them; the report is named
+        models: checkpoints and released models, as `clsr.systems.load.load_system` takes them; the report is named
             after the first, and the row of the true text is made by its text encoder.
         data: retrieval set or data directory.
         config: what to measure.
@@ -65,18 +65,18 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     Raises:
         InputError: a model or the set is at fault, two models give the same row, or a row is wanted that none gives.
     """
-    rivals = [load_rival(str(model), config.text_encoder, config.device, config.precision) for model in models]
-    _check_rows(models, rivals, config)
+    systems = [load_system(str(model), config.text_encoder, config.device, config.precision) for model in models]
+    _check_rows(models, systems, config)
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
     passages = whole.passages if whole else read_data_dir(data)
-    rows: list[Row] = []
-    for rival in rivals:
-        heard = _hear(rival, passages, config.seed, config.snr_db)
-        wer = _measure_wer(rival, passages, heard, data)
+    rows: list[ReportRow] = []
+    for system in systems:
+        recognised = _recognise(system, passages, config.seed, config.snr_db)
+        wer = _measure_wer(system, passages, recognised, data)
         if whole:
-            rows += _measure_rows(rival, whole, heard, wer, config, bound=rival is rivals[0])
+            rows += _measure_rows(system, whole, recognised, wer, config, oracle=system is systems[0])
         elif wer:
-            rows.append(Row(_named_by(rival), wer, None, None, heard.seconds, _audio_seconds(passages)))
+            rows.append(ReportRow(_named_by(system), wer, None, None, recognised.seconds, _audio_seconds(passages)))
     snr = {"snr_db": config.snr_db, "question_snr_db": config.question_snr_db}
     lowered = {} if config.precision == "float32" else {"precision": config.precision}
     return Report(
@@ -93,12 +93,12 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     )
 
 
-def _check_rows(models: Sequence[str | Path], rivals: Sequence[Rival], config: EvaluationConfig) -> None:
+def _check_rows(models: Sequence[str | Path], systems: Sequence[System], config: EvaluationConfig) -> None:
     """Refuse rows that would stand twice in a report, and rows that would not stand there at all."""
     owner: dict[str, str | Path] = {}
-    for model, rival in zip(models, rivals, strict=True):
-        for row in rival.rows:
-            if row in owner and row != BOUND:
+    for model, system in zip(models, systems, strict=True):
+        for row in system.rows:
+            if row in owner and row != ORACLE:
                 raise InputError(f"{model}: gives row {row}, as {owner[row]} does: evaluate one of them by itself")
             owner.setdefault(row, model)
     for row in config.rows:
@@ -106,9 +106,9 @@ def _check_rows(models: Sequence[str | Path], rivals: Sequence[Rival], config: E
             raise InputError(f"row {row}: none of the models gives it: they give {', '.join(owner)}")
 
 
-def _named_by(rival: Rival) -> str:
+def _named_by(system: System) -> str:
     """The row that stands for the transcripts of a system, where nothing is retrieved."""
-    return "clsr" if "clsr" in rival.rows else next(row for row in rival.rows if row != BOUND)
+    return "clsr" if "clsr" in system.rows else next(row for row in system.rows if row != ORACLE)
 
 
 def model_info(reference: str) -> ModelInfo:
@@ -134,15 +134,15 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _hear(rival: Rival, utterances: Sequence[Utterance], seed: int, snr_db: float | None) -> _Heard:
-    """Let a system hear utterances in their order; reading is not timed, features and networks are."""
+def _recognise(system: System, utterances: Sequence[Utterance], seed: int, snr_db: float | None) -> _Recognised:
+    """Recognise utterances in their order; reading files is not timed, features and networks are."""
     items: list[Any] = []
     seconds = 0.0
-    for waveforms in _waveforms(utterances, rival.rows[-1], seed, snr_db):
+    for waveforms in _waveforms(utterances, system.rows[-1], seed, snr_db):
         start = time.perf_counter()
-        items += rival.hear(waveforms)
+        items += system.recognise(waveforms)
         seconds += time.perf_counter() - start
-    return _Heard(items, seconds)
+    return _Recognised(items, seconds)
 
 
 def _waveforms(
@@ -165,8 +165,10 @@ def _noisy(waveform: np.ndarray, utterance: str, seed: int, snr_db: float) -> np
     return add_noise(waveform, noise, snr_db)
 
 
-def _measure_wer(rival: Rival, passages: Sequence[Utterance], heard: _Heard, data: Path) -> Recognition | None:
-    texts = rival.transcribe(heard.items)
+def _measure_wer(
+    system: System, passages: Sequence[Utterance], recognised: _Recognised, data: Path
+) -> RecognitionErrors | None:
+    texts = system.transcribe(recognised.items)
     if texts is None:
         return None
     references = {u.id: normalise(u.text) for u in passages if u.text is not None}
@@ -176,26 +178,26 @@ def _measure_wer(rival: Rival, passages: Sequence[Utterance], heard: _Heard, dat
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 
 
-def _measure_rows(rival: Rival, whole: RetrievalSet, heard: _Heard, wer: Recognition | None,
-                  config: EvaluationConfig, bound: bool) -> Iterator[Row]:  # fmt: skip
-    """Yield the wanted rows of one system; that of the true text where ``bound`` says so."""
-    rows = [row for row in rival.rows if config.wants(row) and (bound or row != BOUND)]
-    typed = rival.encode_text(list(whole.questions.values()), "question").numpy()
+def _measure_rows(system: System, whole: RetrievalSet, recognised: _Recognised, wer: RecognitionErrors | None,
+                  config: EvaluationConfig, oracle: bool) -> Iterator[ReportRow]:  # fmt: skip
+    """Yield the wanted rows of one system; that of the true text where ``oracle`` says so."""
+    rows = [row for row in system.rows if config.wants(row) and (oracle or row != ORACLE)]
+    typed = system.encode_text(list(whole.questions.values()), "question").numpy()
     spoken = None
-    if whole.question_speech and set(rows) - {BOUND}:
-        spoken = _hear(rival, whole.question_speech, config.seed, config.question_snr_db).items
+    if whole.question_speech and set(rows) - {ORACLE}:
+        spoken = _recognise(system, whole.question_speech, config.seed, config.question_snr_db).items
     audio_s = _audio_seconds(whole.passages)
     for row in rows:
         start = time.perf_counter()
-        if row == BOUND:
+        if row == ORACLE:
             texts = [normalise(passage.text or "") for passage in whole.passages]
-            passages, before = rival.encode_text(texts, "passage").numpy(), 0.0
+            passages, before = system.encode_text(texts, "passage").numpy(), 0.0
         else:
-            passages, before = rival.encode(heard.items, row, "passage").numpy(), heard.seconds
+            passages, before = system.encode(recognised.items, row, "passage").numpy(), recognised.seconds
         seconds = before + time.perf_counter() - start
-        questions = typed if spoken is None or row == BOUND else rival.encode(spoken, row, "question").numpy()
+        questions = typed if spoken is None or row == ORACLE else system.encode(spoken, row, "question").numpy()
         q2c, c2q = _measure_directions(questions, passages, whole, config)
-        yield Row(row, None if row == BOUND else wer, q2c, c2q, seconds, audio_s)
+        yield ReportRow(row, None if row == ORACLE else wer, q2c, c2q, seconds, audio_s)
 
 
 def _measure_directions(

@@ -15,7 +15,7 @@ from clsr.metrics.word_errors import Unit, WordErrors, error_unit, pool, word_er
 
 Direction = Literal["q2c", "c2q"]
 DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
-CONTRASTS = tuple(("clsr-soft", rival) for rival in ("cascade", "cascade-8best", "parabge", "whisper-bge"))
+CONTRASTS = tuple(("clsr-soft", baseline) for baseline in ("cascade", "cascade-8best", "parabge", "whisper-bge"))
 
 _COLUMNS: tuple[tuple[str, Direction, str], ...] = (
     ("Q-C R@1", "q2c", "recall@1"),
@@ -33,7 +33,7 @@ _IN_PERCENT = "In percent, with 95 % bootstrap intervals over queries."
 _IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the interval leaves out 0."
 
 
-class Transcript(NamedTuple):
+class UtteranceErrors(NamedTuple):
     """One utterance as it was said and as it was heard, its word errors and the words of its reference."""
 
     id: str
@@ -43,11 +43,11 @@ class Transcript(NamedTuple):
     words: int
 
 
-class Recognition(NamedTuple):
+class RecognitionErrors(NamedTuple):
     """Pooled word errors, the transcripts they were counted on (none when read back from a report), what they count."""
 
     total: WordErrors
-    transcripts: list[Transcript]
+    transcripts: list[UtteranceErrors]
     unit: Unit = "word"
 
 
@@ -84,7 +84,7 @@ class Retrieval(NamedTuple):
 
 
 @dataclass
-class Row:
+class ReportRow:
     """One system on one set; what was not measured is None.
 
     Attributes:
@@ -97,7 +97,7 @@ class Row:
     """
 
     name: str
-    wer: Recognition | None = None
+    wer: RecognitionErrors | None = None
     q2c: Retrieval | None = None
     c2q: Retrieval | None = None
     seconds: float | None = None
@@ -132,7 +132,7 @@ class Report:
     commit: str
     hardware: str
     seed: int
-    rows: list[Row]
+    rows: list[ReportRow]
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -151,7 +151,7 @@ class Difference(NamedTuple):
         return self.interval.low > 0 or self.interval.high < 0
 
 
-def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Recognition:
+def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> RecognitionErrors:
     """Count word errors of each utterance and pool them.
 
     Args:
@@ -164,13 +164,13 @@ def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, 
     if missing := sorted(references.keys() - hypotheses.keys()):
         raise InputError(f"{missing[0]}: has a reference but no transcript: transcribe it, or leave it out of the set")
     transcripts = [
-        Transcript(utterance, said, hypotheses[utterance], *word_errors(said, hypotheses[utterance]))
+        UtteranceErrors(utterance, said, hypotheses[utterance], *word_errors(said, hypotheses[utterance]))
         for utterance, said in sorted(references.items())
     ]
     total = pool(WordErrors(transcript.errors, transcript.words) for transcript in transcripts)
     if total.words == 0:
         raise InputError("text: no word in any reference, so there is no word error rate: fill in the transcripts")
-    return Recognition(total, transcripts, error_unit(references.values()))
+    return RecognitionErrors(total, transcripts, error_unit(references.values()))
 
 
 def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -> Retrieval:
@@ -194,13 +194,13 @@ def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -
 
 
 def differences(report: Report) -> list[Difference]:
-    """Compare `clsr-soft` with its rivals (CONTRASTS) on every metric, where both rows are in the report."""
+    """Compare `clsr-soft` with its baselines (CONTRASTS) on every metric, where both rows are in the report."""
     rows = {row.name: row for row in report.rows}
     pairs = [(rows[a], rows[b]) for a, b in CONTRASTS if a in rows and b in rows]
     return [difference for a, b in pairs for difference in _row_differences(a, b, report.seed)]
 
 
-def _row_differences(a: Row, b: Row, seed: int) -> list[Difference]:
+def _row_differences(a: ReportRow, b: ReportRow, seed: int) -> list[Difference]:
     """Row ``a`` minus row ``b`` on every metric of the directions that both measured on the same queries."""
     found = []
     for direction in DIRECTIONS:
@@ -273,23 +273,23 @@ def compare(paths: Sequence[Path]) -> str:
     for run, (path, report) in enumerate(zip(paths, reports), 1):
         counts = f"{report.questions} questions, {report.passages} passages"
         lines.append(f"{run}. `{path}`: {report.set} ({counts}), model {report.model.path}, seed {report.seed}")
-    runs_of: dict[str, dict[int, Row]] = {}
+    runs_of: dict[str, dict[int, ReportRow]] = {}
     for run, report in enumerate(reports, 1):
         for row in report.rows:
             runs_of.setdefault(row.name, {})[run] = row
     body = [[name, str(run), *_row_cells(row)] for name, runs in runs_of.items() for run, row in runs.items()]
     lines += ["", _table(["Row", "Run", _rate_title(reports), *_TITLES], body)]
-    rivals = [(run, row, runs[1]) for runs in runs_of.values() for run, row in runs.items() if 1 in runs and run > 1]
-    if rivals:
+    others = [(run, row, runs[1]) for runs in runs_of.values() for run, row in runs.items() if 1 in runs and run > 1]
+    if others:
         seed = reports[0].seed
-        body = [[a.name, f"{run} − 1", *_difference_cells(_row_differences(a, b, seed))] for run, a, b in rivals]
+        body = [[a.name, f"{run} − 1", *_difference_cells(_row_differences(a, b, seed))] for run, a, b in others]
         lines += ["", "## Differences from run 1", "", _IN_POINTS, "", _table(["Row", "Runs", *_TITLES], body)]
-    if doubts := dict.fromkeys(doubt for run, a, b in rivals for doubt in _doubts(run, a, b)):
+    if doubts := dict.fromkeys(doubt for run, a, b in others for doubt in _doubts(run, a, b)):
         lines += ["", *doubts]
     return "\n".join(lines) + "\n"
 
 
-def _doubts(run: int, row: Row, first: Row) -> Iterator[str]:
+def _doubts(run: int, row: ReportRow, first: ReportRow) -> Iterator[str]:
     """Why a row of a run cannot be held against the same row of the first run."""
     for direction, queries in zip(DIRECTIONS, ("questions", "passages")):
         a, b = row.retrieval(direction), first.retrieval(direction)
@@ -329,7 +329,7 @@ def _rate_title(reports: Sequence[Report]) -> str:
     return _RATE_TITLES["character" if "character" in units else "word"]
 
 
-def _row_cells(row: Row) -> list[str]:
+def _row_cells(row: ReportRow) -> list[str]:
     """Word error rate, then every retrieval column."""
     wer = row.wer and f"{100 * row.wer.total.value:.1f} ({row.wer.total.errors}/{row.wer.total.words})"
     cells = [wer or _ABSENT]
@@ -384,19 +384,19 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
     return content
 
 
-def _rate_object(wer: Recognition) -> dict[str, Any]:
+def _rate_object(wer: RecognitionErrors) -> dict[str, Any]:
     """An error rate; its unit is said where it is not words."""
     unit = {} if wer.unit == "word" else {"unit": wer.unit}
     return {"value": wer.total.value, **wer.total._asdict(), **unit}
 
 
-def _transcript_objects(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+def _transcript_objects(rows: Iterable[ReportRow]) -> Iterator[dict[str, Any]]:
     for row in rows:
         for transcript in row.wer.transcripts if row.wer else ():
             yield {"row": row.name, **transcript._asdict()}
 
 
-def _ranking_objects(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+def _ranking_objects(rows: Iterable[ReportRow]) -> Iterator[dict[str, Any]]:
     for row in rows:
         for direction in DIRECTIONS:
             retrieval = row.retrieval(direction)
@@ -420,7 +420,7 @@ def _read_rankings(file: Path) -> dict[tuple[str, str], list[QueryResult]]:
     return queries
 
 
-def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[QueryResult]]) -> Row:
+def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[QueryResult]]) -> ReportRow:
     """One row of report.json with its queries."""
     name, wer = content["name"], content["wer"]
     q2c, c2q = (
@@ -430,5 +430,5 @@ def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[Quer
         )
         for direction in DIRECTIONS
     )
-    recognition = wer and Recognition(WordErrors(wer["errors"], wer["words"]), [], wer.get("unit", "word"))
-    return Row(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])
+    recognition = wer and RecognitionErrors(WordErrors(wer["errors"], wer["words"]), [], wer.get("unit", "word"))
+    return ReportRow(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])

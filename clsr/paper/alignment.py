@@ -71,9 +71,9 @@ def align(model: Path, parabge: Path | None, data: Path, question_id: str) -> li
     tokens = encoder.token_vectors(reading)  # as many as the text encoder takes
     found = [Alignment("CLSR", pieces, heard[: len(tokens)], _cosines(tokens, asked))]
     if parabge is not None:
-        rival, text_encoder = load_parabge(parabge)
+        baseline, text_encoder = load_parabge(parabge)
         pieces, asked = _question_vectors(text_encoder, question)
-        frames = mean_by_token(_unit(rival.frame_vectors(waveform)), reading.times[: len(tokens)])
+        frames = mean_by_token(_unit(baseline.frame_vectors(waveform)), reading.times[: len(tokens)])
         found.append(Alignment("ParaBGE", pieces, heard[: len(tokens)], _cosines(frames, asked)))
     return found
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from clsr.errors import InputError
 from clsr.evaluation.longform_report import WHOLE
-from clsr.evaluation.report import CONTRASTS, Report, Row, read_report
+from clsr.evaluation.report import CONTRASTS, Report, ReportRow, read_report
 from clsr.metrics.recall import Interval, paired_difference
 from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS
 
@@ -17,7 +17,7 @@ ABLATION = ("pretrain_asr", "pretrain_text", "vq", "sampler", "post")
 NOISES = ("snr_db", "question_snr_db")
 CLEAN = math.inf
 
-BySeed = dict[str, Row]
+BySeed = dict[str, ReportRow]
 """One system's row of each seed, seeds in order."""
 
 
@@ -28,7 +28,7 @@ class Condition:
     Attributes:
         tags: without the seed; of a report without a dataset, its set in the place of one.
         rows: rows of each system, by seed.
-        gains: what CLSR gains over each rival in Q-C recall@1, by seed (`clsr.evaluation.report.CONTRASTS`).
+        gains: what CLSR gains over each baseline in Q-C recall@1, by seed (`clsr.evaluation.report.CONTRASTS`).
         commits: of the code that measured.
         hardware: that it was measured on.
     """
@@ -179,15 +179,15 @@ def _written_gains(file: Path) -> dict[tuple[str, str], Interval]:
 
 def _fill_gains(condition: Condition) -> None:
     """Add the differences between rows of different reports, where both have their rankings."""
-    for ours, rival in CONTRASTS:
-        both = condition.rows.get(ours, {}).keys() & condition.rows.get(rival, {}).keys()
-        for seed in sorted(both - condition.gains.get((ours, rival), {}).keys()):
-            a, b = condition.rows[ours][seed].q2c, condition.rows[rival][seed].q2c
+    for ours, baseline in CONTRASTS:
+        both = condition.rows.get(ours, {}).keys() & condition.rows.get(baseline, {}).keys()
+        for seed in sorted(both - condition.gains.get((ours, baseline), {}).keys()):
+            a, b = condition.rows[ours][seed].q2c, condition.rows[baseline][seed].q2c
             if a and b and a.queries and a.query_ids == b.query_ids:
                 interval = paired_difference(a.values("recall@1"), b.values("recall@1"))
-                condition.gains.setdefault((ours, rival), {})[seed] = interval
-        if (ours, rival) in condition.gains:
-            condition.gains[ours, rival] = _ordered(condition.gains[ours, rival])
+                condition.gains.setdefault((ours, baseline), {})[seed] = interval
+        if (ours, baseline) in condition.gains:
+            condition.gains[ours, baseline] = _ordered(condition.gains[ours, baseline])
 
 
 def _ordered(by_seed: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from clsr.errors import InputError
 from clsr.evaluation.longform_report import WHOLE
-from clsr.evaluation.report import DIRECTIONS, Direction, Row
+from clsr.evaluation.report import DIRECTIONS, Direction, ReportRow
 from clsr.evaluation.typeset import Column, Table
 from clsr.metrics.recall import Interval
 from clsr.paper import published
@@ -37,7 +37,7 @@ _MODEL = Column("Model", numbers=False)
 _PARADIGM = Column("Paradigm", numbers=False)
 
 
-class System(NamedTuple):
+class SystemLabel(NamedTuple):
     """How the paper names a system, and what its questions and contexts are."""
 
     label: str
@@ -50,17 +50,17 @@ class System(NamedTuple):
 
 _PIPELINE = ("Pipeline", "Text", "Transcript", "Transcript")
 SYSTEMS = {
-    "text": System("BGE", "E2E", "Text", "Text", "Text"),
-    "clap": System("CLAP", "E2E", published="Text"),
-    "speechdpr": System("SpeechDPR", "E2E"),
-    "whisper-bge": System("Whisper+BGE", *_PIPELINE),
-    "whisper-bge-noisy": System("Whisper+BGE*", *_PIPELINE),
-    "funasr-bge": System("FunASR+BGE", *_PIPELINE),
-    "parabge": System("ParaBGE", "E2E"),
-    "cascade": System("CLSR's transcript+BGE", *_PIPELINE),
-    "cascade-8best": System("CLSR's 8 best+BGE", *_PIPELINE),
-    "clsr": System("CLSR", "E2E"),
-    "clsr-soft": System("CLSR, soft codes", "E2E"),
+    "text": SystemLabel("BGE", "E2E", "Text", "Text", "Text"),
+    "clap": SystemLabel("CLAP", "E2E", published="Text"),
+    "speechdpr": SystemLabel("SpeechDPR", "E2E"),
+    "whisper-bge": SystemLabel("Whisper+BGE", *_PIPELINE),
+    "whisper-bge-noisy": SystemLabel("Whisper+BGE*", *_PIPELINE),
+    "funasr-bge": SystemLabel("FunASR+BGE", *_PIPELINE),
+    "parabge": SystemLabel("ParaBGE", "E2E"),
+    "cascade": SystemLabel("CLSR's transcript+BGE", *_PIPELINE),
+    "cascade-8best": SystemLabel("CLSR's 8 best+BGE", *_PIPELINE),
+    "clsr": SystemLabel("CLSR", "E2E"),
+    "clsr-soft": SystemLabel("CLSR, soft codes", "E2E"),
 }
 """By row name, in the order of the paper's rows; its CLSR has hard codes."""
 
@@ -213,11 +213,11 @@ def table_6(conditions: Sequence[Condition]) -> Table:
     timed = [c for c in _clean(conditions) if _measured(c, systems)]
     blocks = []
     for condition in timed:
-        rivals = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
+        baselines = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
         block = []
         for at, name in enumerate(systems):
             label = condition.label if at == 0 else ""
-            block.append([label, _name(name), *_time_cells(name, condition.rows.get(name), rivals)])
+            block.append([label, _name(name), *_time_cells(name, condition.rows.get(name), baselines)])
             if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
                 block.append(["", f"paper: {SYSTEMS[name].label}", *map(_printed, paper)])
         blocks.append(block)
@@ -228,17 +228,17 @@ def table_6(conditions: Sequence[Condition]) -> Table:
     return Table("6", "Runtime of CLSR and Whisper+BGE", columns, blocks, notes + _remarks(timed, systems, {}))
 
 
-def _time_cells(name: str, rows: BySeed | None, rival_seconds: float | None) -> list[str]:
+def _time_cells(name: str, rows: BySeed | None, baseline_seconds: float | None) -> list[str]:
     if rows is None:
         return [NOT_RUN] * 5
     wer, q2c, _, _, c2q, _, _ = _retrieval_cells(name, rows)
     seconds = _mean(row.seconds for row in rows.values())
-    speed_up = f"{rival_seconds / seconds:.2f}X" if seconds and rival_seconds else ABSENT
+    speed_up = f"{baseline_seconds / seconds:.2f}X" if seconds and baseline_seconds else ABSENT
     return [wer, q2c, c2q, f"{seconds:.1f}" if seconds is not None else ABSENT, speed_up]
 
 
 def gains_table(conditions: Sequence[Condition]) -> Table:
-    """What soft codes gain over each rival, noisy sets included."""
+    """What soft codes gain over each baseline, noisy sets included."""
     columns = (_DATASET, Column("Q-C R@1, difference", numbers=False), Column("Points"),
                Column("95 % paired-bootstrap interval of each seed", numbers=False), Column("Above 0"))  # fmt: skip
     blocks = []
@@ -251,13 +251,13 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
     return Table("gains", "What soft codes gain", columns, blocks, notes)
 
 
-def _gain_cells(ours: str, rival: str, gains: list[Interval]) -> list[str]:
+def _gain_cells(ours: str, baseline: str, gains: list[Interval]) -> list[str]:
     values = [100 * gain.value for gain in gains]
     points = f"{sum(values) / len(values):+.1f}"
     if len(gains) > 1:
         points += f" [{min(values):+.1f}, {max(values):+.1f}]"
     bounds = ", ".join(f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]" for gain in gains)
-    return [f"{ours} − {rival}", points, bounds, f"{sum(gain.low > 0 for gain in gains)} of {len(gains)}"]
+    return [f"{ours} − {baseline}", points, bounds, f"{sum(gain.low > 0 for gain in gains)} of {len(gains)}"]
 
 
 def noise_table(conditions: Sequence[Condition]) -> Table:
@@ -287,7 +287,7 @@ def _system_block(condition: Condition, systems: Sequence[str], paper: Published
     others = [name for name in condition.rows if name not in SYSTEMS] if types else []
     rows = []
     for name in [*systems, *others]:
-        system = SYSTEMS.get(name, System(name, ABSENT, ABSENT, ABSENT, ABSENT))
+        system = SYSTEMS.get(name, SystemLabel(name, ABSENT, ABSENT, ABSENT, ABSENT))
         question = system.spoken if spoken else system.typed
         kinds = [system.paradigm] * paradigm + [question, system.context] * types
         rows.append([_name(name), *kinds, *_retrieval_cells(name, condition.rows.get(name))])
@@ -306,7 +306,7 @@ def _retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
     return [wer, *[_retrieval_cell(rows.values(), direction, metric) for direction, metric in _FIGURES]]
 
 
-def _retrieval_cell(rows: Iterable[Row], direction: Direction, metric: str) -> str:
+def _retrieval_cell(rows: Iterable[ReportRow], direction: Direction, metric: str) -> str:
     found = [retrieval.intervals[metric] for row in rows if (retrieval := row.retrieval(direction))]
     return _intervals(found) or ABSENT
 

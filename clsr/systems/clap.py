@@ -178,7 +178,7 @@ def train_clap(config: TrainingConfig, data: Path, output: Path, start: Path | N
             from.
         data: folder with retrieval sets ``train`` and ``dev``.
         output: checkpoint folder.
-        start: released weights, or a checkpoint of this rival, in place of random weights.
+        start: released weights, or a checkpoint of this system, in place of random weights.
     """
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
@@ -207,8 +207,8 @@ def load_clap(folder: Path) -> Clap:
     return Clap(*load_released(folder, ClapModel, ClapFeatureExtractor, AutoTokenizer)).eval()
 
 
-class ClapRival:
-    """CLAP behind `Rival`: what it hears are vectors already.
+class ClapSystem:
+    """CLAP behind `System`; to recognise is to encode: there is no text in between.
 
     Args:
         clap: both towers.
@@ -220,17 +220,17 @@ class ClapRival:
         self.clap = clap
 
     @torch.inference_mode()
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors ``(E,)``."""
         features = (self.clap.features(waveform) for waveform in waveforms)
         return [self.clap(rows[None], torch.tensor([len(rows)]))[0] for rows in features]
 
-    def transcribe(self, heard: Sequence[Tensor]) -> None:
+    def transcribe(self, recognised: Sequence[Tensor]) -> None:
         """Write no transcript."""
 
-    def encode(self, heard: Sequence[Tensor], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[Tensor], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)``, of questions as of passages."""
-        return torch.stack(list(heard))
+        return torch.stack(list(recognised))
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the text tower's vectors ``(B, E)``."""

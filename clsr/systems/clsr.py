@@ -21,55 +21,55 @@ CASCADES = ("cascade", "cascade-8best")
 N_BEST = 8
 
 
-class Own:
-    """A CLSR model, or an imported recogniser with a text encoder beside it, behind `Rival`.
+class ClsrSystem:
+    """A CLSR model, or an imported recogniser with a text encoder beside it, behind `System`.
 
     All rows start from one recognition, and the passages of all, text too, go through the model's passage projection.
 
     Args:
         recogniser: a `SpeechEncoder`, which has codes, or a recogniser with tokens of its own, which has none.
-        system: what encodes its transcripts: the model itself, or the recogniser's vocabulary and a text encoder.
+        encoder: what encodes its transcripts: the model itself, or the recogniser's vocabulary and a text encoder.
     """
 
-    def __init__(self, recogniser: Recogniser, system: SpeechEncoder | Cascade):
+    def __init__(self, recogniser: Recogniser, encoder: SpeechEncoder | Cascade):
         self.recogniser = recogniser
-        self.system = system
-        codes = ("clsr", "clsr-soft") if isinstance(system, SpeechEncoder) else ()
+        self.encoder = encoder
+        codes = ("clsr", "clsr-soft") if isinstance(encoder, SpeechEncoder) else ()
         self.rows = ("text", *CASCADES, *codes)
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
         """Recognise 16 kHz waveforms ``(N_i,)``."""
         return self.recogniser.recognise(waveforms)
 
-    def transcribe(self, heard: Sequence[LengthHypotheses]) -> list[str]:
+    def transcribe(self, recognised: Sequence[LengthHypotheses]) -> list[str]:
         """Return the best transcript of each."""
-        return transcripts(self.recogniser, heard)
+        return transcripts(self.recogniser, recognised)
 
-    def encode(self, heard: Sequence[LengthHypotheses], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[LengthHypotheses], row: str, side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` that a row makes of recognitions."""
         if row == "cascade":
-            vectors = encode_transcripts(self.system, heard)
+            vectors = encode_transcripts(self.encoder, recognised)
         elif row == "cascade-8best":
-            vectors = encode_n_best(self.system, heard, N_BEST)
-        elif isinstance(self.system, SpeechEncoder):
-            vectors = self.system.embed(heard, "soft" if row == "clsr-soft" else "hard")
+            vectors = encode_n_best(self.encoder, recognised, N_BEST)
+        elif isinstance(self.encoder, SpeechEncoder):
+            vectors = self.encoder.embed(recognised, "soft" if row == "clsr-soft" else "hard")
         else:
             raise ValueError(f"no codes, so no row {row}")
         return self._placed(vectors, side)
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of texts."""
-        return self._placed(self.system.text_encoder.encode(texts, side), side)
+        return self._placed(self.encoder.text_encoder.encode(texts, side), side)
 
     def _placed(self, vectors: Tensor, side: Side) -> Tensor:
-        if side == "passage" and isinstance(self.system, SpeechEncoder):
-            return self.system.as_passages(vectors)
+        if side == "passage" and isinstance(self.encoder, SpeechEncoder):
+            return self.encoder.as_passages(vectors)
         return vectors
 
 
-def load_own(
+def load_clsr(
     folder: Path, text_encoder: str | None = None, device: str = "cpu", precision: Precision = "float32"
-) -> Own:
+) -> ClsrSystem:
     """Load a checkpoint of a recogniser, a CLSR model, or an imported release.
 
     Args:
@@ -85,5 +85,7 @@ def load_own(
     if isinstance(recogniser, SpeechEncoder):
         if text_encoder is not None:
             raise InputError(f"{folder}: has a text encoder of its own: leave out --text-encoder")
-        return Own(recogniser, recogniser)
-    return Own(recogniser, Cascade(recogniser.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER)))
+        return ClsrSystem(recogniser, recogniser)
+    return ClsrSystem(
+        recogniser, Cascade(recogniser.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))
+    )

@@ -1,4 +1,4 @@
-"""A system to measure by its reference: the folder of a checkpoint, or the scheme and folder of a released rival."""
+"""A system to measure by its reference: the folder of a checkpoint, or the scheme and folder of a released model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.clap import KIND as CLAP
-from clsr.systems.clap import ClapRival, load_clap
-from clsr.systems.clsr import load_own
+from clsr.systems.clap import ClapSystem, load_clap
+from clsr.systems.clsr import load_clsr
 from clsr.systems.funasr import SCHEME as FUNASR
 from clsr.systems.funasr import load_funasr
 from clsr.systems.parabge import KIND as PARABGE
-from clsr.systems.parabge import ParaBgeRival, load_parabge
+from clsr.systems.parabge import ParaBgeSystem, load_parabge
 from clsr.systems.pipeline import Pipeline
-from clsr.systems.protocol import Rival
+from clsr.systems.protocol import System
 from clsr.systems.speechdpr import KIND as SPEECHDPR
 from clsr.systems.speechdpr import load_speechdpr
 from clsr.systems.whisper import KIND as WHISPER
@@ -27,9 +27,9 @@ NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tu
 SCHEMES = (CLAP, FUNASR, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
 
 
-def load_rival(
+def load_system(
     reference: str, text_encoder: str | None = None, device: str = "cpu", precision: Precision = "float32"
-) -> Rival[Any]:
+) -> System[Any]:
     """Load a system to measure.
 
     Args:
@@ -37,8 +37,8 @@ def load_rival(
             ``faster-whisper:FOLDER``, ``funasr:FOLDER``, ``clap:FOLDER``. With ``whisper-noisy:FOLDER`` the text
             encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
-        device: that a CLSR model computes on; rivals have the processor.
-        precision: numbers that it computes in; rivals have float32.
+        device: that a CLSR model computes on; baselines have the processor.
+        precision: numbers that it computes in; baselines have float32.
 
     Raises:
         InputError: nothing loadable is there.
@@ -49,17 +49,17 @@ def load_rival(
     folder = Path(reference)
     kind = read_meta(folder).kind
     if kind == PARABGE:
-        return ParaBgeRival(*load_parabge(folder))
+        return ParaBgeSystem(*load_parabge(folder))
     if kind == SPEECHDPR:
         return load_speechdpr(folder)
     if kind in SCHEMES:
         return _load_released(kind, folder, text_encoder)
-    return load_own(folder, text_encoder, device, precision)
+    return load_clsr(folder, text_encoder, device, precision)
 
 
-def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> Rival[Any]:
+def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> System[Any]:
     if scheme == CLAP:
-        return ClapRival(load_clap(folder))
+        return ClapSystem(load_clap(folder))
     if scheme.endswith(NOISY) and text_encoder is None:
         raise InputError(
             f"{scheme}:{folder}: needs the text encoder that was fine-tuned on its transcripts (clsr data transcribed, "

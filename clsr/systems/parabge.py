@@ -151,8 +151,8 @@ def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:
     return model.eval(), text_encoder
 
 
-class ParaBgeRival:
-    """ParaBGE behind `Rival`: what it hears are vectors already.
+class ParaBgeSystem:
+    """ParaBGE behind `System`; to recognise is to encode: there is no text in between.
 
     Args:
         model: the speech encoder.
@@ -165,16 +165,16 @@ class ParaBgeRival:
         self.model = model
         self.text_encoder = text_encoder
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors ``(E,)``."""
         return list(self.model.encode(waveforms))
 
-    def transcribe(self, heard: Sequence[Tensor]) -> None:
+    def transcribe(self, recognised: Sequence[Tensor]) -> None:
         """Write no transcript."""
 
-    def encode(self, heard: Sequence[Tensor], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[Tensor], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)``, of questions as of passages."""
-        return torch.stack(list(heard))
+        return torch.stack(list(recognised))
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the text encoder's vectors ``(B, E)``."""

@@ -13,7 +13,7 @@ from clsr.vocabulary import normalise
 
 
 class Pipeline:
-    """A recogniser and a text encoder behind `Rival`.
+    """A recogniser and a text encoder behind `System`.
 
     Transcripts are normalised, as the true ones are for the row ``text``: spelling alone shall make no difference.
 
@@ -28,17 +28,17 @@ class Pipeline:
         self.text_encoder = text_encoder
         self.rows: tuple[str, ...] = (row,)
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[str]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """Transcribe 16 kHz waveforms ``(N_i,)``."""
         return [normalise(text) for text in self.write(waveforms)]
 
-    def transcribe(self, heard: Sequence[str]) -> list[str]:
+    def transcribe(self, recognised: Sequence[str]) -> list[str]:
         """Return the transcripts."""
-        return list(heard)
+        return list(recognised)
 
-    def encode(self, heard: Sequence[str], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[str], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of transcripts."""
-        return self.text_encoder.encode(heard, side)
+        return self.text_encoder.encode(recognised, side)
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of texts."""

@@ -1,4 +1,4 @@
-"""What is measured, CLSR and each of its rivals, behind one protocol: hear, transcribe, encode."""
+"""One protocol for CLSR and every baseline: recognise, transcribe, encode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 Side = Literal["question", "passage"]
 
-Heard = TypeVar("Heard")
+Recognised = TypeVar("Recognised")
 
 
-class Rival(Protocol[Heard]):
+class System(Protocol[Recognised]):
     """A system that finds spoken passages for questions, typed or spoken.
 
-    Speech is heard once; every row of the report that the system has starts from that, so that what rows share is
+    Speech is recognised once; every row that the system has in a report starts from that. What rows share is thus
     computed and timed once.
 
     Attributes:
@@ -25,15 +25,15 @@ class Rival(Protocol[Heard]):
 
     rows: tuple[str, ...]
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Heard]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Recognised]:
         """Do what all rows share with 16 kHz waveforms ``(N_i,)``: one item each, in the order given."""
         ...
 
-    def transcribe(self, heard: Sequence[Heard]) -> list[str] | None:
+    def transcribe(self, recognised: Sequence[Recognised]) -> list[str] | None:
         """Return the transcript of each, or None from a system that writes none."""
         ...
 
-    def encode(self, heard: Sequence[Heard], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[Recognised], row: str, side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of one row, on the CPU."""
         ...
 

@@ -123,16 +123,16 @@ def train_speechdpr(config: TrainingConfig, data: Path, output: Path, start: Pat
     save_checkpoint(output, weights, config, None, meta)
 
 
-def load_speechdpr(folder: Path | str) -> SpeechDprRival:
+def load_speechdpr(folder: Path | str) -> SpeechDprSystem:
     """Load SpeechDPR and its text encoder from a checkpoint folder."""
     text_encoder = load_text_side(folder)
     model = SpeechDpr(load_config(folder).model, text_encoder.width)
     restore(model, load_weights(folder), folder)
-    return SpeechDprRival(model.eval(), text_encoder)
+    return SpeechDprSystem(model.eval(), text_encoder)
 
 
-class SpeechDprRival:
-    """SpeechDPR behind `Rival`: what it hears are vectors already.
+class SpeechDprSystem:
+    """SpeechDPR behind `System`; to recognise is to encode: there is no text in between.
 
     Args:
         model: the speech encoder and the map of typed questions.
@@ -145,16 +145,16 @@ class SpeechDprRival:
         self.model = model
         self.text_encoder = text_encoder
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """Encode 16 kHz waveforms ``(N_i,)`` into unit vectors ``(E,)``."""
         return list(self.model.speech.encode(waveforms))
 
-    def transcribe(self, heard: Sequence[Tensor]) -> None:
+    def transcribe(self, recognised: Sequence[Tensor]) -> None:
         """Write no transcript."""
 
-    def encode(self, heard: Sequence[Tensor], row: str, side: Side) -> Tensor:
+    def encode(self, recognised: Sequence[Tensor], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)``, of questions as of passages."""
-        return torch.stack(list(heard))
+        return torch.stack(list(recognised))
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:

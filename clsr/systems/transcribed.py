@@ -12,7 +12,7 @@ from clsr.audio.waveform import read_waveform
 from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set, write_retrieval_sets
 from clsr.errors import InputError
-from clsr.systems.load import load_rival
+from clsr.systems.load import load_system
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings held in memory
@@ -26,7 +26,7 @@ def write_transcribed(reference: str, data: Path, output: Path) -> None:
     Passages in which it hears no word are left out, and counted, and so are the questions that only they answer.
 
     Args:
-        reference: a system, as `clsr.systems.load.load_rival` takes it.
+        reference: a system, as `clsr.systems.load.load_system` takes it.
         data: retrieval set.
         output: folder of the new one; it names the recordings of the old one.
 
@@ -54,12 +54,12 @@ def write_transcribed(reference: str, data: Path, output: Path) -> None:
 
 def _transcribe(reference: str, passages: list[Utterance]) -> dict[str, str]:
     """Return the normalised transcript of each passage by its id."""
-    rival = load_rival(reference)
+    system = load_system(reference)
     texts: dict[str, str] = {}
     for start in tqdm(range(0, len(passages), READ_AT_ONCE), "transcribe", disable=None):
         chunk = passages[start : start + READ_AT_ONCE]
-        heard = rival.hear([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
-        written = rival.transcribe(heard)
+        heard = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
+        written = system.transcribe(heard)
         if written is None:
             raise InputError(f"{reference}: writes no transcripts: name a recogniser")
         texts |= {u.id: normalise(text) for u, text in zip(chunk, written, strict=True)}

@@ -182,7 +182,7 @@ def train_whisper(config: TrainingConfig, data: Path, output: Path, start: Path 
         config: settings; ``loss.label_smoothing`` counts here, and the sizes where nothing is named to start from.
         data: folder with ``train`` and ``dev``, retrieval sets or data directories.
         output: checkpoint folder.
-        start: released weights, or a checkpoint of this rival, in place of random weights.
+        start: released weights, or a checkpoint of this system, in place of random weights.
     """
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
@@ -242,7 +242,7 @@ def load_faster_whisper(folder: Path) -> Callable[[Sequence[np.ndarray]], list[s
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:
-        raise InputError("faster-whisper is not installed: pip install 'clsr[rivals]'") from error
+        raise InputError("faster-whisper is not installed: pip install 'clsr[baselines]'") from error
     try:
         model = WhisperModel(str(folder), local_files_only=True)
     except (RuntimeError, ValueError) as error:

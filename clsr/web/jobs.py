@@ -73,7 +73,7 @@ class Job:
         return self.state in ("waiting", "running")
 
 
-class Indexer:
+class IndexingQueue:
     """Runs jobs in a thread of its own, one at a time, in the order they came.
 
     Args:

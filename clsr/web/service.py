@@ -26,7 +26,7 @@ from clsr.search.query import Question, read_question
 from clsr.search.retriever import Retriever
 from clsr.web.config import ServiceConfig
 from clsr.web.folders import Folders, Missing
-from clsr.web.jobs import Busy, Indexer, Job
+from clsr.web.jobs import Busy, IndexingQueue, Job
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -73,7 +73,7 @@ class SearchService:
         self.folders = Folders(config.allowed, uploads)
         self._indexing = config.indexing
         self._device, self._precision = config.device, config.precision
-        self._indexer = Indexer(self._index)
+        self._indexer = IndexingQueue(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
         # And one that decodes spoken questions: a file that hangs holds up no typed one.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Open vocabulary on an accelerator: more speech, a larger recogniser, joint training and the rival ParaBGE over seeds,
+# Open vocabulary on an accelerator: more speech, a larger recogniser, joint training and the baseline ParaBGE over seeds,
 # all measured by voices heard and unheard and in noise of 10, 5 and 0 dB. Results: README.md.
 # Usage: ./large.sh --corpus DIR [--extra-text "TSV ..."] [--human DIR] [--stage N] [--stop-stage N] [--seeds "0 1 2"]
 #                   [--splits "test unseen noise10 noise5 noise0"] [--device cpu] [--data DIR] [--exp DIR] [--smoke true]
@@ -60,7 +60,7 @@ for seed in $seeds; do
       --start "$exp/asr" --seed "$seed"
     finish
   fi
-  if begin 3 "$at/parabge" "train the rival without a recogniser, seed $seed"; then
+  if begin 3 "$at/parabge" "train the baseline without a recogniser, seed $seed"; then
     run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$at/parabge" \
       --start "$exp/asr" --seed "$seed"
     finish

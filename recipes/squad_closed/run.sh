@@ -53,7 +53,7 @@ if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
   finish
 fi
 
-if begin 3 "$exp/parabge" "train the rival without a recogniser"; then
+if begin 3 "$exp/parabge" "train the baseline without a recogniser"; then
   run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$exp/parabge" \
     --start "$exp/asr" --seed "$seed"
   finish

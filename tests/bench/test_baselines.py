@@ -1,4 +1,4 @@
-"""Rivals of encoding speed: they do the work that they are timed for, no less and no more."""
+"""Baselines of encoding speed: they do the work that they are timed for, no less and no more."""
 
 import copy
 from collections.abc import Callable
@@ -13,13 +13,13 @@ import clsr.bench.baselines
 from clsr.audio.features import fbank, stack_frames
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.bench.baselines import (
-    Rival,
-    Whisper,
+    Baseline,
+    WhisperTranscriber,
+    baselines,
     embed,
     in_chunks,
     int8_text_encoder,
     random_whisper,
-    rivals,
     token_count,
 )
 from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig
@@ -61,12 +61,12 @@ def paraformer() -> Paraformer:
 
 
 @pytest.fixture(scope="module")
-def find(paraformer: Paraformer, text_encoder: TextEncoder) -> Callable[[str], Rival]:
-    """A rival by name; the test is skipped where it cannot run."""
-    by_name = {rival.name: rival for rival in rivals(paraformer, text_encoder, "mini")}
+def find(paraformer: Paraformer, text_encoder: TextEncoder) -> Callable[[str], Baseline]:
+    """A baseline by name; the test is skipped where it cannot run."""
+    by_name = {baseline.name: baseline for baseline in baselines(paraformer, text_encoder, "mini")}
     assert set(by_name) == {*WHISPERS, *FUNASRS}
 
-    def named(name: str) -> Rival:
+    def named(name: str) -> Baseline:
         if by_name[name].reason is not None:
             pytest.skip(str(by_name[name].reason))
         return by_name[name]
@@ -76,7 +76,7 @@ def find(paraformer: Paraformer, text_encoder: TextEncoder) -> Callable[[str], R
 
 @pytest.mark.parametrize("name", WHISPERS)
 def test_whisper_writes_as_many_tokens_as_the_audio_is_long(
-    name: str, find: Callable[[str], Rival], waveforms: list[np.ndarray]
+    name: str, find: Callable[[str], Baseline], waveforms: list[np.ndarray]
 ) -> None:
     ids = find(name).transcriber.transcribe(waveforms)
     assert [len(row) for row in ids] == [3, 99 + 3, 8]  # 3.3, 99 and 3.3 of two chunks, 8.25
@@ -85,21 +85,21 @@ def test_whisper_writes_as_many_tokens_as_the_audio_is_long(
 
 @pytest.mark.parametrize("name", [*WHISPERS, *FUNASRS])
 def test_vectors_are_unit_vectors_of_the_tokens(
-    name: str, find: Callable[[str], Rival], waveforms: list[np.ndarray], text_encoder: TextEncoder
+    name: str, find: Callable[[str], Baseline], waveforms: list[np.ndarray], text_encoder: TextEncoder
 ) -> None:
-    rival = find(name)
-    vectors = rival.encode(waveforms)
+    baseline = find(name)
+    vectors = baseline.encode(waveforms)
     assert vectors.shape == (3, 32) and vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
-    embeddings, ids = text_encoder.word_embeddings, rival.transcriber.transcribe(waveforms)
+    embeddings, ids = text_encoder.word_embeddings, baseline.transcriber.transcribe(waveforms)
     expected = torch.cat([text_encoder.encode_ids([[i % len(embeddings) for i in row]]) for row in ids])
     # 8 bits a weight and a value, in two layers: vectors off by some hundredths
     torch.testing.assert_close(vectors, expected, atol=0.1 if "int8 text" in name else 1e-5, rtol=0)
-    assert "random weights" in rival.description
+    assert "random weights" in baseline.description
 
 
 def test_a_chunk_is_encoded_once(waveforms: list[np.ndarray]) -> None:
-    whisper = Whisper("mini")
+    whisper = WhisperTranscriber("mini")
     batches: list[int] = []
     whisper.model.model.encoder.register_forward_hook(lambda module, inputs, output: batches.append(len(output[0])))
     whisper.transcribe(waveforms)
@@ -135,7 +135,7 @@ def test_chunks_of_a_long_waveform_are_joined_and_short_ones_cut_to_their_own_co
 
 
 def test_funasr_recognises_what_we_do_with_the_same_weights(
-    find: Callable[[str], Rival], waveforms: list[np.ndarray], paraformer: Paraformer
+    find: Callable[[str], Baseline], waveforms: list[np.ndarray], paraformer: Paraformer
 ) -> None:
     theirs = find("funasr").transcriber
     for waveform in waveforms:  # one by one: padding changes FunASR's own result
@@ -151,7 +151,7 @@ def test_funasr_recognises_what_we_do_with_the_same_weights(
 
 
 def test_the_export_recognises_what_funasr_does_up_to_eight_bits(
-    find: Callable[[str], Rival], waveforms: list[np.ndarray], paraformer: Paraformer
+    find: Callable[[str], Baseline], waveforms: list[np.ndarray], paraformer: Paraformer
 ) -> None:
     exported, modules = find("funasr onnx").transcriber, find("funasr").transcriber
     with torch.inference_mode():
@@ -177,11 +177,11 @@ def test_int8_leaves_the_text_encoder_that_it_copies_alone(text_encoder: TextEnc
     assert (embed(copied, ids) * before).sum(1).min() > 0.99
 
 
-def test_a_rival_without_its_package_says_what_to_install(text_encoder: TextEncoder) -> None:
-    def never() -> Whisper:
+def test_a_baseline_without_its_package_says_what_to_install(text_encoder: TextEncoder) -> None:
+    def never() -> WhisperTranscriber:
         raise AssertionError("made without its package")
 
-    rival = Rival("other", "another", ["numpy", "no_such_module"], never, lambda: text_encoder)
-    assert rival.reason == "not run: pip install 'clsr[rivals]' (no no_such_module)"
+    baseline = Baseline("other", "another", ["numpy", "no_such_module"], never, lambda: text_encoder)
+    assert baseline.reason == "not run: pip install 'clsr[baselines]' (no no_such_module)"
     with pytest.raises(InputError, match="other: not run: pip install"):
-        rival.encode([])
+        baseline.encode([])

@@ -28,7 +28,7 @@ RESULT = {
                 {"precision": "int8", "audio_s": 60.0, "windows": "40/30", "seconds": 0.6, "real_time_factor": 0.01,
                  "peak_memory_mb": None}
             ],
-            "rivals": [
+            "baselines": [
                 {
                     "window_s": 30.0, "count": 2,
                     "seconds": {
@@ -37,7 +37,7 @@ RESULT = {
                         "whisper": {"median": 10.0, "low": 9.0, "high": 12.0},
                     },
                     "memory_mb": {"clsr, float32": 1.0, "clsr, int8": 2.0, "whisper": 3.0},
-                    "not_run": {"export": "not run: pip install 'clsr[rivals]'"},
+                    "not_run": {"export": "not run: pip install 'clsr[baselines]'"},
                     "descriptions": {"whisper": "random weights"},
                 }
             ],
@@ -52,7 +52,7 @@ def test_a_page_by_hand() -> None:
     assert "| encoder | 320.0 | 2.0000 | 80 % | 0.4000 | 80 % |" in lines  # 320 / 2.0 / 200 and 320 / 0.4 / 1000
     assert "| int8 | 60 | 40/30 | 0.60 | 0.01000 | – |" in lines
     assert "| whisper | 10.00 [9.00, 12.00] | 0.1667 | 5.00 | 20.00 | 3 |" in lines
-    assert "| export | not run: pip install 'clsr[rivals]' | – | – | – | – |" in lines
+    assert "| export | not run: pip install 'clsr[baselines]' | – | – | – | – |" in lines
     assert "- whisper: random weights" in lines
 
 
@@ -81,7 +81,7 @@ def test_the_command_measures_a_checkpoint_and_puts_it_into_a_page(
     result = json.loads(output.read_text())
     assert page(result) == printed
     (found,) = result["encoding"]
-    assert found["model"] == str(tone_model) and {"stages", "path"} < set(found) and "rivals" not in found
+    assert found["model"] == str(tone_model) and {"stages", "path"} < set(found) and "baselines" not in found
     assert [path["windows"] for path in found["path"][:1]] == ["5/5"]
     assert set(found["stages"]) == set(result["peaks"]) >= {"float32", "int8"}
 

@@ -200,7 +200,7 @@ def test_noise_comes_to_the_share_asked_for(make_split: Callable[..., Split]):
     assert changed / 500 == pytest.approx(0.3, abs=0.08)  # 4 deviations
 
 
-def test_a_front_end_of_a_rival_hears_the_waveform_with_its_noise(make_split: Callable[..., Split]):
+def test_a_front_end_of_a_baseline_hears_the_waveform_with_its_noise(make_split: Callable[..., Split]):
     split = make_split([3.0])
     as_it_is = LETTERS._replace(features=lambda waveform: torch.from_numpy(waveform)[:, None])
     clean = SpeechDataModule(split, split, as_it_is, DataConfig(), 0)

@@ -16,7 +16,7 @@ from clsr.errors import InputError
 from clsr.evaluation import longform
 from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform import best_windows, measure, measure_hits, span_inside, time_iou
-from clsr.evaluation.longform_report import Window
+from clsr.evaluation.longform_report import FoundWindow
 from clsr.paper.results import collect_longform
 from clsr.paper.tables import make_tables
 
@@ -29,15 +29,15 @@ class Listener:
 
     rows = ("text", "clsr-soft")
 
-    def hear(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         levels = [np.rint(waveform * LEVELS).astype(int) for waveform in waveforms]
         return [np.bincount(level, minlength=LEVELS) / len(level) for level in levels]
 
-    def transcribe(self, heard: Sequence[np.ndarray]) -> list[str]:
-        return [" ".join(WORDS[at] for at in np.flatnonzero(item) if at) for item in heard]
+    def transcribe(self, recognised: Sequence[np.ndarray]) -> list[str]:
+        return [" ".join(WORDS[at] for at in np.flatnonzero(item) if at) for item in recognised]
 
-    def encode(self, heard: Sequence[np.ndarray], row: str, side: str) -> torch.Tensor:
-        return torch.nn.functional.normalize(torch.tensor(np.array(heard), dtype=torch.float32), dim=1)
+    def encode(self, recognised: Sequence[np.ndarray], row: str, side: str) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.tensor(np.array(recognised), dtype=torch.float32), dim=1)
 
     def encode_text(self, texts: Sequence[str], side: str) -> torch.Tensor:
         return torch.tensor([[float(word in text.split()) for word in WORDS] for text in texts])
@@ -60,7 +60,7 @@ class Reader:
 @pytest.fixture
 def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two recordings of 12 s, zero being silence: 0 1 0 2 5 0 and 3 0 2 4 0 4."""
-    monkeypatch.setattr(longform, "load_rival", lambda reference: Listener())
+    monkeypatch.setattr(longform, "load_system", lambda reference: Listener())
     folder = tmp_path / "long"
     (folder / "recordings").mkdir(parents=True)
     for name, said in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
@@ -85,11 +85,13 @@ def question(answer: tuple[float, float] | None = (12.0, 13.0)) -> LongQuestion:
 
 
 def test_an_answer_is_inside_one_window_or_not_at_all() -> None:
-    assert span_inside(question(), [Window("a.wav", 0.0, 8.0), Window("a.wav", 12.0, 13.0)])
-    assert not span_inside(question(), [Window("a.wav", 4.0, 12.5), Window("a.wav", 12.5, 20.0)])  # cut in two
-    assert not span_inside(question(), [Window("b.wav", 4.0, 20.0)])
-    assert not span_inside(question(None), [Window("a.wav", 11.0, 20.0)])  # the passage counts
-    assert span_inside(question(None), [Window("a.wav", 10.0, 15.0)])
+    assert span_inside(question(), [FoundWindow("a.wav", 0.0, 8.0), FoundWindow("a.wav", 12.0, 13.0)])
+    assert not span_inside(
+        question(), [FoundWindow("a.wav", 4.0, 12.5), FoundWindow("a.wav", 12.5, 20.0)]
+    )  # cut in two
+    assert not span_inside(question(), [FoundWindow("b.wav", 4.0, 20.0)])
+    assert not span_inside(question(None), [FoundWindow("a.wav", 11.0, 20.0)])  # the passage counts
+    assert span_inside(question(None), [FoundWindow("a.wav", 10.0, 15.0)])
     assert not span_inside(question(), [])
 
 
@@ -106,11 +108,11 @@ def test_an_answer_is_inside_one_window_or_not_at_all() -> None:
     ],
 )
 def test_time_iou(returned: list[tuple[str, float, float]], expected: float) -> None:
-    assert time_iou(question(), [Window(*window) for window in returned]) == pytest.approx(expected)
+    assert time_iou(question(), [FoundWindow(*window) for window in returned]) == pytest.approx(expected)
 
 
 def test_known_hits_give_known_rows() -> None:
-    hits = {"q": [Window("a.wav", 20.0, 28.0, 0.9), Window("a.wav", 8.0, 16.0, 0.8)]}
+    hits = {"q": [FoundWindow("a.wav", 20.0, 28.0, 0.9), FoundWindow("a.wav", 8.0, 16.0, 0.8)]}
     one, two = (measure_hits(f"top {k}", "recording", [question()], hits, k) for k in (1, 2))
     assert (one.span_inside.tolist(), one.time_iou.tolist(), one.returned_s) == ([0.0], [0.0], 8.0)
     assert (two.span_inside.tolist(), two.returned_s) == ([1.0], 16.0)
@@ -120,7 +122,7 @@ def test_known_hits_give_known_rows() -> None:
 def test_the_head_of_the_ranking_holds_the_best_windows_after_merging() -> None:
     """Against the merging of all windows."""
     config = LongFormConfig(window_s=8.0, hop_s=3.0, top_k=(4,))
-    places = [Window(name, *span) for name in "ab" for span in longform.windows(100.0, 8.0, 3.0)]
+    places = [FoundWindow(name, *span) for name in "ab" for span in longform.windows(100.0, 8.0, 3.0)]
     for seed in range(20):
         scores = np.convolve(np.random.default_rng(seed).random(len(places) + 5), np.ones(6), "valid")
         for recording in ("a", "b", None):
@@ -133,7 +135,7 @@ def test_windows_are_found_in_the_recording_and_in_all(long_set: Path, tmp_path:
     rows = {(row.name, row.scope): row for row in measure("model", long_set, tmp_path / "out", config)}
     one, everywhere = rows["clsr-soft top 1", "recording"], rows["clsr-soft top 1", "all"]
     assert one.span_inside.tolist() == [1, 1, 1] and one.time_iou.tolist() == [1, 1, 1]
-    assert one.returned["q3"] == [Window(str(long_set / "recordings" / "r001.wav"), 6.0, 8.0, 1.0)]
+    assert one.returned["q3"] == [FoundWindow(str(long_set / "recordings" / "r001.wav"), 6.0, 8.0, 1.0)]
     assert everywhere.span_inside.tolist() == [1, 1, 1]  # of the two places of "two" the first
     assert rows["clsr-soft top 2", "recording"].time_iou.tolist() == [0.5, 0.5, 0.5]
     assert rows["clsr-soft top 2", "recording"].returned_s == 4.0

@@ -15,7 +15,7 @@ from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
 from clsr.evaluation.config import EvaluationConfig
 from clsr.evaluation.measure import _noisy, evaluate
-from clsr.evaluation.report import Report, Row, read_report, write_report
+from clsr.evaluation.report import Report, ReportRow, read_report, write_report
 from clsr.systems.parabge import train_parabge
 from clsr.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise
@@ -27,7 +27,7 @@ def dev(tone_corpus: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tone_corpus / "dev", tmp_path / "dev")
 
 
-def rows(report: Report) -> dict[str, Row]:
+def rows(report: Report) -> dict[str, ReportRow]:
     return {row.name: row for row in report.rows}
 
 
@@ -95,13 +95,13 @@ def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in
     assert text is not None and text.intervals["recall@1"].value < 0.5  # all questions have the same text
 
 
-def test_the_rival_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):
+def test_the_system_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):
     config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 1, 2), trainer=TrainerConfig(2))
     train_parabge(config, tone_corpus, tmp_path / "parabge", start=tone_model)
     found = rows(evaluate([tone_model, tmp_path / "parabge"], tone_corpus / "dev"))
     assert list(found)[-1] == "parabge"
-    rival = found["parabge"]
-    assert rival.wer is None and rival.q2c is not None and len(rival.q2c.queries) == 6
+    system = found["parabge"]
+    assert system.wer is None and system.q2c is not None and len(system.q2c.queries) == 6
 
 
 def test_a_data_directory_has_word_errors_alone(tone_model: Path, dev: Path):

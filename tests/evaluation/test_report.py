@@ -8,7 +8,7 @@ from clsr.errors import InputError
 from clsr.evaluation.report import (
     ModelInfo,
     Report,
-    Row,
+    ReportRow,
     compare,
     differences,
     measure_recognition,
@@ -24,7 +24,7 @@ HYPOTHESES = {"p0": "the bat sat", "p1": "dogs bark", "p9": "not in the set"}
 
 
 @cache
-def row(name: str, right: int, questions: int = 40) -> Row:
+def row(name: str, right: int, questions: int = 40) -> ReportRow:
     """A row that puts the passages of its first questions first and all others second."""
     relevance = {f"q{number:02d}": {f"p{number:02d}": 1} for number in range(questions)}
     rankings = {}
@@ -32,7 +32,7 @@ def row(name: str, right: int, questions: int = 40) -> Row:
         found = [(next(iter(grades)), 0.9), ("other", 0.8)]
         rankings[question] = found if number < right else found[::-1]
     inverted = invert(relevance)
-    return Row(
+    return ReportRow(
         name,
         measure_recognition(REFERENCES, HYPOTHESES),
         measure_retrieval(rankings, relevance),
@@ -42,7 +42,7 @@ def row(name: str, right: int, questions: int = 40) -> Row:
     )
 
 
-def report(*rows: Row) -> Report:
+def report(*rows: ReportRow) -> Report:
     model = ModelInfo("exp/joint", "0123456789abcdef", 1_600_000)
     return Report("data/test", 40, 40, model, "clsr evaluate", "abc1234", "2 cores", 0, list(rows))
 
@@ -120,7 +120,7 @@ def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:
 
 
 def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path) -> None:
-    written = report(row("text", 38), row("clsr", 20), Row("parabge", None, row("", 2).q2c))
+    written = report(row("text", 38), row("clsr", 20), ReportRow("parabge", None, row("", 2).q2c))
     written.tags = {"dataset": "mini", "seed": "1"}
     write_report(written, tmp_path)
     for path in (tmp_path, tmp_path / "report.json"):
@@ -142,7 +142,9 @@ def test_a_report_from_before_there_were_tags_has_none(tmp_path: Path) -> None:
 
 
 def test_page_shows_percent_counts_and_marked_differences(tmp_path: Path) -> None:
-    write_report(report(row("cascade", 20), row("clsr-soft", 30), Row("parabge", None, row("", 29).q2c)), tmp_path)
+    write_report(
+        report(row("cascade", 20), row("clsr-soft", 30), ReportRow("parabge", None, row("", 29).q2c)), tmp_path
+    )
     page = (tmp_path / "report.md").read_text()
     header = "Row, WER (errors/words), Q-C R@1, Q-C R@5, Q-C R@10, Q-C MRR@10, C-Q R@1, C-Q R@5, C-Q R@10"
     assert cells(page, "Row ") == header.split(", ")
@@ -168,7 +170,7 @@ def test_differences_need_both_rows_on_the_same_questions() -> None:
 
 
 def test_set_without_questions_reports_word_errors_alone(tmp_path: Path) -> None:
-    alone = report(Row("clsr", measure_recognition(REFERENCES, HYPOTHESES), seconds=1.0, audio_seconds=2.0))
+    alone = report(ReportRow("clsr", measure_recognition(REFERENCES, HYPOTHESES), seconds=1.0, audio_seconds=2.0))
     alone.questions = 0
     write_report(alone, tmp_path)
     content = json.loads((tmp_path / "report.json").read_text())
@@ -266,7 +268,7 @@ def test_errors_of_chinese_are_counted_in_characters_and_said_to_be(tmp_path: Pa
     recognition = measure_recognition({"a": "設定 wi-fi 密碼"}, {"a": "设定wi-fi密碼"})
     assert recognition.total == WordErrors(1, 5) and recognition.unit == "character"
     info = ModelInfo("m", "f", 1)
-    rows = [Row("clsr", recognition, None, None, 1.0, 2.0)]
+    rows = [ReportRow("clsr", recognition, None, None, 1.0, 2.0)]
     write_report(Report("s", 0, 1, info, "clsr", "c", "h", 0, rows), tmp_path)
     assert "CER (errors/characters)" in (tmp_path / "report.md").read_text()
     assert json.loads((tmp_path / "report.json").read_text())["rows"][0]["wer"]["unit"] == "character"

@@ -17,7 +17,7 @@ from clsr.systems.parabge import KIND, ParaBge, load_parabge
 
 
 @pytest.fixture
-def rival(tiny_settings: TrainingConfig, tmp_path: Path) -> Path:
+def baseline(tiny_settings: TrainingConfig, tmp_path: Path) -> Path:
     """Checkpoint of a ParaBGE with random weights."""
     text_encoder = load_text_encoder(tiny_settings.text_encoder)
     torch.manual_seed(0)
@@ -34,10 +34,10 @@ def test_frames_go_to_the_token_whose_span_holds_their_middle() -> None:
     assert mean_by_token(frames, times)[:, 0].tolist() == [0.5, 3.0, 5.0, 5.0]
 
 
-def test_a_question_is_aligned_with_what_was_heard(tone_model: Path, rival: Path, tone_corpus: Path) -> None:
+def test_a_question_is_aligned_with_what_was_heard(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:
     whole = read_retrieval_set(tone_corpus / "dev")
     said = (whole.passages[0].text or "").split()
-    clsr, parabge = align(tone_model, rival, tone_corpus / "dev", "q00")
+    clsr, parabge = align(tone_model, baseline, tone_corpus / "dev", "q00")
     assert clsr.question == ["where", "is", "the", *said, "?"] or clsr.question == [
         "where",
         "is",
@@ -52,28 +52,28 @@ def test_a_question_is_aligned_with_what_was_heard(tone_model: Path, rival: Path
     assert (words.argmax(0) == np.arange(len(said))).all()  # a word of the question meets itself
 
 
-def test_similarity_is_that_of_contextual_vectors(tone_model: Path, rival: Path, tone_corpus: Path) -> None:
+def test_similarity_is_that_of_contextual_vectors(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:
     passage = read_retrieval_set(tone_corpus / "dev").passages[1]
-    clsr, parabge = align(tone_model, rival, tone_corpus / "dev", "q01")
+    clsr, parabge = align(tone_model, baseline, tone_corpus / "dev", "q01")
     encoder, waveform = load_speech_encoder(tone_model), read_waveform(passage.recording)
     texts = encoder.text_encoder
     asked = torch.tensor([[texts.tokenizer.token_to_id(piece) for piece in clsr.question]])
     question = texts.token_vectors(texts.word_embeddings[asked], torch.tensor([asked.shape[1]]))[0]
     reading = encoder.recognise([waveform])[0][0]
     assert np.abs(clsr.similarity - (encoder.token_vectors(reading) @ question.T).numpy()).max() < 1e-5
-    frames = torch.nn.functional.normalize(load_parabge(rival)[0].frame_vectors(waveform), dim=1)
+    frames = torch.nn.functional.normalize(load_parabge(baseline)[0].frame_vectors(waveform), dim=1)
     means = torch.nn.functional.normalize(mean_by_token(frames, reading.times), dim=1)
     assert np.abs(parabge.similarity - (means @ question.T).numpy()).max() < 1e-5
 
 
 def test_maps_share_one_scale_and_name_their_pieces(
-    tone_model: Path, rival: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tone_model: Path, baseline: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
     make = alignment.new_figure
     monkeypatch.setattr(alignment, "new_figure", lambda *size: drawn.append(make(*size)) or drawn[-1])
-    draw_alignment(tone_model, rival, tone_corpus / "dev", "q00", tmp_path / "a.svg")
-    maps = align(tone_model, rival, tone_corpus / "dev", "q00")
+    draw_alignment(tone_model, baseline, tone_corpus / "dev", "q00", tmp_path / "a.svg")
+    maps = align(tone_model, baseline, tone_corpus / "dev", "q00")
     clsr, parabge, bar = drawn[0].axes
     assert [axes.get_title() for axes in (clsr, parabge)] == ["CLSR", "ParaBGE"]
     assert [label.get_text() for label in clsr.get_yticklabels()] == maps[0].passage

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from clsr.errors import InputError
-from clsr.evaluation.report import ModelInfo, Report, Retrieval, Row, write_report
+from clsr.evaluation.report import ModelInfo, Report, ReportRow, Retrieval, write_report
 from clsr.metrics.recall import Interval
 from clsr.paper import plots
 from clsr.paper.plots import _run_names, learning_curve, recall_bars
@@ -34,15 +34,15 @@ def write_metrics(file: Path, *lines: str) -> Path:
     return file
 
 
-def write_bars(folder: Path, *rows: Row) -> Path:
+def write_bars(folder: Path, *rows: ReportRow) -> Path:
     model = ModelInfo("exp/joint", "0123456789abcdef", 1_600_000)
     write_report(Report("data/test", 4, 4, model, "clsr evaluate", "abc1234", "2 cores", 0, list(rows)), folder)
     return folder
 
 
-def bars(name: str, value: float) -> Row:
+def bars(name: str, value: float) -> ReportRow:
     interval = Interval(value, value - 0.1, value + 0.05)
-    return Row(name, q2c=Retrieval(dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr@10"), interval), []))
+    return ReportRow(name, q2c=Retrieval(dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr@10"), interval), []))
 
 
 def test_learning_curve_draws_the_logged_values(tmp_path: Path, figures: list[Figure]) -> None:
@@ -94,7 +94,7 @@ def test_learning_curve_refuses_a_missing_file(tmp_path: Path) -> None:
 def test_recall_bars_have_the_height_of_the_recall_and_whiskers_of_its_interval(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
-    folder = write_bars(tmp_path / "run", bars("text", 0.9), Row("whisper-bge"), bars("clsr", 0.625))
+    folder = write_bars(tmp_path / "run", bars("text", 0.9), ReportRow("whisper-bge"), bars("clsr", 0.625))
     recall_bars([folder], tmp_path / "bars.png")
     (panel,) = figures[0].axes
     assert [label.get_text() for label in panel.get_xticklabels()] == ["text", "clsr"]  # no bar for the unmeasured
@@ -114,7 +114,7 @@ def test_recall_bars_have_a_panel_for_each_report(tmp_path: Path, figures: list[
 
 
 def test_recall_bars_refuse_a_report_without_recall(tmp_path: Path) -> None:
-    folder = write_bars(tmp_path / "run", Row("clsr"))
+    folder = write_bars(tmp_path / "run", ReportRow("clsr"))
     with pytest.raises(InputError, match="run: no row was measured on questions"):
         recall_bars([folder], tmp_path / "bars.png")
 

@@ -99,7 +99,7 @@ def test_table_3_has_eight_settings_and_the_papers_below(tmp_path: Path, write_r
         make(tmp_path, "3")
 
 
-def test_table_4_and_7_compare_with_their_own_rivals(tmp_path: Path, write_result: Write) -> None:
+def test_table_4_and_7_compare_with_their_own_baselines(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, {"dataset": "librisqa"}, {"parabge": 0.25, "clsr": 0.5, "whisper-bge-noisy": 0.5})
     assert [row[1] for row in make(tmp_path, "4").blocks[0]] == [
         "ParaBGE (parabge)", "paper: ParaBGE", "CLSR (clsr)", "paper: CLSR", "CLSR, soft codes (clsr-soft)",

@@ -11,7 +11,7 @@ import pytest
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import load_speech_encoder
 from clsr.errors import InputError
-from clsr.evaluation.measure import load_rival
+from clsr.evaluation.measure import load_system
 from clsr.search.query import Asked, Listed, encode_questions, read_questions
 
 Speak = Callable[[Path, str], Path]
@@ -59,9 +59,9 @@ def test_spoken_questions_have_the_vectors_that_clsr_evaluate_gives_them(
     tone_model: Path, say_in_tones: Callable[[str], np.ndarray]
 ) -> None:
     waveforms = [say_in_tones("old boat red"), say_in_tones("sun")]
-    encoder, rival = load_speech_encoder(tone_model), load_rival(str(tone_model), None)
+    encoder, system = load_speech_encoder(tone_model), load_system(str(tone_model), None)
     asked = encode_questions(waveforms, encoder.text_encoder, lambda: encoder)
-    expected = rival.encode(rival.hear(waveforms), "clsr-soft", "question").numpy()
+    expected = system.encode(system.recognise(waveforms), "clsr-soft", "question").numpy()
     assert np.allclose([one.vector for one in asked], expected, atol=1e-6)
     assert [one.text for one in asked] == ["old boat red", "sun"]
 

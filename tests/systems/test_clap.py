@@ -16,8 +16,8 @@ from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
 from clsr.padding import pad
-from clsr.systems.clap import Clap, ClapModule, ClapRival, load_clap, new_clap, train_clap
-from clsr.systems.load import load_rival
+from clsr.systems.clap import Clap, ClapModule, ClapSystem, load_clap, new_clap, train_clap
+from clsr.systems.load import load_system
 from clsr.systems.parabge import NO_TARGETS
 from clsr.training.losses import batch_nll
 
@@ -71,19 +71,19 @@ def test_with_fusion_a_piece_has_four_channels_and_nothing_is_drawn(tiny_setting
     assert vectors.norm().item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_rival_keeps_order_and_norm(clap: Clap):
-    rival = ClapRival(clap)
+def test_the_system_keeps_order_and_norm(clap: Clap):
+    system = ClapSystem(clap)
     waveforms = [noise(n) for n in (9000, LONG, 5000)]
-    heard = rival.hear(waveforms)
-    vectors = rival.encode(heard, "clap", "passage")
-    alone = torch.cat([rival.encode(rival.hear([waveform]), "clap", "question") for waveform in waveforms])
+    recognised = system.recognise(waveforms)
+    vectors = system.encode(recognised, "clap", "passage")
+    alone = torch.cat([system.encode(system.recognise([waveform]), "clap", "question") for waveform in waveforms])
     assert torch.allclose(vectors, alone, atol=1e-6)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
     texts = ["where is the red dog", "old boat", "the sun " * 600]  # the last one is longer than the tower takes
-    together = rival.encode_text(texts, "question")
-    assert torch.allclose(together, torch.cat([rival.encode_text([text], "question") for text in texts]), atol=1e-5)
+    together = system.encode_text(texts, "question")
+    assert torch.allclose(together, torch.cat([system.encode_text([text], "question") for text in texts]), atol=1e-5)
     assert torch.allclose(together.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert rival.transcribe(heard) is None
+    assert system.transcribe(recognised) is None
 
 
 def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, tone_corpus: Path, clap: Clap, descend):
@@ -115,10 +115,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_settings: TrainingCon
 def test_a_checkpoint_is_a_released_folder_too(trained: Path, tiny_settings: TrainingConfig, tone_corpus: Path):
     assert read_meta(trained).kind == "clap" and "dev/recall@1" in read_meta(trained).metrics
     assert len(fingerprint(trained)) == 16
-    own, released = load_rival(str(trained)), load_rival(f"clap:{trained}")
+    own, released = load_system(str(trained)), load_system(f"clap:{trained}")
     assert own.rows == released.rows == ("clap",)
-    heard = [rival.encode(rival.hear([noise(9000)]), "clap", "passage") for rival in (own, released)]
-    assert torch.equal(*heard)
+    recognised = [system.encode(system.recognise([noise(9000)]), "clap", "passage") for system in (own, released)]
+    assert torch.equal(*recognised)
 
 
 def test_training_goes_on_from_a_folder(

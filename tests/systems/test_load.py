@@ -1,4 +1,4 @@
-"""Rivals by their references: trained, measured and reported by commands."""
+"""Baselines by their references: trained, measured and reported by commands."""
 
 import json
 from pathlib import Path
@@ -19,8 +19,8 @@ def settings(tiny_settings: TrainingConfig, tmp_path: Path) -> Path:
 def test_train_evaluate_report(
     settings: Path, tone_corpus: Path, tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for rival in ("clap", "speechdpr", "whisper"):
-        command = [f"train-{rival}", str(settings), "--data", str(tone_corpus), "--output", str(tmp_path / rival)]
+    for system in ("clap", "speechdpr", "whisper"):
+        command = [f"train-{system}", str(settings), "--data", str(tone_corpus), "--output", str(tmp_path / system)]
         assert main([*command, "--optimizer.max_steps", "2", "--trainer.validate_every", "2"]) == 0
     models = [str(tone_model), str(tmp_path / "clap"), str(tmp_path / "speechdpr"), f"whisper:{tmp_path / 'whisper'}"]
     evaluate = ["evaluate", "--set", str(tone_corpus / "dev"), "--output", str(tmp_path / "report")]
@@ -35,14 +35,14 @@ def test_train_evaluate_report(
     assert "no such folder" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "report")]) == 0
     assert "whisper-bge" in capsys.readouterr().out
-    assert main([*evaluate, "--model", models[1]]) == 0  # a rival by itself, which has no vocabulary
+    assert main([*evaluate, "--model", models[1]]) == 0  # a system by itself, which has no vocabulary
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["parameters"] > 0
     assert main(["data", "transcribed", "--model", models[1], *evaluate[1:3], "--output", str(tmp_path / "heard")]) == 2
     assert "writes no transcripts: name a recogniser" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["whisper", "whisper-noisy", "faster-whisper", "funasr", "clap", "other"])
-def test_a_rival_that_is_not_there_is_one_line(
+def test_a_system_that_is_not_there_is_one_line(
     scheme: str, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     command = ["evaluate", "--set", str(tone_corpus / "dev"), "--output", str(tmp_path / "report")]

@@ -13,9 +13,9 @@ from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
-from clsr.systems.load import load_rival
+from clsr.systems.load import load_system
 from clsr.systems.parabge import NO_TARGETS
-from clsr.systems.speechdpr import SpeechDpr, SpeechDprModule, SpeechDprRival, load_speechdpr, train_speechdpr
+from clsr.systems.speechdpr import SpeechDpr, SpeechDprModule, SpeechDprSystem, load_speechdpr, train_speechdpr
 
 
 @pytest.fixture
@@ -74,27 +74,27 @@ def test_it_trains_and_is_measured_by_its_folder(
     config = replace(tiny_settings, optimizer=OptimizerConfig(0.0, 1, 2), trainer=TrainerConfig(1))  # nothing moves
     train_speechdpr(config, tone_corpus, tmp_path, start=tone_model)
     assert read_meta(tmp_path).kind == "speechdpr" and "dev/recall@1" in read_meta(tmp_path).metrics
-    rival, recogniser = load_rival(str(tmp_path)), load_weights(tone_model)
-    assert isinstance(rival, SpeechDprRival) and rival.rows == ("speechdpr",)
-    for name, weight in rival.model.speech.state_dict().items():
+    system, recogniser = load_system(str(tmp_path)), load_weights(tone_model)
+    assert isinstance(system, SpeechDprSystem) and system.rows == ("speechdpr",)
+    for name, weight in system.model.speech.state_dict().items():
         assert name.startswith("projection.") or torch.equal(weight, recogniser[name]), name
 
 
-def test_the_rival_keeps_order_and_norm(module: SpeechDprModule, tiny_settings: TrainingConfig):
+def test_the_system_keeps_order_and_norm(module: SpeechDprModule, tiny_settings: TrainingConfig):
     torch.nn.init.normal_(module.model.question_map.weight)
     text_encoder = load_text_encoder(tiny_settings.text_encoder)
-    rival = SpeechDprRival(module.model.eval(), text_encoder)
+    system = SpeechDprSystem(module.model.eval(), text_encoder)
     waveforms = [np.random.default_rng(n).standard_normal(n, dtype=np.float32) for n in (4000, 9000, 6000)]
-    heard = rival.hear(waveforms)
-    vectors = rival.encode(heard, "speechdpr", "passage")
-    alone = torch.cat([rival.encode(rival.hear([waveform]), "speechdpr", "question") for waveform in waveforms])
+    recognised = system.recognise(waveforms)
+    vectors = system.encode(recognised, "speechdpr", "passage")
+    alone = torch.cat([system.encode(system.recognise([waveform]), "speechdpr", "question") for waveform in waveforms])
     assert torch.allclose(vectors, alone, atol=1e-6)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
-    asked = rival.encode_text(["red dog", "blue cat"], "question")
+    asked = system.encode_text(["red dog", "blue cat"], "question")
     assert torch.allclose(asked.norm(dim=1), torch.ones(2), atol=1e-5)
-    assert torch.equal(rival.encode_text(["red dog"], "passage"), text_encoder.encode(["red dog"]))
+    assert torch.equal(system.encode_text(["red dog"], "passage"), text_encoder.encode(["red dog"]))
     assert not torch.allclose(asked[:1], text_encoder.encode(["red dog"], "question"))
-    assert rival.transcribe(heard) is None
+    assert system.transcribe(recognised) is None
 
 
 def test_another_checkpoint_is_refused(tone_model: Path):

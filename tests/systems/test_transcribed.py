@@ -25,7 +25,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tiny_settings):
         def write(waveforms: list[np.ndarray]) -> list[str]:
             return [rest.pop(0) for _ in waveforms]
 
-        monkeypatch.setattr(transcribed, "load_rival", lambda reference: Pipeline(write, text_encoder, "whisper-bge"))
+        monkeypatch.setattr(transcribed, "load_system", lambda reference: Pipeline(write, text_encoder, "whisper-bge"))
 
     return make
 

@@ -15,7 +15,7 @@ from clsr.data.datamodule import Encoders, SpeechDataModule
 from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.systems.load import load_rival
+from clsr.systems.load import load_system
 from clsr.systems.pipeline import Pipeline
 from clsr.systems.whisper import Whisper, WhisperModule, load_whisper, new_whisper, train_whisper
 
@@ -111,8 +111,8 @@ def test_it_learns_to_write_tones_down(tiny_settings: TrainingConfig, tone_corpu
     losses = descend(lambda step: module.training_step(batch, step), module.parameters(), 3e-3, 160)
     assert losses[-1] < 0.1
     module.whisper.eval()
-    heard = [data.train_set.utterances[utterance_id] for utterance_id in batch.ids]
-    waveforms = [read_waveform(u.recording, u.start_s, u.end_s) for u in heard]
+    utterances = [data.train_set.utterances[utterance_id] for utterance_id in batch.ids]
+    waveforms = [read_waveform(u.recording, u.start_s, u.end_s) for u in utterances]
     waveforms.insert(1, np.tile(waveforms[0], 3))  # a long one keeps its place
     written = module.whisper.write(waveforms)
     said = [data.train_set.utterances[utterance_id].text for utterance_id in batch.ids]
@@ -130,10 +130,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_settings: TrainingCon
 
 def test_a_checkpoint_is_a_released_folder_too(trained: Path, tiny_settings: TrainingConfig):
     assert read_meta(trained).kind == "whisper" and "dev/ce" in read_meta(trained).metrics
-    own, released = (load_rival(place, tiny_settings.text_encoder) for place in (str(trained), f"whisper:{trained}"))
+    own, released = (load_system(place, tiny_settings.text_encoder) for place in (str(trained), f"whisper:{trained}"))
     assert own.rows == released.rows == ("whisper-bge",)
-    heard = own.hear([noise(SECOND)])
-    assert heard == released.hear([noise(SECOND)])
+    recognised = own.recognise([noise(SECOND)])
+    assert recognised == released.recognise([noise(SECOND)])
     assert load_whisper(trained).extractor.n_samples == 2 * SECOND  # the longest has four words of 0.3 s
 
 
@@ -149,54 +149,54 @@ def test_training_goes_on_from_a_folder(
 
 def test_a_pipeline_keeps_order_and_norm(text_encoder: TextEncoder):
     said = {1: "Red dog!", 2: "The old boat.", 3: ""}
-    rival = Pipeline(lambda waveforms: [said[len(w)] for w in waveforms], text_encoder, "whisper-bge")
-    heard = rival.hear([np.zeros(size, np.float32) for size in (2, 3, 1)])
-    assert rival.transcribe(heard) == ["the old boat", "", "red dog"]
-    vectors = rival.encode(heard, "whisper-bge", "passage")
+    system = Pipeline(lambda waveforms: [said[len(w)] for w in waveforms], text_encoder, "whisper-bge")
+    recognised = system.recognise([np.zeros(size, np.float32) for size in (2, 3, 1)])
+    assert system.transcribe(recognised) == ["the old boat", "", "red dog"]
+    vectors = system.encode(recognised, "whisper-bge", "passage")
     expected = torch.cat([text_encoder.encode([text], "passage") for text in ("the old boat", "", "red dog")])
     assert torch.allclose(vectors, expected, atol=1e-6)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert torch.equal(rival.encode_text(["who?"], "question"), text_encoder.encode(["who?"], "question"))
+    assert torch.equal(system.encode_text(["who?"], "question"), text_encoder.encode(["who?"], "question"))
 
 
 def test_the_noisy_row_has_a_text_encoder_of_its_own(trained: Path, tiny_settings: TrainingConfig):
-    rival = load_rival(f"whisper-noisy:{trained}", tiny_settings.text_encoder)
-    assert rival.rows == ("whisper-bge-noisy",)
+    system = load_system(f"whisper-noisy:{trained}", tiny_settings.text_encoder)
+    assert system.rows == ("whisper-bge-noisy",)
     with pytest.raises(InputError, match="needs the text encoder that was fine-tuned on its transcripts"):
-        load_rival(f"whisper-noisy:{trained}")
+        load_system(f"whisper-noisy:{trained}")
 
 
 def test_what_cannot_be_loaded_is_named(trained: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"nowhere: no model.safetensors: name a folder"):
-        load_rival("whisper:nowhere")
+        load_system("whisper:nowhere")
     copy = shutil.copytree(trained, tmp_path / "copy", ignore=shutil.ignore_patterns("logs", "state"))
     (copy / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"not a readable WhisperForConditionalGeneration .*: copy the folder again"):
-        load_rival(f"whisper:{copy}")
+        load_system(f"whisper:{copy}")
     with pytest.raises(InputError, match=r"no model.bin: name a folder that ct2-transformers-converter wrote"):
-        load_rival(f"faster-whisper:{copy}")
+        load_system(f"faster-whisper:{copy}")
 
 
 def test_faster_whisper_reads_a_converted_folder(tmp_path: Path, tiny_settings: TrainingConfig):
-    converters = pytest.importorskip("ctranslate2.converters", reason="faster-whisper is an extra: clsr[rivals]")
+    converters = pytest.importorskip("ctranslate2.converters", reason="faster-whisper is an extra: clsr[baselines]")
     pytest.importorskip("faster_whisper")
     whole = new_whisper(tiny_settings.model, ["red dog", "the old boat"], 30.0)  # it takes nothing shorter
     for part in (whole.model, whole.extractor, whole.tokenizer):
         part.save_pretrained(tmp_path / "source")
     converted, beside = tmp_path / "ct2", ["tokenizer.json", "preprocessor_config.json"]
     converters.TransformersConverter(str(tmp_path / "source"), copy_files=beside).convert(str(converted))
-    rival = load_rival(f"faster-whisper:{converted}", tiny_settings.text_encoder)
-    assert rival.rows == ("whisper-bge",)
-    heard = rival.hear([noise(SECOND), noise(2 * SECOND)])
-    assert [rival.hear([noise(size)])[0] for size in (SECOND, 2 * SECOND)] == heard
+    system = load_system(f"faster-whisper:{converted}", tiny_settings.text_encoder)
+    assert system.rows == ("whisper-bge",)
+    recognised = system.recognise([noise(SECOND), noise(2 * SECOND)])
+    assert [system.recognise([noise(size)])[0] for size in (SECOND, 2 * SECOND)] == recognised
     (converted / "model.bin").write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a readable model"):
-        load_rival(f"faster-whisper:{converted}", tiny_settings.text_encoder)
+        load_system(f"faster-whisper:{converted}", tiny_settings.text_encoder)
 
 
 def test_without_faster_whisper_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("model.bin", "config.json", "tokenizer.json"):
         (tmp_path / name).touch()
     monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
-    with pytest.raises(InputError, match=r"faster-whisper is not installed: pip install 'clsr\[rivals\]'"):
-        load_rival(f"faster-whisper:{tmp_path}")
+    with pytest.raises(InputError, match=r"faster-whisper is not installed: pip install 'clsr\[baselines\]'"):
+        load_system(f"faster-whisper:{tmp_path}")

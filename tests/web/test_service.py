@@ -20,7 +20,7 @@ from clsr.index.index import RecordingStatus, Watch
 from clsr.web import jobs as jobs_module
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.folders import Folders, Missing, safe_name
-from clsr.web.jobs import Busy, Indexer
+from clsr.web.jobs import Busy, IndexingQueue
 from clsr.web.playback import parse_range, stream_wav, wav_bytes
 from clsr.web.serve import require_token
 from clsr.web.service import SearchService, recording_id
@@ -207,7 +207,7 @@ def test_jobs_wait_for_one_another_and_not_without_end(monkeypatch: pytest.Monke
             watch(path, RecordingStatus(str(path), "indexed", 1.0))
 
     monkeypatch.setattr(jobs_module, "WAITING_JOBS", 2)
-    indexer = Indexer(index)
+    indexer = IndexingQueue(index)
     first, second = indexer.start([Path("a"), Path("b")]), indexer.start([Path("c")])
     with pytest.raises(Busy, match="jobs are waiting"):
         indexer.start([Path("d")])
@@ -227,7 +227,7 @@ def test_a_fault_of_the_index_stops_a_job_and_not_the_next(monkeypatch: pytest.M
         if faults:
             raise faults.pop(0)
 
-    indexer = Indexer(index)
+    indexer = IndexingQueue(index)
     made = [indexer.start([Path("a"), Path("b")]) for _ in range(3)]
     while made[-1].active:
         pass

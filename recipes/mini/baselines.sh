@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Rivals: Whisper with a text encoder, fine-tuned on its transcripts or not, CLAP and SpeechDPR, each trained here from
+# Baselines: Whisper with a text encoder, fine-tuned on its transcripts or not, CLAP and SpeechDPR, each trained here from
 # random weights (SpeechDPR: from the recogniser's encoder). What each is: ../../docs/guides/baselines.md.
-# Usage: ./rivals.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
+# Usage: ./baselines.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=1 stop_stage=5 seeds="0 1 2" smoke=false
-data=data exp=exp                  # as in run.sh; the rivals are written to DIR/rivals
+data=data exp=exp                  # as in run.sh; the baselines are written to DIR/baselines
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
 small=() few=() splits="test test_unseen noise"
@@ -17,7 +17,7 @@ if $smoke; then
 fi
 
 for seed in $seeds; do
-  at=$exp/rivals/seed$seed recogniser=$exp/asr
+  at=$exp/baselines/seed$seed recogniser=$exp/asr
   if ((seed)); then recogniser=$exp/seed$seed/asr; fi
 
   if begin 1 "$at/whisper" "train Whisper, seed $seed"; then
