@@ -22,7 +22,7 @@ from clsr.models.precision import lower, lower_text_encoder
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.settings import read_settings, write_yaml
+from clsr.settings import read_checkpoint_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
@@ -114,7 +114,7 @@ def load_weights(folder: Path | str) -> dict[str, Tensor]:
 
 def load_config(folder: Path | str) -> TrainingConfig:
     """Read the resolved settings of a checkpoint."""
-    return read_settings(TrainingConfig, [Path(folder) / "config.yaml"])
+    return read_checkpoint_settings(TrainingConfig, Path(folder) / "config.yaml")
 
 
 def is_release(folder: Path | str) -> bool:

@@ -44,8 +44,8 @@ class CifConfig:
         threshold: weight that makes one token.
         ending: what inference does with the weight that makes no whole token: "scale" rounds the number of tokens and
             scales all weights to it, as training does; "tail" adds a little after the last frame (FunASR).
-        margin: how many tokens fewer and more than the rounded number "scale" tries as well; the likeliest
-            transcript is kept, and mixtures weigh all of them.
+        length_margin: how many tokens below and above the rounded number "scale" tries as well; the likeliest of these
+            length hypotheses is the transcript, and mixtures weigh all of them.
         tail: the weight that "tail" adds, so that a token almost complete still fires.
     """
 
@@ -53,7 +53,7 @@ class CifConfig:
     right_context: int = 1
     threshold: float = 1.0
     ending: Literal["scale", "tail"] = "scale"
-    margin: int = 1
+    length_margin: int = 1
     tail: float = 0.45
 
 
@@ -98,16 +98,16 @@ class AdaptorConfig:
         codes: what joint training sends through: "top_k" and "soft" are mixtures of embedding rows,
             "straight_through" is the paper's hard code with the gradient of a soft one; "hard" passes none on.
         top_k: rows in a "top_k" mixture, in training and at inference.
-        input: what the softmax of a mixture is taken of; for "log_probabilities" it is the same as for "logits".
+        input: what the softmax of a mixture is taken of.
         gamma: temperature of that softmax; above 1 it hedges more.
-        passage_map: learn a linear map of passage vectors, from the identity, in joint training.
+        passage_projection: learn a linear projection of passage vectors in joint training, from the identity.
     """
 
     codes: Literal["top_k", "soft", "straight_through", "hard"] = "top_k"
     top_k: int = 3
-    input: Literal["logits", "log_probabilities", "probabilities"] = "logits"
+    input: Literal["logits", "probabilities"] = "logits"
     gamma: float = 1.5
-    passage_map: bool = False
+    passage_projection: bool = False
 
 
 @dataclass
@@ -116,11 +116,11 @@ class CtcConfig:
 
     Args:
         units: what it predicts, or "none".
-        slots: predictions a frame makes; 2 where units come faster than a frame of 60 ms.
+        upsampling: predictions of a frame; 2 where units come faster than a frame of 60 ms.
     """
 
     units: Literal["none", "characters", "pieces"] = "none"
-    slots: int = 1
+    upsampling: int = 1
 
 
 @dataclass
@@ -278,13 +278,13 @@ class LoraConfig:
         rank: rows of ``A`` and columns of ``B``; 0 trains all weights instead. Needs a checkpoint to start from.
         alpha: scale of what the adapters add.
         layers: linear layers that get an adapter, by the ends of their names.
-        whole: parts of the recogniser that are trained as they are, beside the adapters.
+        modules_to_save: parts of the recogniser whose own weights are trained, beside the adapters.
     """
 
     rank: int = 0
     alpha: int = 16
     layers: tuple[str, ...] = ("linear_q_k_v", "linear_q", "linear_k_v", "linear_out", "w_1", "w_2")
-    whole: tuple[str, ...] = ("decoder.output_layer",)
+    modules_to_save: tuple[str, ...] = ("decoder.output_layer",)
 
 
 @dataclass

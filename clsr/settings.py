@@ -1,7 +1,7 @@
 """Settings from YAML files and command lines, and back.
 
-A settings file names only what differs from the defaults in ``config.py``. An unknown key, or a value of the wrong type
-or out of range, is an error that names the file and the key.
+A settings file names only what differs from the defaults in ``config.py``. A key that is unknown or there twice, or a
+value of the wrong type or out of range, is an error that names the file and the key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Settings = TypeVar("Settings")
 LEAST = {  # what a setting has to be at least
     "seed": 0,
     "lora.rank": 0,
-    "model.cif.margin": 0,
+    "model.cif.length_margin": 0,
     "model.sampler.ratio": 0,
     "model.adaptor.top_k": 1,
     "loss.ctc_weight": 0,
@@ -42,6 +42,13 @@ LEAST = {  # what a setting has to be at least
 }
 MOST = {"model.adaptor.top_k": 8}  # a recognition keeps so many tokens of a position (paraformer.BEST)
 ABOVE_0 = ("model.cif.threshold", "model.adaptor.gamma", "loss.temperature", "data.batch_s")
+FORMER_KEYS = {  # of version 0.1, whose checkpoints are still read
+    "lora.whole": "lora.modules_to_save",
+    "model.adaptor.passage_map": "model.adaptor.passage_projection",
+    "model.cif.margin": "model.cif.length_margin",
+    "model.ctc.slots": "model.ctc.upsampling",
+}
+FORMER_VALUES = {("model.adaptor.input", "log_probabilities"): "logits"}  # which no softmax tells apart
 SHARES = (  # 0 to 1
     "model.encoder.dropout",
     "model.decoder.dropout",
@@ -63,24 +70,38 @@ def read_settings(
     ``base`` holds values that come before all files, in place of the defaults.
 
     Raises:
-        InputError: a file is missing or is no YAML mapping; a key is unknown, or its value of the wrong type or out of
-            range.
+        InputError: a file is missing or is no YAML mapping; a key is unknown, there twice or of an earlier version, or
+            its value of the wrong type or out of range.
     """
     parser = settings_parser(kind)
     merged: dict[str, Any] = _flatten(base or {})
     for file in files:
         values = _flatten(read_yaml(Path(file)))
+        _refuse_former(values, f"{file}: ")
         _parse(parser, _as_options(values), f"{file}: ")
         merged |= values
+    _refuse_former(dict(option.removeprefix("--").partition("=")[::2] for option in options), "")
     settings = kind(**vars(_parse(parser, [*_as_options(merged), *options], "")))
     _check_ranges(_flatten(dataclasses.asdict(settings)), ", ".join(map(str, files)))  # type: ignore[call-overload]
     return settings
 
 
+def read_checkpoint_settings(kind: type[Settings], path: Path) -> Settings:
+    """Read the ``config.yaml`` of a checkpoint, one of an earlier version too.
+
+    Raises:
+        InputError: as ``read_settings``.
+    """
+    parsed = _parse(settings_parser(kind), _as_options(_today(_flatten(read_yaml(path)))), f"{path}: ")
+    settings = kind(**vars(parsed))
+    _check_ranges(_flatten(dataclasses.asdict(settings)), str(path))  # type: ignore[call-overload]
+    return settings
+
+
 def start_settings(checkpoint: Path) -> dict[str, Any]:
     """Return what a stage takes over from the checkpoint it starts from: text encoder, vocabulary and sizes."""
-    values = read_yaml(checkpoint / "config.yaml")
-    taken: dict[str, Any] = {key: values[key] for key in ("text_encoder", "vocabulary", "model") if key in values}
+    values = _today(_flatten(read_yaml(checkpoint / "config.yaml")))
+    taken = {key: values[key] for key in values if key.split(".")[0] in ("text_encoder", "vocabulary", "model")}
     bundled = checkpoint / BUNDLED  # one that a stage has trained
     return taken | {"text_encoder": str(bundled)} if bundled.is_dir() else taken
 
@@ -143,12 +164,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        InputError: the file is missing, is no YAML, or holds something else than a mapping.
+        InputError: the file is missing, is no YAML, holds a key twice, or something else than a mapping.
     """
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_doubles(yaml.compose(text, yaml.SafeLoader), path)
+        values = yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): name an existing settings file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -156,6 +179,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is not None and not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
     return values or {}
+
+
+def _refuse_doubles(node: Any, path: Path) -> None:
+    """Refuse a key that is twice in one mapping of a YAML document: YAML itself takes the last one without a word."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            _refuse_doubles(entry, path)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if str(key.value) in seen:
+                raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value} is there twice: keep one of them")
+            seen.add(str(key.value))
+            _refuse_doubles(value, path)
+
+
+def _refuse_former(flat: dict[str, Any], where: str) -> None:
+    """Refuse keys and values of an earlier version, naming those of today."""
+    for key, value in flat.items():
+        if key in FORMER_KEYS:
+            raise InputError(f"{where}{key} is called {FORMER_KEYS[key]} now: rename it")
+        if isinstance(value, str) and (key, value) in FORMER_VALUES:
+            raise InputError(f"{where}{key}: {value} is the same as {FORMER_VALUES[key, value]}, and is called so now")
+
+
+def _today(flat: dict[str, Any]) -> dict[str, Any]:
+    """Give keys and values of an earlier version the names of today."""
+    renamed = {FORMER_KEYS.get(key, key): value for key, value in flat.items()}
+    return {k: FORMER_VALUES.get((k, v), v) if isinstance(v, str) else v for k, v in renamed.items()}
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_joint_training_learns(
     config = replace(
         tiny_settings,
         loss=replace(tiny_settings.loss, nll_weight=0.3, mae_weight=0.4),
-        model=replace(tiny_settings.model, adaptor=replace(tiny_settings.model.adaptor, passage_map=True)),
+        model=replace(tiny_settings.model, adaptor=replace(tiny_settings.model.adaptor, passage_projection=True)),
         trainer=replace(tiny_settings.trainer, chunk_s=chunk_s, precision="bf16-mixed"),
         optimizer=replace(tiny_settings.optimizer, max_steps=30, learning_rate=1e-3),
     )

@@ -15,6 +15,7 @@ from clsr.checkpoint import (
     Meta,
     average,
     fingerprint,
+    load_config,
     load_passage_projection,
     load_recogniser,
     load_recogniser_weights,
@@ -183,4 +184,6 @@ def test_a_checkpoint_of_version_0_1_is_read():
     assert projection is not None and not torch.equal(projection.weight, torch.eye(32))
     assert PASSAGE_PROJECTION in load_weights(folder / "joint")
     assert PASSAGE_PROJECTION not in load_recogniser_weights(folder / "joint")
+    adaptor = load_config(folder / "joint").model.adaptor
+    assert adaptor.passage_projection and adaptor.input == "logits"  # passage_map, log_probabilities
     assert fingerprint(folder / "joint") == json.loads((folder / "index" / "index.json").read_text())["fingerprint"]

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from clsr.config import EncoderConfig, ModelConfig, TrainingConfig
+from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import BEST
 from clsr.settings import (
     ABOVE_0,
+    FORMER_KEYS,
     LEAST,
     MOST,
     SHARES,
     describe_settings,
+    read_checkpoint_settings,
     read_settings,
     read_yaml,
     setting_names,
@@ -48,6 +50,58 @@ def test_later_beats_earlier_and_options_beat_files(write):
     assert (settings.seed, settings.optimizer.max_steps, settings.optimizer.warmup_steps) == (3, 20, 5)
     assert settings.model.encoder == EncoderConfig(layers=9)
     assert settings.optimizer.clip_norm == TrainingConfig().optimizer.clip_norm
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("seed: 1\noptimizer: {max_steps: 3}\nseed: 2\n", 3, "seed"),
+        ("optimizer:\n  max_steps: 3\n  max_steps: 3\n", 3, "max_steps"),
+        ("optimizer: {max_steps: 3}\noptimizer: {warmup_steps: 3}\n", 2, "optimizer"),
+        ("lora: {layers: [{a: 1, a: 1}]}\n", 1, "a"),
+    ],
+)
+def test_a_double_key_names_file_and_line(write, text: str, line: int, key: str):
+    path = write(text)
+    with pytest.raises(InputError, match=f"^{path}:{line}: {key} is there twice"):
+        read_settings(TrainingConfig, [path])
+
+
+def test_former_keys_of_checkpoints_are_read(write):
+    old = write(
+        "model:\n  cif: {margin: 2}\n  ctc: {slots: 2}\n  adaptor: {passage_map: true, input: log_probabilities}\n"
+        "lora: {whole: [predictor]}\n",
+        "config.yaml",
+    )
+    settings = read_checkpoint_settings(TrainingConfig, old)
+    assert (settings.model.cif.length_margin, settings.model.ctc.upsampling) == (2, 2)
+    assert settings.model.adaptor == AdaptorConfig(passage_projection=True, input="logits")
+    assert settings.lora.modules_to_save == ("predictor",)
+    assert read_settings(TrainingConfig, base=start_settings(old.parent)).model == settings.model
+
+
+@pytest.mark.parametrize("former", FORMER_KEYS)
+def test_former_keys_of_users_are_refused(write, former: str):
+    section, _, key = former.rpartition(".")
+    nested = f"{key}: 1"
+    for name in reversed(section.split(".")):
+        nested = f"{name}: {{{nested}}}"
+    path = write(nested)
+    with pytest.raises(InputError, match=f"^{path}: {former} is called {FORMER_KEYS[former]} now"):
+        read_settings(TrainingConfig, [path])
+    with pytest.raises(InputError, match=f"^{former} is called {FORMER_KEYS[former]} now"):
+        read_settings(TrainingConfig, options=[f"--{former}=1"])
+
+
+def test_former_values_of_users_are_refused(write):
+    path = write("model: {adaptor: {input: log_probabilities}}")
+    with pytest.raises(InputError, match=f"^{path}: model.adaptor.input: log_probabilities is the same as logits"):
+        read_settings(TrainingConfig, [path])
+
+
+def test_former_keys_are_no_settings():
+    names = set(setting_names(TrainingConfig))
+    assert names.isdisjoint(FORMER_KEYS) and names.issuperset(FORMER_KEYS.values())
 
 
 def test_values_are_typed(write):
@@ -155,7 +209,7 @@ def test_every_setting_is_described():
     ("option", "value", "wanted"),
     [
         ("loss.mwer_candidates", "1", "2 or more"),
-        ("model.cif.margin", "-1", "0 or more"),
+        ("model.cif.length_margin", "-1", "0 or more"),
         ("trainer.accumulate", "0", "1 or more"),
         ("model.adaptor.gamma", "0", "above 0"),
         ("model.adaptor.top_k", "9", "8 or less"),

@@ -44,7 +44,7 @@ def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
         vocabulary = Vocabulary.whole(text_encoder.tokenizer)
         vocabulary = Vocabulary(vocabulary.pieces[:MINI_PIECES], text_encoder.tokenizer)
         config = ModelConfig()
-    config.cif = CifConfig(margin=margin)
+    config.cif = CifConfig(length_margin=margin)
     paraformer = Paraformer(config, len(vocabulary))
     rate = TOKENS_A_SECOND * FRAME_S  # tokens a frame
     nn.init.zeros_(paraformer.predictor.cif_output.weight)

@@ -232,7 +232,7 @@ def settings(kind: str, size: str) -> TrainingConfig:
         encoder=replace(model.encoder, dropout=dropout),
         decoder=replace(model.decoder, dropout=dropout),
         sampler=SamplerConfig(RATIO if "sampler" in kind else 0.0, "random"),
-        adaptor=AdaptorConfig(passage_map="passage projection" in kind),
+        adaptor=AdaptorConfig(passage_projection="passage projection" in kind),
     )
     negatives = replace(JOINT_LOSS, negatives="bank" if "bank" in kind else "batch")
     return TrainingConfig(model=model, loss=negatives if "joint" in kind else ASR_LOSS)
@@ -255,7 +255,7 @@ def make_module(kind: str, size: str, split: Split, seed: int) -> AsrModule:
         return AsrModule(paraformer, vocabulary, config, dev)
     count = next((bank for bank in BANKS if f"{bank:,}" in kind), UTTERANCES)
     train = Split([], split.pairs[:count], {})
-    passage_projection = PassageProjection(text_encoder.width) if config.model.adaptor.passage_map else None
+    passage_projection = PassageProjection(text_encoder.width) if config.model.adaptor.passage_projection else None
     return JointModule(paraformer, vocabulary, text_encoder, config, (train, dev), passage_projection)
 
 

@@ -17,7 +17,7 @@ from clsr.cli.reporting import add_longform, add_plots, add_tables, tag
 from clsr.cli.serving import add_serve
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
-from clsr.settings import setting_names
+from clsr.settings import FORMER_KEYS, setting_names
 
 STAGES = {
     "train-asr": "train a recogniser on transcripts",
@@ -148,7 +148,7 @@ def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> N
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     command.add_argument("--start", type=Path, metavar="DIR", help="checkpoint to start from")
     command.add_argument("--settings", action=_Settings, nargs=0, help="list all settings; each is an option too")
-    for setting in setting_names(TrainingConfig):
+    for setting in (*setting_names(TrainingConfig), *FORMER_KEYS):
         command.add_argument(f"--{setting}", action=_Setting, dest="given", default=[], help=argparse.SUPPRESS)
 
 

@@ -143,7 +143,7 @@ def import_release(folder: Path, output: Path, text_encoder: str | None = None, 
         meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit())
         release.weights.update(_fresh_output_layer(release.model.encoder.width, len(vocabulary), seed))
         own = CifConfig()  # what is trained from here on may hear as our own models do, not as FunASR's
-        config.model.cif.ending, config.model.cif.margin = own.ending, own.margin
+        config.model.cif.ending, config.model.cif.length_margin = own.ending, own.length_margin
     save_checkpoint(output, release.weights, config, vocabulary, meta)
     return release
 
@@ -201,7 +201,7 @@ def read_model_config(path: Path) -> ModelConfig:
             right_context=predictor.size("r_order", None, least=0),
             threshold=predictor.number("threshold", 1.0, 1e-3, 100.0),
             ending="tail",
-            margin=0,
+            length_margin=0,
             # Without a tail FunASR rounds where it should count; no release does without.
             tail=predictor.number("tail_threshold", 0.0, 1e-3, 1.0),
         ),

@@ -44,16 +44,14 @@ def straight_through_codes(logits: Tensor, codebook: Tensor, gamma: float) -> Te
     return hard_codes(logits, codebook) + (soft - soft.detach())
 
 
-def adaptor_input(logits: Tensor, kind: Literal["logits", "log_probabilities", "probabilities"]) -> Tensor:
+def adaptor_input(logits: Tensor, kind: Literal["logits", "probabilities"]) -> Tensor:
     """Return what mixtures take the softmax of, ``(B, U, V)``.
 
-    CLSR calls the decoder's output ``D`` a probability distribution and writes it as logits; both can be had. Logits
-    and log probabilities differ by a constant a token, which no softmax sees. A softmax of probabilities is nearly
-    even unless gamma is small.
+    CLSR calls the decoder's output ``D`` a probability distribution and writes it as logits; both can be had. Log
+    probabilities would be the same as logits: they differ by a constant a token, which no softmax sees. A softmax of
+    probabilities is nearly even unless gamma is small.
     """
-    if kind == "logits":
-        return logits
-    return logits.log_softmax(2) if kind == "log_probabilities" else logits.softmax(2)
+    return logits if kind == "logits" else logits.softmax(2)
 
 
 def best_codes(tokens: Tensor, log_probabilities: Tensor, codebook: Tensor, config: AdaptorConfig, k: int) -> Tensor:

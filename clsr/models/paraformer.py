@@ -74,7 +74,7 @@ class Paraformer(nn.Module):
         self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
         self.predictor = Cif(width, config.cif)
         self.decoder = SanmDecoder(vocabulary_size, width, config.decoder)
-        self.ctc = CtcHead(width, ctc_size, config.ctc.slots) if ctc_size else None
+        self.ctc = CtcHead(width, ctc_size, config.ctc.upsampling) if ctc_size else None
 
     def forward(
         self, features: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor
@@ -135,7 +135,7 @@ class Paraformer(nn.Module):
         weights = self.predictor(frames, frame_mask)
         quantities = weights.sum(1) / config.threshold
         rounded = quantities.round()
-        margin = config.margin if config.ending == "scale" else 0
+        margin = config.length_margin if config.ending == "scale" else 0
         offsets = torch.tensor(sorted(range(-margin, margin + 1), key=abs), device=weights.device)[:, None]
         count = len(offsets)
         if config.ending == "tail":

@@ -199,7 +199,7 @@ def start_paraformer(
         vocabulary = extended(vocabulary, missing)
         new_units = ctc_units(config.model.ctc.units, vocabulary) if units else []
         units = [*units, *(unit for unit in new_units if unit not in units)]
-        weights = add_rows(weights, len(vocabulary), units, config.model.ctc.slots)
+        weights = add_rows(weights, len(vocabulary), units, config.model.ctc.upsampling)
     paraformer = Paraformer(config.model, len(vocabulary), len(units))
     restore(paraformer, weights, start)
     return vocabulary, paraformer, units

@@ -27,7 +27,7 @@ from clsr.config import TrainingConfig
 from clsr.data.splits import Split, data_digest
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder
-from clsr.settings import read_settings, write_yaml
+from clsr.settings import read_checkpoint_settings, write_yaml
 
 log = logging.getLogger("clsr")
 
@@ -139,7 +139,7 @@ def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
         return
     settings, made_of = output / "config.yaml", output / "origin.json"
     if settings.exists() and (output / "state" / "last.ckpt").exists():
-        other = ["settings"] if read_settings(TrainingConfig, [settings]) != config else []
+        other = ["settings"] if read_checkpoint_settings(TrainingConfig, settings) != config else []
         if made_of.exists():
             was = json.loads(made_of.read_text(encoding="utf-8"))
             other += [name.replace("_", " ") for name, value in origin._asdict().items() if was.get(name) != value]

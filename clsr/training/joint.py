@@ -261,7 +261,7 @@ def start_passage_projection(
     config: TrainingConfig, text_encoder: TextEncoder, start: Path | None
 ) -> PassageProjection | None:
     """Return the passage projection to train: that of the start, else the identity; None where it is off."""
-    if not config.model.adaptor.passage_map:
+    if not config.model.adaptor.passage_projection:
         return None
     found = load_passage_projection(start, text_encoder.width) if start is not None else None
     return found or PassageProjection(text_encoder.width)

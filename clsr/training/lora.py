@@ -22,7 +22,7 @@ log = logging.getLogger("clsr")
 def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | None) -> LoraModel | None:
     """Put adapters beside the linear layers of a recogniser, in place, and freeze all else (arXiv:2106.09685).
 
-    ``B`` starts at zero, so that at first nothing changes. What ``lora.whole`` names stays trainable.
+    ``B`` starts at zero, so that at first nothing changes. What ``lora.modules_to_save`` names stays trainable.
 
     Args:
         paraformer: with the weights of the checkpoint that it starts from.
@@ -50,15 +50,15 @@ def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | N
         if not any(name == layer or name.endswith(f".{layer}") for name in linear):
             raise InputError(f"lora.layers: no linear layer is called {layer}; there are {_ends(linear)}")
     parts = dict(paraformer.named_modules())
-    for name in lora.whole:
+    for name in lora.modules_to_save:
         if name not in parts:
-            raise InputError(f"lora.whole: no part is called {name}; there are decoder.output_layer, predictor, ...")
+            raise InputError(f"lora.modules_to_save: no part is called {name}; there are decoder.output_layer, ...")
 
     import peft
 
     settings = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.layers))
     adapted = peft.LoraModel(paraformer, settings, "default")
-    for name in lora.whole:
+    for name in lora.modules_to_save:
         parts[name].requires_grad_(True)
     trained = sum(parameter.numel() for parameter in paraformer.parameters() if parameter.requires_grad)
     whole = sum(parameter.numel() for parameter in paraformer.parameters())

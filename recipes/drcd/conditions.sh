@@ -32,7 +32,7 @@ for seed in $seeds; do
   from=$exp
   if ((seed)); then from+=/seed$seed; fi
   if begin 2 "$from/typed" "joint training with typed questions, seed $seed"; then
-    run clsr train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_map true --data "$data/typed" \
+    run clsr train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_projection true --data "$data/typed" \
       --output "$from/typed" --start "$from/asr" --seed "$seed"
     finish
   fi

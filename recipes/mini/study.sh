@@ -63,7 +63,7 @@ for seed in $seeds; do
         how=(train-asr conf/asr.yaml conf/more.yaml "${small[@]}" ${more[$name]})
       else
         how=(train-joint conf/joint.yaml "${small[@]}" ${change[$name]})
-        if [[ $name != map* ]]; then how+=(--model.adaptor.passage_map false); fi
+        if [[ $name != map* ]]; then how+=(--model.adaptor.passage_projection false); fi
       fi
       run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
       finish

@@ -16,11 +16,11 @@ if $smoke; then data+=/smoke exp+=/smoke seeds=0 small=(conf/smoke.yaml); fi
 
 published="../../conf/paper.yaml conf/published.yaml"
 declare -A settings=(
-  [recogniser]="--loss.nll_weight 0 --loss.mae_weight 0.6 --model.adaptor.passage_map false"
+  [recogniser]="--loss.nll_weight 0 --loss.mae_weight 0.6 --model.adaptor.passage_projection false"
   [published]="$published"
   [no-vq]="$published --model.adaptor.codes soft"
   [no-sampler]="$published --model.sampler.ratio 0"
-  [no-map]="--model.adaptor.passage_map false"
+  [no-map]="--model.adaptor.passage_projection false"
 )
 
 for seed in $seeds; do

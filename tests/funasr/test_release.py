@@ -79,7 +79,7 @@ def test_settings_weights_and_statistics_are_those_of_the_files(folder: Path, to
     assert (encoder, model.encoder.kernel, model.encoder.dropout) == ((32, 48, 3, 4), 11, 0.1)
     assert (model.decoder.hidden, model.decoder.layers, model.decoder.heads, model.decoder.kernel) == (48, 2, 4, 11)
     cif = model.cif
-    assert (cif.ending, cif.tail, cif.margin, cif.threshold) == ("tail", 0.45, 0, 1.0)
+    assert (cif.ending, cif.tail, cif.length_margin, cif.threshold) == ("tail", 0.45, 0, 1.0)
     assert (cif.left_context, cif.right_context) == (1, 1)
     loaded = load_recogniser(tmp_path / "out")
     original = torch.load(folder / "model.pt", weights_only=True)
@@ -116,7 +116,8 @@ def test_a_new_head_for_a_text_encoder(folder: Path, tiny_bert: Path, tmp_path: 
     assert all(torch.equal(state[name], again[name]) and not torch.equal(state[name], other[name]) for name in heads)
     config = read_settings(TrainingConfig, base=start_settings(tmp_path / "a"))
     assert (config.text_encoder, config.vocabulary) == (str(tiny_bert), "whole")
-    assert (config.model.cif.ending, config.model.cif.margin) == ("scale", 1)  # FunASR's ending is for its own outputs
+    cif = config.model.cif
+    assert (cif.ending, cif.length_margin) == ("scale", 1)  # FunASR's ending is for its own outputs
     assert read_meta(tmp_path / "a").kind == "asr"
 
 

@@ -99,7 +99,7 @@ def test_recognition_does_not_depend_on_the_batch():
 
 def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
     model = tiny().eval()
-    model.config.cif.margin = 0
+    model.config.cif.length_margin = 0
     torch.manual_seed(2)
     features, lengths = torch.randn(16, 30, FEATURE_SIZE), torch.full((16,), 30)
     quantities = model.predictor(*model.encoder(features, lengths)).sum(1).tolist()

@@ -106,12 +106,12 @@ def test_soft_codes_are_mixtures_of_the_best_three_and_of_hypotheses(
 
 def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: list[np.ndarray]):
     short = load_speech_encoder(tone_model)
-    short.paraformer.config.cif.margin = 0
+    short.paraformer.config.cif.length_margin = 0
     with torch.no_grad():
         while len(short.encode(waveforms[2:3]).token_ids[0]) == len(TEXTS[2].split()):
             short.paraformer.predictor.cif_output.bias -= 0.02
     assert len(short.encode(waveforms[2:3]).token_ids[0]) == len(TEXTS[2].split()) - 1
-    short.paraformer.config.cif.margin = 1
+    short.paraformer.config.cif.length_margin = 1
     assert short.encode(waveforms[2:3]).transcripts == TEXTS[2:3]
 
 

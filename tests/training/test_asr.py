@@ -83,7 +83,7 @@ def test_ctc_units_by_kind(tiny_settings: TrainingConfig):
 def test_an_auxiliary_ctc_is_saved_and_started_from(tmp_path: Path, tone_corpus: Path, tiny_settings: TrainingConfig):
     config = replace(
         tiny_settings,
-        model=replace(tiny_settings.model, ctc=CtcConfig("characters", slots=2)),
+        model=replace(tiny_settings.model, ctc=CtcConfig("characters", upsampling=2)),
         loss=LossConfig(ctc_weight=0.3),
         optimizer=replace(tiny_settings.optimizer, max_steps=4),
     )

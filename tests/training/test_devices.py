@@ -81,7 +81,7 @@ def settings(tiny: TrainingConfig, loss: LossConfig) -> TrainingConfig:
     """Three steps, each over all utterances, with a passage projection to learn too."""
     return replace(
         tiny,
-        model=replace(tiny.model, adaptor=replace(tiny.model.adaptor, passage_map=True)),
+        model=replace(tiny.model, adaptor=replace(tiny.model.adaptor, passage_projection=True)),
         loss=loss,
         data=replace(tiny.data, batch_s=100.0, buckets=1),
         optimizer=OptimizerConfig(5e-4, 2, 3, clip_norm=1e6),

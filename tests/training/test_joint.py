@@ -171,7 +171,7 @@ def test_cached_gradients_are_those_of_the_whole_batch(
     accumulate,
 ):
     loss = LossConfig(mae_weight=0.3, nll_weight=0.3, temperature=0.1, negatives=negatives, centre=True)
-    config = with_loss(tiny_settings, loss, AdaptorConfig(passage_map=True))
+    config = with_loss(tiny_settings, loss, AdaptorConfig(passage_projection=True))
     config = replace(config, optimizer=OptimizerConfig(5e-4, 2, 1, clip_norm=1e6))
     config = replace(config, trainer=TrainerConfig(1, accumulate=accumulate))
     whole = first_gradients(config, tone_corpus, tone_model, tmp_path / "whole", monkeypatch)
@@ -213,7 +213,7 @@ def test_a_cached_step_drops_the_same_twice(
 def test_bfloat16_takes_part_in_all_of_it(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path, chunk_s: float
 ):
-    config = with_loss(tiny_settings, LossConfig(0.465, 0.07, centre=True), AdaptorConfig(passage_map=True))
+    config = with_loss(tiny_settings, LossConfig(0.465, 0.07, centre=True), AdaptorConfig(passage_projection=True))
     trainer = TrainerConfig(3, chunk_s=chunk_s, precision="bf16-mixed")
     config = replace(config, optimizer=OptimizerConfig(5e-4, 2, 6), trainer=trainer)
     train_joint(config, tone_corpus, tmp_path, start=tone_model)
@@ -254,7 +254,7 @@ def test_gradients_at_cif_are_those_of_the_weighted_losses(
 def test_a_passage_projection_is_learnt_kept_and_used(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
-    config = with_loss(tiny_settings, LossConfig(0.465, 0.07), AdaptorConfig(passage_map=True))
+    config = with_loss(tiny_settings, LossConfig(0.465, 0.07), AdaptorConfig(passage_projection=True))
     config = replace(config, optimizer=OptimizerConfig(5e-3, 2, 6), trainer=TrainerConfig(3))
     train_joint(config, tone_corpus, tmp_path / "joint", start=tone_model)
     learnt = load_weights(tmp_path / "joint")["passage_projection.weight"]

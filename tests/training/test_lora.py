@@ -22,7 +22,7 @@ def adapting(tiny_settings: TrainingConfig) -> TrainingConfig:
     """Adapters of rank 2 on two kinds of layers; eight steps."""
     return replace(
         tiny_settings,
-        lora=LoraConfig(rank=2, alpha=8, layers=("linear_q_k_v", "w_1"), whole=("predictor",)),
+        lora=LoraConfig(rank=2, alpha=8, layers=("linear_q_k_v", "w_1"), modules_to_save=("predictor",)),
         optimizer=replace(tiny_settings.optimizer, max_steps=8, warmup_steps=1, learning_rate=0.02),
         trainer=replace(tiny_settings.trainer, validate_every=4),
     )
@@ -145,7 +145,7 @@ def test_joint_training_with_adapters(tmp_path: Path, adapting: TrainingConfig, 
             {"layers": ("w_1", "fsmn_block")},
             "lora.layers: no linear layer is called fsmn_block; there are cif_output, linear_k_v",
         ),
-        ({"whole": ("output_layer",)}, "lora.whole: no part is called output_layer"),
+        ({"modules_to_save": ("output_layer",)}, "lora.modules_to_save: no part is called output_layer"),
     ],
 )
 def test_names_that_fit_nothing(adapting: TrainingConfig, lora: dict, message: str):
