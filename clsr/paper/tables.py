@@ -1,4 +1,7 @@
-"""Tables 2 to 7 of the paper with our results, the paper's own below them, and two more: gains, and noise."""
+"""Tables 2 to 7 of the paper with our results, the paper's own below them, and two more: gains, and noise.
+
+A row stands in a table where it has a result; one line below the table names what was not run.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -126,10 +129,11 @@ def table_3(conditions: Sequence[Condition]) -> Table:
         where = tuple(sorted((k, v) for k, v in condition.tags.items() if k not in ABLATION))
         settings.setdefault(where, {})[_setting(condition)] = condition
     blocks = [_ablation_block(of_set) for of_set in settings.values()]
+    not_run = [part for of_set in settings.values() for part in _settings_not_run(of_set)]
     columns = tuple(Column(title, group, numbers=False) for title, group in (
         ("ASR", "Pre-train"), ("BGE", "Pre-train"), ("VQ", "Joint-train"), ("Sampler", "Joint-train"),
         ("BGE", "Post-train"), ("Model", ""), ("Dataset", "")))  # fmt: skip
-    notes = [NUMBERS, *_character_errors(ablated)]
+    notes = [NUMBERS, *_sentence("Not run:", not_run), *_character_errors(ablated)]
     return Table("3", "Ablation", (*columns, _WER, *_RECALLS), blocks, notes)
 
 
@@ -148,15 +152,24 @@ def _ablation_block(of_set: Mapping[str, Condition]) -> list[list[str]]:
     first = next(iter(of_set.values()))
     rows = []
     for setting in [*published.TABLE_3, *sorted(of_set.keys() - published.TABLE_3.keys())]:
-        marks = ["✓" if value == "yes" else "✗" for value in setting.split()]
-        condition = of_set.get(setting)
-        measured = [name for name in ("clsr", "clsr-soft") if condition and name in condition.rows]
-        for name in measured or ["clsr"]:
-            cells = _retrieval_cells(name, condition.rows.get(name) if condition else None)
-            rows.append([*marks, _name(name), first.label, *cells])
+        marks = _marks(setting)
+        measured = of_set[setting].rows if setting in of_set else {}
+        for name in ("clsr", "clsr-soft"):
+            if name in measured:
+                rows.append([*marks, _name(name), first.label, *_retrieval_cells(name, measured[name])])
         if first.dataset == "spoken_squad" and setting in published.TABLE_3:
             rows.append([*marks, "paper: CLSR", first.label, *map(_printed, published.TABLE_3[setting])])
     return rows
+
+
+def _marks(setting: str) -> list[str]:
+    return ["✓" if value == "yes" else "✗" for value in setting.split()]
+
+
+def _settings_not_run(of_set: Mapping[str, Condition]) -> list[str]:
+    """The settings of the paper that were not run on a set."""
+    missing = ["".join(_marks(setting)) for setting in published.TABLE_3 if setting not in of_set]
+    return [f"{', '.join(missing)} on {next(iter(of_set.values())).label}"] if missing else []
 
 
 def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
@@ -180,7 +193,7 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
         for with_clsr, paper in published.TABLE_5.get(dataset, {}).items():
             name = "paper: top 1 window of 40 s" if with_clsr else "paper: whole recording"
             block.append(["✓" if with_clsr else "✗", name, *paper, *[ABSENT] * 3])
-        blocks.append([[label if at == 0 else "", *row] for at, row in enumerate(block)])
+        blocks.append(_labelled(label, block))
     time = "Cost time: to find and to answer all questions."
     more = "Not in the paper: how much speech is handed on, whether the answer is said in it, how well its time is met."
     notes = [NUMBERS, f"{time} {more}"]
@@ -213,14 +226,14 @@ def table_6(conditions: Sequence[Condition]) -> Table:
     timed = [c for c in _clean(conditions) if _measured(c, systems)]
     blocks = []
     for condition in timed:
-        baselines = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
+        baseline_s = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
         block = []
-        for at, name in enumerate(systems):
-            label = condition.label if at == 0 else ""
-            block.append([label, _name(name), *_time_cells(name, condition.rows.get(name), baselines)])
+        for name in systems:
+            if name in condition.rows:
+                block.append([_name(name), *_time_cells(name, condition.rows[name], baseline_s)])
             if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
-                block.append(["", f"paper: {SYSTEMS[name].label}", *map(_printed, paper)])
-        blocks.append(block)
+                block.append([f"paper: {SYSTEMS[name].label}", *map(_printed, paper)])
+        blocks.append(_labelled(condition.label, block))
     hardware = "; ".join(sorted({machine for c in timed for machine in c.hardware}))
     notes = (
         [f"{NUMBERS} Seconds: to recognise and encode all passages, mean over seeds; on {hardware}."] if timed else []
@@ -228,12 +241,10 @@ def table_6(conditions: Sequence[Condition]) -> Table:
     return Table("6", "Runtime of CLSR and Whisper+BGE", columns, blocks, notes + _remarks(timed, systems, {}))
 
 
-def _time_cells(name: str, rows: BySeed | None, baseline_seconds: float | None) -> list[str]:
-    if rows is None:
-        return [NOT_RUN] * 5
+def _time_cells(name: str, rows: BySeed, baseline_s: float | None) -> list[str]:
     wer, q2c, _, _, c2q, _, _ = _retrieval_cells(name, rows)
     seconds = _mean(row.seconds for row in rows.values())
-    speed_up = f"{baseline_seconds / seconds:.2f}X" if seconds and baseline_seconds else ABSENT
+    speed_up = f"{baseline_s / seconds:.2f}X" if seconds and baseline_s else ABSENT
     return [wer, q2c, c2q, f"{seconds:.1f}" if seconds is not None else ABSENT, speed_up]
 
 
@@ -246,7 +257,7 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
         if condition.gains and not condition.ablated and not condition.aside:
             lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
             label = " ".join([condition.label, *_noise_label(condition)])
-            blocks.append([[label if at == 0 else "", *line] for at, line in enumerate(lines)])
+            blocks.append(_labelled(label, lines))
     notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose whole interval is."]
     return Table("gains", "What soft codes gain", columns, blocks, notes)
 
@@ -276,13 +287,13 @@ def noise_table(conditions: Sequence[Condition]) -> Table:
             block.append([_name(name), "Q-C R@1", *[recall for _, recall in cells]])
             if family.key == "snr_db" and any(wer not in (NOT_RUN, ABSENT, "0") for wer, _ in cells):
                 block.append([_name(name), "WER", *[wer for wer, _ in cells]])
-        blocks.append([[family.label if i == 0 else "", family.noisy, *row] for i, row in enumerate(block)])
+        blocks.append(_labelled(family.label, [[family.noisy, *row] for row in block]))
     return Table("noise", "Noise", columns, blocks, [NUMBERS])
 
 
 def _system_block(condition: Condition, systems: Sequence[str], paper: Published, types: bool = False,
                   paradigm: bool = True) -> list[list[str]]:  # fmt: skip
-    """The rows of one condition: of each system ours, then the paper's; then our systems that it does not know."""
+    """The rows of one condition: of each system ours, where run, then the paper's; then systems it lacks."""
     spoken = condition.dataset in SPOKEN_QUESTIONS or "question_snr_db" in condition.tags
     others = [name for name in condition.rows if name not in SYSTEMS] if types else []
     rows = []
@@ -290,15 +301,21 @@ def _system_block(condition: Condition, systems: Sequence[str], paper: Published
         system = SYSTEMS.get(name, SystemLabel(name, ABSENT, ABSENT, ABSENT, ABSENT))
         question = system.spoken if spoken else system.typed
         kinds = [system.paradigm] * paradigm + [question, system.context] * types
-        rows.append([_name(name), *kinds, *_retrieval_cells(name, condition.rows.get(name))])
+        if name in condition.rows:
+            rows.append([_name(name), *kinds, *_retrieval_cells(name, condition.rows[name])])
         if cells := paper.get(condition.dataset, {}).get(name):
             kinds = [system.paradigm] * paradigm + [system.published or question, system.context] * types
             rows.append([f"paper: {system.label}", *kinds, *map(_printed, cells)])
-    return [[condition.label if at == 0 else "", *row] for at, row in enumerate(rows)]
+    return _labelled(condition.label, rows)
+
+
+def _labelled(label: str, rows: Sequence[list[str]]) -> list[list[str]]:
+    """Rows with a first cell more: the label in the first row, nothing below it."""
+    return [[label if at == 0 else "", *row] for at, row in enumerate(rows)]
 
 
 def _retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
-    """Word error rate and six recalls; a system without a report was not run."""
+    """Word error rate and six recalls; of a noise ratio at which a system was not run, that it was not."""
     if not rows:
         return [NOT_RUN] * (1 + len(_FIGURES))
     rates = [100 * row.wer.total.value for row in rows.values() if row.wer]
@@ -352,7 +369,7 @@ def _noise_label(condition: Condition) -> list[str]:
 
 
 def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:
-    """Which seeds were measured, which datasets of the paper were not, and where a rate counts characters."""
+    """Which seeds were measured, what was not run, and where a rate counts characters."""
     shown = [condition for condition in conditions if _measured(condition, systems)]
     seeds = []
     for condition in shown:
@@ -361,10 +378,27 @@ def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Pub
         parts += [f"{n}: {', '.join(filter(None, of))}" for n, of in of_rows.items() if of != condition.seeds]
         if parts[0]:
             seeds.append(f"{condition.label}: {'; '.join(parts)}")
-    missing = [DATASETS[name] for name in paper if name not in {condition.dataset for condition in shown}]
-    notes = [f"Seeds of {'; '.join(seeds)}."] if seeds else []
-    notes += [f"In the paper, not run here: {', '.join(missing)}."] if missing else []
+    notes = [*_sentence("Seeds of", seeds), *_sentence("Not run:", _not_run(shown, systems, paper))]
     return notes + _character_errors(shown)
+
+
+def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:
+    """Systems that were not run, those of the same sets together, and the datasets that only the paper has."""
+    by_place: dict[str, list[str]] = {}
+    for name in systems:
+        run, missing = ([c.label for c in shown if (name in c.rows) is there] for there in (True, False))
+        if missing:
+            place = "any set" if not run else ", ".join(missing)
+            if run and len(run) < len(missing):
+                place = f"any set but {', '.join(run)}"
+            by_place.setdefault(place, []).append(_name(name))
+    parts = [f"{', '.join(names)} on {place}" for place, names in by_place.items()]
+    datasets = [DATASETS[name] for name in paper if name not in {condition.dataset for condition in shown}]
+    return [*parts, *([f"the paper's {', '.join(datasets)}"] if datasets else [])]
+
+
+def _sentence(start: str, parts: Sequence[str]) -> list[str]:
+    return [f"{start} {'; '.join(parts)}."] if parts else []
 
 
 def _character_errors(conditions: Sequence[Condition]) -> list[str]:
