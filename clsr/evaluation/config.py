@@ -43,7 +43,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class LongFormConfig:
-    """How questions about long recordings are put.
+    """How a model is measured on questions about long recordings.
 
     Args:
         window_s: length of a window, in seconds.

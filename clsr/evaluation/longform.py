@@ -1,9 +1,8 @@
-"""Questions about long recordings: windows that are found, how much of the answer they hold, and what is answered."""
+"""Questions about long recordings: the windows found, whether they hold the answer, and what is answered."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shlex
 import sys
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +19,7 @@ from clsr.audio.waveform import duration_s, read_waveform
 from clsr.checkpoint import current_commit
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.errors import InputError
+from clsr.evaluation.answer_log import AnswerLog
 from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform_report import WHOLE, FoundWindow, LongFormMeasurement, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
@@ -29,14 +29,7 @@ from clsr.search.answerers import Answerer
 from clsr.systems.load import load_system
 from clsr.systems.protocol import System
 
-SCOPES = ("recording", "all")  # where a question looks: in the recording that answers it, or in all of the set
-
-
-class Answered(NamedTuple):
-    """An answer, and the seconds it took."""
-
-    answer: str
-    seconds: float
+SCOPES = ("recording", "all")  # what is searched: the recording that answers the question, or the whole set
 
 
 Hits = Mapping[str, Sequence[FoundWindow]]
@@ -51,20 +44,20 @@ def measure(
     reference: str | None = None,
     answerer: Answerer | None = None,
 ) -> list[LongFormMeasurement]:
-    """Put the questions of a long-form set, and write ``longform.json``, ``longform.md`` and ``hits.jsonl``.
+    """Measure a model on a long-form set, and write ``longform.json``, ``longform.md`` and ``hits.jsonl``.
 
-    Answers go to ``answers.jsonl`` as they come; the same command goes on from there.
+    Answers go to ``answers.jsonl`` as they come; the same command resumes from there.
 
     Args:
         model: checkpoint that finds the windows.
         data: folder of the long-form set.
         output: folder of the report.
-        config: how questions are put.
-        reference: names the answerer in the report.
-        answerer: answers from what is found; None measures only what is found.
+        config: how it is measured.
+        reference: name of the answerer in the report.
+        answerer: answers from the windows found; None measures the windows alone.
 
     Raises:
-        InputError: model, set or answerer is at fault, or no answer is known that an answerer's could be held against.
+        InputError: model, set or answerer is at fault, or an answerer is given and no question has a known answer.
     """
     questions = read_long_form(data)
     if answerer and not any(question.answer for question in questions):
@@ -80,9 +73,9 @@ def measure(
     if answerer:
         made_of = hashlib.sha256((data / QUESTIONS).read_bytes()).hexdigest()[:16]
         log = AnswerLog(output / "answers.jsonl", answerer, reference or type(answerer).__name__, made_of, config.typed)
-        for asked in rows:
-            if asked.scope != "all":
-                answer_row(asked, questions, log)
+        for measured in rows:
+            if measured.scope != "all":
+                answer_row(measured, questions, log)
     write_longform(rows, _about(model, data, questions, config), config.seed, output)
     return rows
 
@@ -111,7 +104,7 @@ def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: Lo
 def _find(
     system: System[Any], row: str, questions: Sequence[LongQuestion], config: LongFormConfig
 ) -> list[LongFormMeasurement]:
-    """A row for each scope and number of windows."""
+    """Measure each scope with each number of windows."""
     recordings = sorted({str(question.recording) for question in questions})
     start = time.perf_counter()
     places, vectors = _encode_windows(system, row, recordings, config)
@@ -135,9 +128,9 @@ def _find(
 def best_windows(
     scores: np.ndarray, places: Sequence[FoundWindow], recording: str | None, config: LongFormConfig
 ) -> list[FoundWindow]:
-    """The windows of a recording (None: of all) with the best scores ``(W,)``, as many as are asked for at most.
+    """The windows of a recording (None: of all) with the best scores ``(W,)``, at most the largest ``top_k``.
 
-    Of windows that overlap, the best is one (``clsr.index.spans.merge``), as in ``clsr search``.
+    Of windows that overlap, only the best counts (``clsr.index.spans.merge``), as in ``clsr search``.
     """
     inside = np.array([at for at, place in enumerate(places) if recording in (None, place.recording)], dtype=int)
     at_once = 2 * math.ceil(config.window_s / config.hop_s) + 1  # windows that overlap one, itself and the last's shift
@@ -148,7 +141,7 @@ def best_windows(
 def measure_hits(
     name: str, scope: str | None, questions: Sequence[LongQuestion], hits: Hits, k: int
 ) -> LongFormMeasurement:
-    """Hold the first ``k`` windows found for each question against where its answer lies."""
+    """Compare the first ``k`` windows found for each question with the place of its answer."""
     returned = {question.id: list(hits[question.id][:k]) for question in questions}
     inside = [span_inside(question, returned[question.id]) for question in questions]
     overlap = [time_iou(question, returned[question.id]) for question in questions]
@@ -158,8 +151,8 @@ def measure_hits(
 def span_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool:
     """Whether the answer's span lies wholly inside one of the windows returned, to the millisecond.
 
-    The span of the passage counts where the answer's is not known. Two windows that only touch do not hold together
-    what lies across their border.
+    The span of the passage counts where the answer's is not known. An answer that
+    crosses the border of two windows is in neither.
     """
     start_s, end_s = question.answer_span or question.passage_span
     return any(
@@ -173,7 +166,7 @@ def span_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool
 def time_iou(question: LongQuestion, returned: Sequence[FoundWindow]) -> float:
     """Seconds that lie both in the windows returned and in the passage, over the seconds that lie in either.
 
-    What several windows share counts once, and windows of other recordings count as missed.
+    What several windows share counts once. Windows of other recordings add to the union alone.
     """
     start_s, end_s = question.passage_span
     recording = str(question.recording)
@@ -184,82 +177,19 @@ def time_iou(question: LongQuestion, returned: Sequence[FoundWindow]) -> float:
     return (total_s + (end_s - start_s) - either_s) / either_s
 
 
-class AnswerLog:
-    """Answers on disk, one JSON object a line, written as they come; those of an earlier run are not asked for again.
-
-    Args:
-        path: the file. A last line that was cut off is dropped; answers of other answerers, about other sets or from
-            other windows stay and are passed over.
-        answerer: what is asked.
-        reference: its name.
-        made_of: digest of the set's questions.
-        typed: ask in text where a question is spoken too.
-
-    Raises:
-        InputError: a line is no answer.
-    """
-
-    def __init__(self, path: Path, answerer: Answerer, reference: str, made_of: str, typed: bool = False):
-        self.path = path
-        self.answerer = answerer
-        self.reference = reference
-        self.made_of = made_of
-        self.typed = typed
-        self.known: dict[str, Answered] = {}
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        if lines and not lines[-1].endswith(b"\n"):
-            with open(path, "r+b") as file:
-                file.truncate(sum(map(len, lines[:-1])))
-            lines.pop()
-        for number, line in enumerate(lines, start=1):
-            try:
-                entry = json.loads(line)
-                self.known[_key(entry)] = Answered(str(entry["answer"]), float(entry["seconds"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}:{number}: is no answer ({error!r}); remove the line") from error
-
-    def ask(self, question: LongQuestion, returned: Sequence[FoundWindow]) -> Answered:
-        """The answer that windows give to a question, nothing where there are none; from disk where it is there.
-
-        Its time is that of the answerer, without reading the windows.
-        """
-        audio = None if self.typed else question.audio
-        entry = {
-            "answerer": self.reference,
-            "set": self.made_of,
-            "question": question.id,
-            "spoken": audio is not None,
-            "windows": [[Path(w.recording).name, round(w.start_s, 3), round(w.end_s, 3)] for w in returned],
-        }
-        key = _key(entry)
-        if key not in self.known:
-            asked = read_waveform(audio) if audio else question.text
-            waveforms = [read_waveform(w.recording, w.start_s, w.end_s) for w in returned]
-            start = time.perf_counter()
-            answer = self.answerer.answer(asked, waveforms) if waveforms else ""
-            self.known[key] = Answered(answer, time.perf_counter() - start)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry | self.known[key]._asdict(), ensure_ascii=False) + "\n")
-        return self.known[key]
-
-
 def answer_row(row: LongFormMeasurement, questions: Sequence[LongQuestion], log: AnswerLog) -> None:
-    """Let the questions whose answer is known be answered from what a row returned, and score the answers."""
-    asked = [question for question in questions if question.answer]
-    answers = [log.ask(q, row.returned[q.id]) for q in tqdm(asked, f"answer, {row.name}", disable=None)]
-    pairs = [(given.answer, question.answer or "") for given, question in zip(answers, asked, strict=True)]
+    """Answer the questions whose answer is known from the windows of a row, and score the answers."""
+    answerable = [question for question in questions if question.answer]
+    answers = [log.answer(q, row.returned[q.id]) for q in tqdm(answerable, f"answer, {row.name}", disable=None)]
+    pairs = [(given.answer, question.answer or "") for given, question in zip(answers, answerable, strict=True)]
     row.exact_match = np.array([exact_match(*pair) for pair in pairs])
     row.f1 = np.array([f1(*pair) for pair in pairs])
     row.answering_s = sum(given.seconds for given in answers)
     row.answerer = log.reference
 
 
-def _key(entry: Mapping[str, Any]) -> str:
-    return json.dumps([entry[name] for name in ("answerer", "set", "question", "spoken", "windows")])
-
-
 def _whole(questions: Sequence[LongQuestion]) -> LongFormMeasurement:
-    """The row of recordings handed over as they are."""
+    """Measure whole recordings in the place of windows."""
     lengths = {question.recording: duration_s(question.recording) for question in questions}
     hits = {q.id: [FoundWindow(str(q.recording), 0.0, lengths[q.recording])] for q in questions}
     return measure_hits(WHOLE, None, questions, hits, 1)
@@ -268,7 +198,7 @@ def _whole(questions: Sequence[LongQuestion]) -> LongFormMeasurement:
 def _encode_windows(
     system: System[Any], row: str, recordings: Sequence[str], config: LongFormConfig
 ) -> tuple[list[FoundWindow], np.ndarray]:
-    """Windows of all recordings and their vectors ``(W, E)``, but for those in which nothing was recognised."""
+    """Windows of all recordings and their vectors ``(W, E)``, without those in which nothing is recognised."""
     places = [
         FoundWindow(recording, *span)
         for recording in recordings
@@ -280,14 +210,14 @@ def _encode_windows(
         batch = places[first : first + READ_AT_ONCE]
         recognised = system.recognise([read_waveform(place.recording, place.start_s, place.end_s) for place in batch])
         texts = system.transcribe(recognised)
-        speaks = [texts is None or bool(texts[at].strip()) for at in range(len(batch))]
-        kept += [place for place, said in zip(batch, speaks, strict=True) if said]
-        vectors.append(system.encode(recognised, row, "passage").numpy()[speaks])
+        has_words = [texts is None or bool(texts[at].strip()) for at in range(len(batch))]
+        kept += [place for place, keep in zip(batch, has_words, strict=True) if keep]
+        vectors.append(system.encode(recognised, row, "passage").numpy()[has_words])
     return kept, np.concatenate(vectors)
 
 
 def _encode_questions(system: System[Any], row: str, questions: Sequence[LongQuestion], typed: bool) -> np.ndarray:
-    """Vectors of the questions ``(Q, E)``, as they are spoken if all are."""
+    """Vectors of the questions ``(Q, E)``, spoken where all of them are."""
     spoken = [question.audio for question in questions if question.audio]
     if typed or len(spoken) < len(questions):
         return system.encode_text([question.text for question in questions], "question").numpy()

@@ -1,4 +1,4 @@
-"""What questions about long recordings found, as longform.json (Table 5 reads it), a page, and a line a question."""
+"""What was found for questions about long recordings: longform.json, a page, and a line a question."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from clsr.corpora.long_recordings import Span
 from clsr.data.kaldi import write_lines
+from clsr.errors import InputError
 from clsr.evaluation.typeset import Column, Table, to_markdown
 from clsr.index.spans import covered_s
 from clsr.metrics.recall import Interval, bootstrap
@@ -28,19 +29,81 @@ class FoundWindow(NamedTuple):
     score: float = 0.0
 
 
-@dataclass
-class LongFormMeasurement:
-    """One way to find speech for all questions, and how well it does; what was not measured is None.
+@dataclass(frozen=True)
+class LongFormRow:
+    """A row of longform.json: one way to find speech, and how well it does; what was not measured is None.
 
     Attributes:
-        name: ``clsr-soft top 1``, ..., or that of the whole recording.
-        scope: where it looked (``SCOPES``); None where nothing was looked for.
-        returned: the windows handed on, by question.
+        name: ``clsr-soft top 1``, ..., or ``whole recording``.
+        scope: where it searched (``SCOPES``); None where nothing was searched.
+        exact_match: share of answers that are right word for word.
+        f1: of the words of answers.
+        span_in_top_k: share of questions whose answer lies inside one of the first ``k`` windows, by ``k``.
+        returned_s: mean duration of the speech returned, in seconds.
+        time_iou: overlap of the times returned with those of the passage, over their union.
+        seconds: for all questions together, the sum of the next three.
+        encoding_seconds, retrieval_seconds, answering_seconds: as in `LongFormMeasurement`.
+        answerer: reference of the model that answered; None without one.
+    """
+
+    name: str
+    scope: str | None
+    exact_match: Interval | None
+    f1: Interval | None
+    span_in_top_k: dict[str, Interval]
+    returned_s: float | None
+    time_iou: Interval | None
+    seconds: float | None
+    encoding_seconds: float | None
+    retrieval_seconds: float | None
+    answering_seconds: float | None
+    answerer: str | None
+
+    @property
+    def title(self) -> str:
+        """The name, and where windows were searched: in the question's recording or in all."""
+        return f"{self.name}, {self.scope}" if self.scope else self.name
+
+    def to_object(self) -> dict[str, Any]:
+        """Return the row as longform.json has it; without a scope there is no such key."""
+        content = {key: _share_object(value) for key, value in vars(self).items() if key != "scope" or value}
+        content["span_in_top_k"] = {k: share._asdict() for k, share in self.span_in_top_k.items()}
+        return content
+
+    @classmethod
+    def from_object(cls, content: Mapping[str, Any]) -> LongFormRow:
+        """Read a row of longform.json; keys that it does not know are skipped.
+
+        Raises:
+            KeyError, TypeError: the row is not whole.
+        """
+        shares: dict[str, Any] = {
+            key: content[key] and Interval(**content[key]) for key in ("exact_match", "f1", "time_iou")
+        }
+        spans = {k: Interval(**share) for k, share in (content["span_in_top_k"] or {}).items() if share}
+        rest: dict[str, Any] = {key: content[key] for key in ("name", "returned_s", "seconds", "answerer")}
+        for key in ("scope", "encoding_seconds", "retrieval_seconds", "answering_seconds"):
+            rest[key] = content.get(key)
+        return cls(span_in_top_k=spans, **shares, **rest)
+
+
+def _share_object(value: Any) -> Any:
+    return value._asdict() if isinstance(value, Interval) else value
+
+
+@dataclass
+class LongFormMeasurement:
+    """What one way to find speech returned for each question, and how good that is; what was not measured is None.
+
+    Attributes:
+        name: ``clsr-soft top 1``, ..., or ``whole recording``.
+        scope: where it searched (``SCOPES``); None where nothing was searched.
+        returned: the windows returned, by question.
         span_inside: 1 where the answer lies inside a window returned, else 0, by question.
         time_iou: by question.
         exact_match, f1: by question whose answer is known.
         encoding_s: to encode the windows of all recordings.
-        retrieval_s: to encode and to look for all questions.
+        retrieval_s: to encode all questions and to search.
         answering_s: to answer them.
         answerer: its reference.
     """
@@ -62,6 +125,28 @@ class LongFormMeasurement:
         """Mean duration of the speech returned, in seconds; what two windows share counts once."""
         return float(np.mean([sum(covered(found).values()) for found in self.returned.values()]))
 
+    def row(self, seed: int) -> LongFormRow:
+        """Mean of each measure with its 95 % bootstrap interval over questions."""
+
+        def share(values: np.ndarray | None) -> Interval | None:
+            return None if values is None else bootstrap(values, seed=seed)
+
+        k = self.name.rpartition(" ")[2]
+        return LongFormRow(
+            name=self.name,
+            scope=self.scope,
+            exact_match=share(self.exact_match),
+            f1=share(self.f1),
+            span_in_top_k={k: bootstrap(self.span_inside, seed=seed)} if self.scope else {},
+            returned_s=self.returned_s,
+            time_iou=share(self.time_iou),
+            seconds=self.encoding_s + self.retrieval_s + (self.answering_s or 0.0),
+            encoding_seconds=self.encoding_s,
+            retrieval_seconds=self.retrieval_s,
+            answering_seconds=self.answering_s,
+            answerer=self.answerer,
+        )
+
 
 def covered(returned: Iterable[FoundWindow]) -> dict[str, float]:
     """Seconds that windows cover in each recording."""
@@ -71,11 +156,13 @@ def covered(returned: Iterable[FoundWindow]) -> dict[str, float]:
     return {recording: covered_s(of_recording) for recording, of_recording in spans.items()}
 
 
-def write_longform(rows: Sequence[LongFormMeasurement], about: Mapping[str, Any], seed: int, output: Path) -> None:
+def write_longform(
+    measurements: Sequence[LongFormMeasurement], about: Mapping[str, Any], seed: int, output: Path
+) -> None:
     """Write ``hits.jsonl``, ``longform.md`` and, last, ``longform.json``: what was measured, and an object a row.
 
     Args:
-        rows: in the order of the tables.
+        measurements: in the order of the tables.
         about: set, questions, answers, answer_spans, recordings, audio_seconds, window_s, hop_s, model, command,
             commit, hardware, seed and tags.
         seed: of the bootstrap.
@@ -84,36 +171,33 @@ def write_longform(rows: Sequence[LongFormMeasurement], about: Mapping[str, Any]
     Raises:
         InputError: the folder cannot be written.
     """
-    content = {"kind": "longform", **about, "rows": [_row_object(row, seed) for row in rows]}
-    write_lines(output / "hits.jsonl", (json.dumps(line, ensure_ascii=False) + "\n" for line in _hit_objects(rows)))
-    write_lines(output / "longform.md", [_markdown(content)])
+    rows = [measurement.row(seed) for measurement in measurements]
+    content = {"kind": "longform", **about, "rows": [row.to_object() for row in rows]}
+    hits = _hit_objects(measurements)
+    write_lines(output / "hits.jsonl", (json.dumps(line, ensure_ascii=False) + "\n" for line in hits))
+    write_lines(output / "longform.md", [_markdown(rows, about)])
     write_lines(output / "longform.json", [json.dumps(content, indent=2, ensure_ascii=False) + "\n"])
 
 
-def _row_object(row: LongFormMeasurement, seed: int) -> dict[str, Any]:
-    def share(values: np.ndarray | None) -> dict[str, float] | None:
-        return None if values is None else bootstrap(values, seed=seed)._asdict()
+def read_longform(file: Path) -> tuple[dict[str, str], list[LongFormRow]]:
+    """Read the tags and the rows of a longform.json.
 
-    k = row.name.rpartition(" ")[2]
-    return {
-        "name": row.name,
-        **({"scope": row.scope} if row.scope else {}),
-        "exact_match": share(row.exact_match),
-        "f1": share(row.f1),
-        "span_in_top_k": {k: share(row.span_inside)} if row.scope else {},
-        "returned_s": row.returned_s,
-        "time_iou": share(row.time_iou),
-        "seconds": row.encoding_s + row.retrieval_s + (row.answering_s or 0.0),
-        "encoding_seconds": row.encoding_s,
-        "retrieval_seconds": row.retrieval_s,
-        "answering_seconds": row.answering_s,
-        "answerer": row.answerer,
-    }
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["kind"] != "longform":
+            raise ValueError(f"kind {content['kind']}")
+        rows = [LongFormRow.from_object(row) for row in content["rows"]]
+        return {str(key): str(value) for key, value in content["tags"].items()}, rows
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: not a whole report on long recordings ({error!r}): measure again") from error
 
 
-def _hit_objects(rows: Iterable[LongFormMeasurement]) -> Iterable[dict[str, Any]]:
-    """A line for each question and row: what was returned and how good it is."""
-    for row in rows:
+def _hit_objects(measurements: Iterable[LongFormMeasurement]) -> Iterable[dict[str, Any]]:
+    """A line for each measurement and question: what was returned and how good it is."""
+    for row in measurements:
         for at, (question, returned) in enumerate(row.returned.items()):
             windows = [
                 [Path(w.recording).name, round(w.start_s, 3), round(w.end_s, 3), round(w.score, 4)] for w in returned
@@ -124,33 +208,31 @@ def _hit_objects(rows: Iterable[LongFormMeasurement]) -> Iterable[dict[str, Any]
             }  # fmt: skip
 
 
-def _markdown(content: Mapping[str, Any]) -> str:
+def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
     """The report as a page to read."""
     titles = "Span inside,Returned (s),Time IoU,EM,F1,Encoding (s),Retrieval (s a question),Answering (s a question)"
-    columns = (Column("Context", numbers=False), Column("Looked in", numbers=False), *map(Column, titles.split(",")))
+    columns = (Column("Context", numbers=False), Column("Searched in", numbers=False), *map(Column, titles.split(",")))
     body = []
-    for row in content["rows"]:
-        (inside,) = row["span_in_top_k"].values() or [None]
-        timed = [(row["retrieval_seconds"], content["questions"]), (row["answering_seconds"], content["answers"])]
+    for row in rows:
+        (inside,) = row.span_in_top_k.values() or [None]
+        timed = [(row.retrieval_seconds, about["questions"]), (row.answering_seconds, about["answers"])]
         body.append([
-            row["name"], row.get("scope", "–"), _percent(inside), f"{row['returned_s']:.1f}", _percent(row["time_iou"]),
-            _percent(row["exact_match"]), _percent(row["f1"]), f"{row['encoding_seconds']:.1f}",
+            row.name, row.scope or "–", _percent(inside), f"{row.returned_s:.1f}", _percent(row.time_iou),
+            _percent(row.exact_match), _percent(row.f1), f"{row.encoding_seconds:.1f}",
             *("–" if seconds is None else f"{seconds / count:.3f}" for seconds, count in timed),
         ])  # fmt: skip
-    hours, model = content["audio_seconds"] / 3600, content["model"]
+    hours, model = about["audio_seconds"] / 3600, about["model"]
     notes = [
-        f"Windows of {content['window_s']:g} s every {content['hop_s']:g} s. In percent, with 95 % bootstrap intervals "
+        f"Windows of {about['window_s']:g} s every {about['hop_s']:g} s. In percent, with 95 % bootstrap intervals "
         "over questions.",
-        f"{content['questions']} questions ({content['answers']} with a known answer, {content['answer_spans']} with "
-        f"its place) about {content['recordings']} recordings, {hours:.2f} h, of {content['set']}.",
-        f"Model {model['path']}, fingerprint {model['fingerprint']}. Commit {content['commit']}.",
-        content["hardware"],
-        f"Command: {content['command']}",
+        f"{about['questions']} questions ({about['answers']} with a known answer, {about['answer_spans']} with "
+        f"its place) about {about['recordings']} recordings, {hours:.2f} h, of {about['set']}.",
+        f"Model {model['path']}, fingerprint {model['fingerprint']}. Commit {about['commit']}.",
+        about["hardware"],
+        f"Command: {about['command']}",
     ]
     return to_markdown(Table("longform", "Long recordings", columns, [body], notes))
 
 
-def _percent(share: Mapping[str, float] | None) -> str:
-    if share is None:
-        return "–"
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * bound for bound in Interval(**share)))
+def _percent(share: Interval | None) -> str:
+    return "–" if share is None else "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * bound for bound in share))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsr.errors import InputError
-from clsr.evaluation.longform_report import WHOLE
+from clsr.evaluation.longform_report import LongFormRow, read_longform
 from clsr.evaluation.report import CONTRASTS, Report, ReportRow, read_report
 from clsr.metrics.recall import Interval, paired_difference
 from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS
@@ -237,30 +237,8 @@ def noise_families(conditions: Sequence[Condition]) -> list[NoiseFamily]:
     return families
 
 
-class LongFormRow(NamedTuple):
-    """One way to answer questions from long recordings, and how well it did; what was not measured is None.
-
-    Attributes:
-        exact_match: share of answers that are right word for word.
-        f1: of the words of answers.
-        span_in_top_k: share of questions whose answer is said in the first ``k`` windows, by ``k``.
-        returned_s: mean duration of the speech handed on, in seconds.
-        time_iou: overlap of the times found with those of the answer, over their union.
-        seconds: for all questions together.
-        answerer: name of the model that answered; None where none was asked.
-    """
-
-    exact_match: Interval | None
-    f1: Interval | None
-    span_in_top_k: dict[str, Interval]
-    returned_s: float | None
-    time_iou: Interval | None
-    seconds: float | None
-    answerer: str | None
-
-
 def collect_longform(experiments: Sequence[Path]) -> dict[tuple[tuple[str, str], ...], dict[str, list[LongFormRow]]]:
-    """Read every longform.json at or below the folders: by tags but for the seed, then by row, one of each seed.
+    """Read every longform.json at or below the folders: by tags but for the seed, then by title, a row of each seed.
 
     Raises:
         InputError: a file is damaged, or two have the same tags.
@@ -268,36 +246,13 @@ def collect_longform(experiments: Sequence[Path]) -> dict[tuple[tuple[str, str],
     found: dict[tuple[tuple[str, str], ...], dict[str, list[LongFormRow]]] = {}
     sources: dict[tuple, Path] = {}
     for file in find_files(experiments, "longform.json"):
-        tags, rows = _read_longform(file)
+        tags, rows = read_longform(file)
         earlier = sources.setdefault(tuple(sorted(tags.items())), file)
         if earlier != file:
             raise InputError(
                 f"{earlier} and {file}: have the same tags: give each a --tag of its own, or leave one out"
             )
         of_tags = found.setdefault(tuple(sorted((k, v) for k, v in tags.items() if k != "seed")), {})
-        for name, row in rows.items():
-            of_tags.setdefault(name, []).append(row)
+        for row in rows:
+            of_tags.setdefault(row.title, []).append(row)
     return found
-
-
-def _read_longform(file: Path) -> tuple[dict[str, str], dict[str, LongFormRow]]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["kind"] != "longform":
-            raise ValueError(f"kind {content['kind']}")
-        rows = {_longform_name(row): _longform_row(row) for row in content["rows"]}
-        return {str(key): str(value) for key, value in content["tags"].items()}, rows
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file}: not a whole report on long recordings ({error!r}): measure again") from error
-
-
-def _longform_name(row: Mapping[str, Any]) -> str:
-    """The name, and where windows were looked for, if it says so: in the question's recording or in all."""
-    return f"{row['name']}, {row['scope']}" if "scope" in row and row["name"] != WHOLE else row["name"]
-
-
-def _longform_row(row: Mapping[str, Any]) -> LongFormRow:
-    shares: dict[str, Any] = {key: row[key] and Interval(**row[key]) for key in ("exact_match", "f1", "time_iou")}
-    spans = {k: Interval(**share) for k, share in (row["span_in_top_k"] or {}).items() if share}
-    rest: dict[str, Any] = {key: row[key] for key in ("returned_s", "seconds", "answerer")}
-    return LongFormRow(span_in_top_k=spans, **shares, **rest)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsr.errors import InputError
-from clsr.evaluation.longform_report import WHOLE
+from clsr.evaluation.longform_report import WHOLE, LongFormRow
 from clsr.evaluation.report import DIRECTIONS, Direction, ReportRow
 from clsr.evaluation.typeset import Column, Table
 from clsr.metrics.recall import Interval
@@ -21,7 +21,6 @@ from clsr.paper.results import (
     CLEAN,
     BySeed,
     Condition,
-    LongFormRow,
     collect,
     collect_longform,
     noise_families,

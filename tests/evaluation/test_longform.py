@@ -16,7 +16,7 @@ from clsr.errors import InputError
 from clsr.evaluation import longform
 from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform import best_windows, measure, measure_hits, span_inside, time_iou
-from clsr.evaluation.longform_report import FoundWindow
+from clsr.evaluation.longform_report import FoundWindow, read_longform
 from clsr.paper.results import collect_longform
 from clsr.paper.tables import make_tables
 
@@ -173,7 +173,13 @@ def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> Non
     assert "| clsr-soft top 1 | recording | 100.0 [100.0, 100.0] | 2.0 |" in page
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(long_set: Path, tmp_path: Path) -> None:
+def test_rows_are_read_as_they_were_written(long_set: Path, tmp_path: Path) -> None:
+    config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), whole=True, tags={"seed": "3"})
+    measured = measure("model", long_set, tmp_path / "out", config, "reader", Reader())
+    assert read_longform(tmp_path / "out" / "longform.json") == ({"seed": "3"}, [m.row(config.seed) for m in measured])
+
+
+def test_an_interrupted_run_resumes_and_ends_the_same(long_set: Path, tmp_path: Path) -> None:
     config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), whole=True)
 
     def run(name: str, reader: Reader) -> list[dict[str, Any]]:
