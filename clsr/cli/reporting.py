@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-TABLES = ("2", "gains", "3", "4", "5", "6", "7", "noise")
+TABLES = ("2", "gains", "3", "4", "5", "6", "7", "noise", "summary")
 FIGURES = {
     "learning": "word error rate and losses of trainings, from their metrics.csv",
     "recall": "recall of every row, a panel a report",

@@ -270,6 +270,21 @@ def _gain_cells(ours: str, baseline: str, gains: list[Interval]) -> list[str]:
     return [f"{ours} − {baseline}", points, bounds, f"{sum(gain.low > 0 for gain in gains)} of {len(gains)}"]
 
 
+def summary_table(conditions: Sequence[Condition]) -> Table:
+    """A line a set, noisy ones included: Q-C recall@1 of CLSR, of what it is compared with, and of the oracle."""
+    systems = {"parabge": "no recogniser", "cascade": "transcript", "cascade-8best": "8 transcripts",
+               "clsr-soft": "CLSR, soft codes", "text": "oracle"}  # fmt: skip
+    columns = (_DATASET, _WER, *(Column(title, "R@1:") for title in systems.values()))
+    shown = [c for c in conditions if not c.ablated and not c.aside and _measured(c, list(systems))]
+    blocks = []
+    for condition in shown:
+        cells = {name: _retrieval_cells(name, of) for name, of in condition.rows.items() if name in systems}
+        wer = next((rates[0] for name, rates in cells.items() if name != "text" and rates[0] != ABSENT), ABSENT)
+        recalls = [cells[name][1] if name in cells else ABSENT for name in systems]
+        blocks.append([[" ".join([condition.label, *_noise_label(condition)]), wer, *recalls]])
+    return Table("summary", "Summary", columns, blocks, [NUMBERS, *_character_errors(shown)])
+
+
 def noise_table(conditions: Sequence[Condition]) -> Table:
     """Recall and word errors of each system against the signal-to-noise ratio, of passages or of spoken questions."""
     families = noise_families(conditions)
@@ -409,4 +424,5 @@ def _character_errors(conditions: Sequence[Condition]) -> list[str]:
 
 _TABLES: dict[str, Callable[[Sequence[Condition]], Table]] = {
     "2": table_2, "gains": gains_table, "3": table_3, "4": table_4, "6": table_6, "7": table_7, "noise": noise_table,
+    "summary": summary_table,
 }  # fmt: skip

@@ -166,6 +166,19 @@ def test_gains_count_the_seeds_above_0(tmp_path: Path, write_result: Write) -> N
     assert line[3:] == ["[+1.0, +9.0], [-1.0, +5.0]", "1 of 2"]
 
 
+def test_summary_has_a_line_a_set(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path / "clean", MINI, {"text": 0.9, "cascade": 0.5, "clsr-soft": 0.6, "clsr": 0.5})
+    write_result(tmp_path / "noise", MINI | {"snr_db": "10"}, {"cascade": 0.3, "clsr-soft": 0.4, "parabge": 0.1})
+    write_result(tmp_path / "early", MINI | {"step": "150"}, {"clsr-soft": 0.2})
+    table = make(tmp_path, "summary")
+    titles = ["Dataset", "WER", "R@1: no recogniser", "R@1: transcript", "R@1: 8 transcripts", "R@1: CLSR, soft codes"]
+    assert [column.name for column in table.columns] == [*titles, "R@1: oracle"]
+    assert [[cell.split(" [")[0] for cell in row] for block in table.blocks for row in block] == [
+        ["mini (test)", "10.0", "–", "50.0", "–", "60.0", "90.0"],
+        ["mini (test) noise 10 dB", "10.0", "10.0", "30.0", "–", "40.0", "–"],
+    ]
+
+
 def test_noise_goes_from_loud_to_clean(tmp_path: Path, write_result: Write) -> None:
     for ratio, recall, errors in (("clean", 0.75, 50), ("10", 0.5, 200), ("0", 0.25, 600)):
         systems = {"clsr": recall} if ratio == "0" else {"clsr": recall, "parabge": 0.05}
