@@ -152,7 +152,6 @@ class LossConfig:
         temperature: divisor of the cosines in the contrastive loss.
         negatives: "bank" compares with all frozen training questions and gold passages, "batch" with the
             other pairs of the batch, "gathered" with those of the batches of all devices.
-        centre: take the mean question and the mean passage of the training set from the vectors first.
     """
 
     mae_weight: float = 0.5
@@ -165,7 +164,6 @@ class LossConfig:
     mwer_draw: Literal["mask", "sample"] = "mask"
     temperature: float = 0.05
     negatives: Literal["bank", "batch", "gathered"] = "bank"
-    centre: bool = False
 
 
 @dataclass

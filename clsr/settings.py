@@ -48,6 +48,7 @@ FORMER_KEYS = {  # of version 0.1, whose checkpoints are still read
     "model.cif.margin": "model.cif.length_margin",
     "model.ctc.slots": "model.ctc.upsampling",
 }
+DROPPED_KEYS = ("loss.centre",)  # of version 0.1: measured, and no better
 FORMER_VALUES = {("model.adaptor.input", "log_probabilities"): "logits"}  # which no softmax tells apart
 SHARES = (  # 0 to 1
     "model.encoder.dropout",
@@ -202,13 +203,15 @@ def _refuse_former(flat: dict[str, Any], where: str) -> None:
     for key, value in flat.items():
         if key in FORMER_KEYS:
             raise InputError(f"{where}{key} is called {FORMER_KEYS[key]} now: rename it")
+        if key in DROPPED_KEYS:
+            raise InputError(f"{where}{key} is no setting any more: remove it")
         if isinstance(value, str) and (key, value) in FORMER_VALUES:
             raise InputError(f"{where}{key}: {value} is the same as {FORMER_VALUES[key, value]}, and is called so now")
 
 
 def _today(flat: dict[str, Any]) -> dict[str, Any]:
-    """Give keys and values of an earlier version the names of today."""
-    renamed = {FORMER_KEYS.get(key, key): value for key, value in flat.items()}
+    """Give keys and values of an earlier version the names of today, and leave out what has none."""
+    renamed = {FORMER_KEYS.get(key, key): value for key, value in flat.items() if key not in DROPPED_KEYS}
     return {k: FORMER_VALUES.get((k, v), v) if isinstance(v, str) else v for k, v in renamed.items()}
 
 

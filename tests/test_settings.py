@@ -11,6 +11,7 @@ from clsr.errors import InputError
 from clsr.models.paraformer import BEST
 from clsr.settings import (
     ABOVE_0,
+    DROPPED_KEYS,
     FORMER_KEYS,
     LEAST,
     MOST,
@@ -70,7 +71,7 @@ def test_a_double_key_names_file_and_line(write, text: str, line: int, key: str)
 def test_former_keys_of_checkpoints_are_read(write):
     old = write(
         "model:\n  cif: {margin: 2}\n  ctc: {slots: 2}\n  adaptor: {passage_map: true, input: log_probabilities}\n"
-        "lora: {whole: [predictor]}\n",
+        "lora: {whole: [predictor]}\nloss: {centre: true}\n",
         "config.yaml",
     )
     settings = read_checkpoint_settings(TrainingConfig, old)
@@ -93,6 +94,16 @@ def test_former_keys_of_users_are_refused(write, former: str):
         read_settings(TrainingConfig, options=[f"--{former}=1"])
 
 
+@pytest.mark.parametrize("dropped", DROPPED_KEYS)
+def test_dropped_keys_of_users_are_refused(write, dropped: str):
+    section, _, key = dropped.partition(".")
+    path = write(f"{section}: {{{key}: true}}")
+    with pytest.raises(InputError, match=f"^{path}: {dropped} is no setting any more: remove it"):
+        read_settings(TrainingConfig, [path])
+    with pytest.raises(InputError, match=f"^{dropped} is no setting any more: remove it"):
+        read_settings(TrainingConfig, options=[f"--{dropped}=true"])
+
+
 def test_former_values_of_users_are_refused(write):
     path = write("model: {adaptor: {input: log_probabilities}}")
     with pytest.raises(InputError, match=f"^{path}: model.adaptor.input: log_probabilities is the same as logits"):
@@ -101,7 +112,7 @@ def test_former_values_of_users_are_refused(write):
 
 def test_former_keys_are_no_settings():
     names = set(setting_names(TrainingConfig))
-    assert names.isdisjoint(FORMER_KEYS) and names.issuperset(FORMER_KEYS.values())
+    assert names.isdisjoint({*FORMER_KEYS, *DROPPED_KEYS}) and names.issuperset(FORMER_KEYS.values())
 
 
 def test_values_are_typed(write):

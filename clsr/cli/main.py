@@ -17,7 +17,7 @@ from clsr.cli.reporting import add_longform, add_plots, add_tables, tag
 from clsr.cli.serving import add_serve
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
-from clsr.settings import FORMER_KEYS, setting_names
+from clsr.settings import DROPPED_KEYS, FORMER_KEYS, setting_names
 
 STAGES = {
     "train-asr": "train a recogniser on transcripts",
@@ -148,7 +148,7 @@ def _add_stage(commands: argparse._SubParsersAction, name: str, title: str) -> N
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoint folder")
     command.add_argument("--start", type=Path, metavar="DIR", help="checkpoint to start from")
     command.add_argument("--settings", action=_Settings, nargs=0, help="list all settings; each is an option too")
-    for setting in (*setting_names(TrainingConfig), *FORMER_KEYS):
+    for setting in (*setting_names(TrainingConfig), *FORMER_KEYS, *DROPPED_KEYS):
         command.add_argument(f"--{setting}", action=_Setting, dest="given", default=[], help=argparse.SUPPRESS)
 
 
@@ -170,7 +170,6 @@ def _add_measures(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--set", type=Path, required=True, metavar="DIR", dest="set_dir", help="retrieval set")
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the report")
     evaluate.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these (all)")
-    evaluate.add_argument("--centre", action="store_true", help="take their mean from questions and from passages")
     evaluate.add_argument("--snr-db", type=float, metavar="DB", help="white noise over the passages at this ratio")
     evaluate.add_argument("--question-snr-db", type=float, metavar="DB", help="and over spoken questions")
     about = "what the report says of itself: dataset, seed, ... (tables and figures go by it)"
@@ -283,7 +282,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from clsr.evaluation.measure import evaluate
     from clsr.evaluation.report import write_report
 
-    names = ("text_encoder", "seed", "centre", "snr_db", "question_snr_db", "precision", "device")
+    names = ("text_encoder", "seed", "snr_db", "question_snr_db", "precision", "device")
     given = {name: getattr(options, name) for name in names}
     config = EvaluationConfig(rows=tuple(options.rows), tags=dict(options.tag), **given)
     report = evaluate(options.model, options.set_dir, config)

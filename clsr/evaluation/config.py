@@ -17,7 +17,6 @@ class EvaluationConfig:
     Args:
         text_encoder: text encoder of the transcripts of a model that brings none; by default the offline one.
         seed: seed of the bootstrap and of noise.
-        centre: subtract the mean question from the questions, and the mean passage from the passages, in every row.
         rows: names of the rows to measure; all by default.
         snr_db: signal-to-noise ratio of white noise added to the passages, in dB; none is added by default.
         question_snr_db: signal-to-noise ratio of white noise added to spoken questions, in dB; none by default.
@@ -28,7 +27,6 @@ class EvaluationConfig:
 
     text_encoder: str | None = None
     seed: int = 0
-    centre: bool = False
     rows: Annotated[tuple[str, ...], "ROW"] = ()
     snr_db: float | None = None
     question_snr_db: float | None = None

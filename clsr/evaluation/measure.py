@@ -31,7 +31,6 @@ from clsr.evaluation.report import (
     measure_retrieval,
 )
 from clsr.metrics.recall import invert, rank
-from clsr.models.adaptor import centred
 from clsr.systems.load import load_system
 from clsr.systems.protocol import System
 from clsr.vocabulary import normalise
@@ -204,18 +203,12 @@ def _measure_directions(
     questions: np.ndarray, passages: np.ndarray, whole: RetrievalSet, config: EvaluationConfig
 ) -> tuple[Retrieval, Retrieval]:
     """Rank passages for questions and questions for passages, ``(Q, E)`` and ``(P, E)``, in the order of the set."""
-    if config.centre:
-        questions, passages = _centred(questions), _centred(passages)
     q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
     back = invert(whole.relevance)
     asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
     found = rank(questions, passages, q_ids, p_ids)
     turned = rank(passages[asked], questions, [p_ids[row] for row in asked], q_ids)
     return measure_retrieval(found, whole.relevance, config.seed), measure_retrieval(turned, back, config.seed)
-
-
-def _centred(vectors: np.ndarray) -> np.ndarray:
-    return centred(torch.from_numpy(vectors), torch.from_numpy(vectors).mean(0)).numpy()
 
 
 def _audio_seconds(utterances: Sequence[Utterance]) -> float:

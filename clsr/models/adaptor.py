@@ -97,8 +97,3 @@ class PassageProjection(nn.Linear):
     def forward(self, vectors: Tensor) -> Tensor:
         """Map unit vectors ``(B, E)`` to unit vectors."""
         return nn.functional.normalize(super().forward(vectors), dim=1)
-
-
-def centred(vectors: Tensor, mean: Tensor) -> Tensor:
-    """Take the mean ``(E,)`` of a collection from its unit vectors ``(B, E)``; return unit vectors of what is left."""
-    return nn.functional.normalize(vectors - mean, dim=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -17,38 +17,26 @@ from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, split_batch
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageProjection, best_codes, centred, training_codes
-from clsr.models.paraformer import Paraformer, TrainingOutput
+from clsr.models.adaptor import PassageProjection, best_codes, training_codes
+from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import (
     AsrModule,
     accuracy,
     fit_cmvn,
-    loss_counts,
     make_encoders,
     start_paraformer,
-    total_loss,
     weights_of,
 )
 from clsr.training.devices import device_count, gather_rows, share
 from clsr.training.fit import LOG_EVERY, Origin, fit
+from clsr.training.gradient_cache import ForwardPass, forward_in_parts
 from clsr.training.lora import add_adapters, merged
 from clsr.training.losses import bank_nll, batch_nll
-from clsr.training.pairs import PairBank, RecallMeter, about_mean
+from clsr.training.pairs import PairBank, RecallMeter
 from clsr.vocabulary import Vocabulary
 
 log = logging.getLogger("clsr")
-
-
-class _Cache(NamedTuple):
-    """What a step leaves to ``backward``."""
-
-    batch: SpeechBatch
-    parts: list[SpeechBatch]
-    seeds: list[int]
-    sizes: list[int]  # rows of ``speech`` that each part has
-    speech: Tensor  # vectors of the passages that are asked for, with their gradient
-    weights: LossConfig
 
 
 class JointModule(AsrModule):
@@ -67,7 +55,6 @@ class JointModule(AsrModule):
         if passage_projection is not None and not config.loss.nll_weight:
             passage_projection.requires_grad_(False)  # several devices wait for the gradient of all that has one
         self._part_frames = int(config.trainer.chunk_s / FRAME_S)
-        self._cache: _Cache | None = None
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the frozen text encoder out of training states."""
@@ -86,28 +73,32 @@ class JointModule(AsrModule):
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch, the contrastive one over the utterances that have a question."""
         weights = ramped(self.config.loss, self.global_step)
+        # Devices meet where vectors are gathered: one whose passages have no question must come there too.
+        contrasted = weights.nll_weight > 0 and (device_count() > 1 or bool((batch.pair_rows >= 0).any()))
         parts = split_batch(batch, self._part_frames) if self._part_frames else [batch]
-        if len(parts) > 1 and weights.nll_weight > 0:
-            return self._cached_step(batch, parts, weights)
-        output = self._recogniser_output(batch)
-        losses = self.losses(output, batch)
-        if weights.nll_weight > 0 and (device_count() > 1 or (batch.pair_rows >= 0).any()):
-            losses["nll"] = self._nll(*self._speech(output, batch))
-        if (self.global_step + 1) % LOG_EVERY == 0:  # a step that Lightning writes down
+        forward = partial(self.forward_pass, with_vectors=contrasted)
+        found = forward(batch) if len(parts) == 1 else forward_in_parts(forward, parts)
+        losses = dict(found.losses)
+        if contrasted:
+            losses["nll"] = self._nll(found.vectors, found.rows)
+        if len(parts) == 1 and (self.global_step + 1) % LOG_EVERY == 0:  # a step that Lightning writes down
             self.log_dict(cif_gradients(self.paraformer, losses, weights), batch_size=len(batch.ids))
-        return self.report(losses, accuracy(output, batch), len(batch.ids), weights)
+        return self.report(losses, found.accuracy, len(batch.ids), weights)
 
-    def _recogniser_output(self, batch: SpeechBatch) -> TrainingOutput:
-        return self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-
-    def _speech(self, output: TrainingOutput, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
-        """Return vectors of the passages that are asked for (on several devices of all), and their questions' rows."""
-        # Devices meet where vectors are gathered: one whose passages nobody asks for must come there too.
+    def forward_pass(self, batch: SpeechBatch, with_vectors: bool = True) -> ForwardPass:
+        """Take a batch through the model: the recogniser's losses, and the vectors of passages that have a question."""
+        output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
         kept = batch.pair_rows >= (0 if device_count() == 1 else -1)
-        if not kept.any():
-            return self.codebook.new_zeros(0, self.text_encoder.width), batch.pair_rows[kept]
-        codes = training_codes(output.logits[kept], self.codebook, self.config.model.adaptor)
-        return self._as_passages(self.text_encoder(codes, batch.target_lengths[kept])), batch.pair_rows[kept]
+        kept = kept if with_vectors else torch.zeros_like(kept)
+        vectors = self._vectors(output.logits[kept], batch.target_lengths[kept])
+        return ForwardPass(self.losses(output, batch), accuracy(output, batch), vectors, batch.pair_rows[kept])
+
+    def _vectors(self, logits: Tensor, token_lengths: Tensor) -> Tensor:
+        """Return the vectors of passages ``(P, E)`` from the decoder's logits ``(P, U, V)``."""
+        if not len(logits):
+            return self.codebook.new_zeros(0, self.text_encoder.width)
+        codes = training_codes(logits, self.codebook, self.config.model.adaptor)
+        return self._as_passages(self.text_encoder(codes, token_lengths))
 
     def _as_passages(self, vectors: Tensor) -> Tensor:
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
@@ -122,64 +113,10 @@ class JointModule(AsrModule):
         if not len(rows):
             return speech.sum()  # 0
         bank = self.bank.on(speech.device)
-        questions, passages = bank.questions, bank.passages
-        if loss.centre or loss.negatives == "bank":
-            passages = self._as_passages(passages)
-        if loss.centre:
-            questions = bank.centred_questions
-            passages, mean = bank.centred_passages if self.passage_projection is None else about_mean(passages)
-            speech = centred(speech, mean)
         if loss.negatives == "bank":
-            return bank_nll(speech, rows, questions, passages, loss.temperature, bank.groups)
-        return batch_nll(speech, questions[rows], loss.temperature, bank.groups[rows]) * part
-
-    def _cached_step(self, batch: SpeechBatch, parts: list[SpeechBatch], weights: LossConfig) -> Tensor:
-        """Return the contrastive loss of a batch that does not fit into memory whole (arXiv:2101.06983).
-
-        All parts are encoded without gradients, and the loss is taken of their vectors; ``backward`` then goes through
-        the recogniser part by part, with the gradient of the vectors known.
-        """
-        seeds = torch.randint(2**31, (len(parts),)).tolist()  # the second pass drops what the first one dropped
-        losses: dict[str, Tensor] = {}
-        right = torch.zeros((), device=self.device)
-        vectors: list[Tensor] = []
-        rows: list[Tensor] = []
-        with torch.no_grad():
-            for part, seed in zip(parts, seeds, strict=True):
-                output, own = self._part_losses(part, batch, seed)
-                losses = {name: losses.get(name, 0.0) + value for name, value in own.items()}
-                right += accuracy(output, part) * part.target_lengths.sum() / batch.target_lengths.sum()
-                for kept, values in zip((vectors, rows), self._speech(output, part), strict=True):
-                    kept.append(values)
-        speech = torch.cat(vectors).requires_grad_()
-        losses["nll"] = self._nll(speech, torch.cat(rows))
-        self._cache = _Cache(batch, parts, seeds, [len(of_part) for of_part in rows], speech, weights)
-        self.report(losses, right, len(batch.ids), weights)
-        return weights.nll_weight * losses["nll"]
-
-    def _part_losses(
-        self, part: SpeechBatch, batch: SpeechBatch, seed: int
-    ) -> tuple[TrainingOutput, dict[str, Tensor]]:
-        """Return the output for a part of a batch, and what its losses add to the means over the batch."""
-        torch.manual_seed(seed)
-        output = self._recogniser_output(part)
-        counts, totals = loss_counts(part), loss_counts(batch)
-        return output, {n: value * counts[n] / totals[n].clamp(min=1) for n, value in self.losses(output, part).items()}
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute gradients; of a cached step, part by part."""
-        super().backward(loss, *args, **kwargs)
-        cache, self._cache = self._cache, None
-        if cache is None:
-            return
-        assert cache.speech.grad is not None
-        gradients = cache.speech.grad.split(cache.sizes)
-        for part, seed, gradient in zip(cache.parts, cache.seeds, gradients, strict=True):
-            with self.trainer.precision_plugin.forward_context():
-                output, losses = self._part_losses(part, cache.batch, seed)
-                total = total_loss(losses, cache.weights) / self.trainer.accumulate_grad_batches
-                speech, _ = self._speech(output, part)
-            (total + (speech * gradient).sum()).backward()
+            passages = self._as_passages(bank.passages)
+            return bank_nll(speech, rows, bank.questions, passages, loss.temperature, bank.groups)
+        return batch_nll(speech, bank.questions[rows], loss.temperature, bank.groups[rows]) * part
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
@@ -205,7 +142,8 @@ def cif_gradients(paraformer: Paraformer, losses: dict[str, Tensor], weights: Lo
     """Return the norm of the gradient that each loss, weighted, sends to the firing weights' own parameters.
 
     What an adaptor does to CIF shows here first: the paper's straight-through codes send either far too much or
-    nothing.
+    nothing. Each loss takes a backward pass of its own, so steps in parts (``gradient_cache``), where that would be
+    one more pass over every part, do not log it.
     """
     shares = {"ce": 1 - weights.mae_weight - weights.nll_weight, "mae": weights.mae_weight, "nll": weights.nll_weight}
     parameters = [weight for weight in paraformer.predictor.parameters() if weight.requires_grad]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from clsr.config import LossConfig
 from clsr.data.splits import Pair
-from clsr.models.adaptor import centred
 from clsr.models.text_encoder import TextEncoder
 from clsr.training.devices import gather_items, gather_rows, share
 from clsr.training.losses import batch_nll
@@ -31,22 +29,6 @@ class PairBank:
             self.questions, self.passages = self.questions.to(device), self.passages.to(device)
             self.groups = self.groups.to(device)
         return self
-
-    @cached_property
-    def centred_questions(self) -> Tensor:
-        """The questions about their mean, made once, on the device of then."""
-        return about_mean(self.questions)[0]
-
-    @cached_property
-    def centred_passages(self) -> tuple[Tensor, Tensor]:
-        """The passages about their mean, and the mean, made once, on the device of then."""
-        return about_mean(self.passages)
-
-
-def about_mean(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Take their mean from unit vectors ``(N, E)``; return unit vectors of what is left, and the mean ``(E,)``."""
-    mean = vectors.mean(0)
-    return centred(vectors, mean), mean
 
 
 def groups_of(pairs: Sequence[Pair]) -> Tensor:

@@ -27,7 +27,6 @@ declare -A change=(
   [probabilities-0.1]="--model.adaptor.input probabilities --model.adaptor.gamma 0.1"
   [gamma-1]="--model.adaptor.gamma 1"
   [batch]="--loss.negatives batch"
-  [centre]="--loss.centre true"
   [map]=""
   [map-hard]="--model.adaptor.codes hard"
   [paper]="../../conf/paper.yaml"
@@ -41,7 +40,7 @@ declare -A more=(
   [asr-mwer-mask]="--loss.mwer_weight 1 --loss.mwer_draw mask"
   [asr-mwer-sample]="--loss.mwer_weight 1 --loss.mwer_draw sample"
 )
-order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch centre
+order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch
   map map-hard paper published published-no-vq published-no-sampler asr-ce asr-mwer-mask asr-mwer-sample)
 
 if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
@@ -70,10 +69,8 @@ for seed in $seeds; do
     fi
     for split in unseen noise; do
       if begin 2 "$to/measures/$split" "measure on $split"; then
-        centre=()
-        if [[ $name == centre ]]; then centre=(--centre); fi
         run clsr evaluate --model "$to/model" --set "$data/study/$split" --output "$to/measures/$split" \
-          --rows text cascade clsr clsr-soft "${centre[@]}"
+          --rows text cascade clsr clsr-soft
         finish
       fi
     done

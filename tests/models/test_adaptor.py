@@ -11,7 +11,6 @@ from clsr.config import AdaptorConfig, EncoderConfig, ModelConfig
 from clsr.models.adaptor import (
     PassageProjection,
     best_codes,
-    centred,
     hard_codes,
     mix_rows,
     soft_codes,
@@ -139,12 +138,6 @@ def test_a_passage_projection_starts_from_the_identity_and_keeps_length():
     assert passage_projection(torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))[0].tolist() == pytest.approx(
         [0.6, 0.8, 0, 0, 0]
     )
-
-
-def test_centring_by_hand():
-    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    root = math.sqrt(0.5)
-    assert centred(vectors, vectors.mean(0)).flatten().tolist() == pytest.approx([root, -root, -root, root])
 
 
 @pytest.mark.parametrize("kind", ["top_k", "soft", "straight_through"])

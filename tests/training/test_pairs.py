@@ -26,18 +26,6 @@ def test_a_bank_moves_to_a_device_once(tiny_bert: Path):
     assert bank.on(torch.device("meta")).questions is moved
 
 
-def test_a_centred_bank_by_hand(tiny_bert: Path):
-    bank = PairBank([Pair("dog", "cat", 0), Pair("sun", "boat", 1)], load_text_encoder(str(tiny_bert)))
-    bank.questions, bank.passages = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    # (1, 0) and (0.6, 0.8) lie 0.2 and 0.4 to either side of (0.8, 0.4); the others about (0.5, 0.5).
-    question = torch.tensor([1.0, -2.0]) / 5**0.5
-    assert torch.allclose(bank.centred_questions, torch.stack([question, -question]))
-    passages, mean = bank.centred_passages
-    assert mean.tolist() == [0.5, 0.5]
-    assert torch.allclose(passages, torch.tensor([[-1.0, 1.0], [1.0, -1.0]]) / 2**0.5)
-    assert bank.centred_questions is bank.centred_questions  # made once
-
-
 def test_recall_asks_each_question_that_has_a_passage_once():
     meter, groups = RecallMeter(), torch.arange(4)
     # Question 0 is answered in two voices, one of them well; 2 finds a passage of 0, and 3 has none.
