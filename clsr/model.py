@@ -1,18 +1,12 @@
-"""clsr from Python: load a model, make recordings searchable, ask; or take its vectors and transcripts.
-
-::
-
-    model = Model.load("exp/joint")
-    retriever = model.index(["recordings/"], "my-index")
-    print(*retriever.search("who sold the old horse?"), sep="\\n")
-"""
+"""A trained model, loaded part by part when it is needed: ``clsr.load`` and ``clsr.Model``."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -22,129 +16,175 @@ from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.config import Precision
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
-from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
-from clsr.search.retriever import Retriever
 from clsr.transcribe import PIECE_S, Transcript, transcribe_one, transcribe_waveforms
 
 if TYPE_CHECKING:
+    from clsr.models.recogniser import Recogniser
     from clsr.models.speech_encoder import Codes, SpeechEncoder
+    from clsr.models.text_encoder import TextEncoder
 
 LONGEST_S = 60.0  # of speech that becomes one vector: attention grows with its square, and a sentence is lost in more
 BATCH = 8  # utterances held in memory and encoded at once
 
-Audio = str | Path | np.ndarray
-"""A file, or a waveform ``(N,)`` at 16 kHz."""
+Speech = Path | np.ndarray
+"""The path of an audio file (a ``Path``: a ``str`` is a text), or a waveform ``(N,)`` at 16 kHz."""
 
 Side = Literal["passage", "question"]
 
-_log = logging.getLogger("clsr")
+
+def load(reference: str | Path, device: str = "cpu", precision: Precision = "auto") -> Model:
+    """Open a trained model; its weights are read when they are needed.
+
+    Args:
+        reference: its checkpoint folder.
+        device: to compute on: "cpu", or "cuda" and the like.
+        precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
+
+    Raises:
+        InputError: it is no checkpoint.
+    """
+    from clsr import checkpoint
+
+    checkpoint.read_meta(reference)
+    return Model(Path(reference), device, precision)
 
 
 class Model:
-    """A trained CLSR model: speech and text to vectors of one space, speech to text, recordings to an index.
+    """A trained model: speech and text to vectors of one space, and speech to text.
+
+    Typed queries need the text encoder alone, which is loaded by itself; the whole is loaded at the first speech. Any
+    number of threads may call it.
 
     Args:
-        speech_encoder: the network.
-        folder: its checkpoint folder, which an index remembers.
+        path: checkpoint folder, which an index remembers.
+        device: to compute on; typed queries are encoded on the processor until the whole is loaded.
+        precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
+        recogniser: the whole, where it is loaded already.
+        text_encoder: the text encoder, where it is loaded already.
+
+    Attributes:
+        path: the folder, absolute.
     """
 
-    def __init__(self, speech_encoder: SpeechEncoder, folder: Path) -> None:
-        self.speech_encoder = speech_encoder
-        self.folder = folder
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        precision: Precision = "auto",
+        recogniser: Recogniser | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
+        self.path = path.resolve()
+        self.device = device
+        self.precision: Precision = precision
+        self._recogniser = recogniser
+        self._text_encoder = text_encoder
+        self._loading = threading.RLock()
 
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu", precision: Precision = "auto") -> Model:
-        """Load a checkpoint folder.
-
-        Args:
-            folder: of the checkpoint.
-            device: "cpu", or "cuda" and the like.
-            precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for the weights and the vocabulary.
 
         Raises:
-            InputError: it is no checkpoint, or its text encoder is missing or another one.
+            InputError: the folder is no checkpoint.
         """
         from clsr import checkpoint
 
-        return cls(checkpoint.load_speech_encoder(folder, device, precision), Path(folder))
+        return checkpoint.fingerprint(self.path)
 
-    def index(
-        self, recordings: str | Path | Sequence[str | Path], index_dir: str | Path, settings: IndexConfig | None = None
-    ) -> Retriever:
-        """Make recordings searchable, or bring their index up to date, and open it.
-
-        A recording that fails is logged as a warning and does not stop the rest; ``clsr.index.index.index_recordings``
-        returns what became of each.
-
-        Args:
-            recordings: files and folders.
-            index_dir: folder of the index, made if there is none.
-            settings: windows; ``None`` is the defaults.
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder, loaded without the rest unless the whole is there.
 
         Raises:
-            InputError: a path is missing, no recording could be indexed, or another model has built the index.
+            InputError: the text encoder is missing, or another one.
         """
-        paths = [recordings] if isinstance(recordings, str | Path) else recordings
-        for status in index_recordings(self.speech_encoder, self.folder, index_dir, paths, settings):
-            if status.status == "failed":
-                _log.warning("%s: not indexed: %s", status.path, status.reason)
-        return self.open(index_dir)
+        from clsr import checkpoint
 
-    def open(self, index_dir: str | Path) -> Retriever:
-        """Open an index that this model has built.
+        with self._loading:
+            if self._text_encoder is None:
+                if self._recogniser is not None:
+                    self._text_encoder = self.speech_encoder.text_encoder
+                else:
+                    # A precision that is meant for an accelerator need not suit the processor.
+                    precision = self.precision if self.device == "cpu" else "auto"
+                    self._text_encoder = checkpoint.load_text_side(self.path, precision)
+            return self._text_encoder
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """What writes down speech: the whole model, or an imported release with tokens of its own.
 
         Raises:
-            InputError: there is none, or another model has built it.
+            InputError: the checkpoint is at fault, or the device cannot be used.
         """
-        return Retriever.open(index_dir, self.folder, self.speech_encoder)
+        from clsr import checkpoint
 
-    def encode_text(self, texts: str | Sequence[str], side: Side = "question") -> np.ndarray:
-        """Return the unit vector ``(E,)`` of a text, or those of several, ``(B, E)``; float32.
+        with self._loading:
+            if self._recogniser is None:
+                self._recogniser = checkpoint.load_recogniser(self.path, self.device, self.precision)
+            return self._recogniser
 
-        Args:
-            texts: of any length; what is beyond the text encoder's longest input is not read.
-            side: what the text stands for. Passages go through the passage projection, as spoken ones do.
+    @property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The whole model.
+
+        Raises:
+            InputError: as ``recogniser``, or it is a release without a text encoder.
         """
-        import torch
+        from clsr import checkpoint
 
-        several = [texts] if isinstance(texts, str) else list(texts)
-        vectors = self.speech_encoder.text_encoder.encode(several, side)
-        if side == "passage":
-            with torch.inference_mode():
-                vectors = self.speech_encoder.as_passages(vectors)
-        return vectors.numpy()[0] if isinstance(texts, str) else vectors.numpy()
+        with self._loading:
+            if self._recogniser is None:
+                self._recogniser = checkpoint.load_speech_encoder(self.path, self.device, self.precision)
+            elif not hasattr(self._recogniser, "text_encoder"):
+                checkpoint.require_text_pieces(self.path)
+            return self._recogniser  # type: ignore[return-value]
 
-    def encode_speech(
-        self, audio: Audio | Sequence[Audio], side: Side = "passage", codes: Codes = "soft"
+    def encode(
+        self, inputs: str | Speech | Sequence[str | Speech], side: Side = "passage", codes: Codes = "soft"
     ) -> np.ndarray:
-        """Return the unit vector ``(E,)`` of speech, or those of several utterances, ``(B, E)``; float32.
+        """The unit vector ``(E,)`` of a text or of speech, or those of several, ``(B, E)``; float32.
 
-        The cosine of speech and a question is the product of ``encode_speech(audio)`` and ``encode_text(question)``.
+        The cosine of a passage and a question is the product of their vectors.
 
         Args:
-            audio: a file or a waveform, or a list of them, each of a minute at most.
-            side: passages, or spoken questions.
-            codes: "soft", or "hard" as in the paper.
+            inputs: a text (``str``), an audio file (``Path``) or a waveform ``(N,)`` at 16 kHz, or a list of them. A
+                text may have any length, but what is beyond the text encoder's longest input is not read; speech lasts
+                a minute at most.
+            side: what the inputs stand for. Passages, of text too, go through the model's passage projection.
+            codes: of speech: "soft", or "hard" as in the paper.
 
         Raises:
             InputError: a file cannot be read, a waveform is none, or one lasts longer than a minute.
         """
-        several = [audio] if isinstance(audio, Audio) else list(audio)
-        vectors = [np.empty((0, self.speech_encoder.text_encoder.width), np.float32)]
-        for batch in _batches(several):
-            waveforms = [_read(one, LONGEST_S) for one in batch]
-            vectors.append(self.speech_encoder.encode(waveforms, codes, side).vectors)
-        together = np.concatenate(vectors)
-        return together[0] if isinstance(audio, Audio) else together
+        several = [inputs] if isinstance(inputs, str | Speech) else list(inputs)
+        texts = [i for i, one in enumerate(several) if isinstance(one, str)]
+        speech = [i for i, one in enumerate(several) if not isinstance(one, str)]
+        vectors = np.empty((len(several), self.text_encoder.width), np.float32)
+        if texts:
+            vectors[texts] = self._encode_texts([one for one in several if isinstance(one, str)], side)
+        for batch in _batches(speech):
+            waveforms = [read_speech(several[i], LONGEST_S) for i in batch]
+            vectors[batch] = self.speech_encoder.encode(waveforms, codes, side).vectors
+        return vectors[0] if isinstance(inputs, str | Speech) else vectors
+
+    def _encode_texts(self, texts: Sequence[str], side: Side) -> np.ndarray:
+        import torch
+
+        vectors = self.text_encoder.encode(texts, side)
+        if side == "passage":
+            with torch.inference_mode():
+                vectors = self.speech_encoder.as_passages(vectors)
+        return vectors.numpy()
 
     @overload
-    def transcribe(self, audio: Audio) -> Transcript: ...  # type: ignore[overload-overlap]  # a text is one file
+    def transcribe(self, audio: str | Speech) -> Transcript: ...  # type: ignore[overload-overlap]  # a text is one file
 
     @overload
-    def transcribe(self, audio: Sequence[Audio]) -> list[Transcript]: ...
+    def transcribe(self, audio: Sequence[str | Speech]) -> list[Transcript]: ...
 
-    def transcribe(self, audio: Audio | Sequence[Audio]) -> Transcript | list[Transcript]:
+    def transcribe(self, audio: str | Speech | Sequence[str | Speech]) -> Transcript | list[Transcript]:
         """Write down speech of any length, with the times of its tokens; the path of a waveform is empty.
 
         Args:
@@ -153,35 +193,54 @@ class Model:
         Raises:
             InputError: a file cannot be read, or a waveform is none.
         """
-        several = [audio] if isinstance(audio, Audio) else list(audio)
-        found = [transcript for batch in _batches(several) for transcript in self._transcribe(batch)]
-        return found[0] if isinstance(audio, Audio) else found
+        several = [audio] if isinstance(audio, str | Speech) else list(audio)
+        speech = [Path(one) if isinstance(one, str) else one for one in several]
+        found = [transcript for batch in _batches(speech) for transcript in self._transcribe(batch)]
+        return found[0] if isinstance(audio, str | Speech) else found
 
-    def _transcribe(self, batch: Sequence[Audio]) -> list[Transcript]:
+    def _transcribe(self, batch: Sequence[Speech]) -> list[Transcript]:
         """Long files piece by piece, so that memory does not grow with them, and all else at once."""
-        long = {i for i, one in enumerate(batch) if not isinstance(one, np.ndarray) and duration_s(one) > PIECE_S}
-        short = {str(i): _read(one) for i, one in enumerate(batch) if i not in long}
-        heard = iter(transcribe_waveforms(self.speech_encoder, short) if short else [])
+        long = {i: one for i, one in enumerate(batch) if isinstance(one, Path) and duration_s(one) > PIECE_S}
+        short = {str(i): read_speech(one) for i, one in enumerate(batch) if i not in long}
+        transcripts = iter(transcribe_waveforms(self.recogniser, short) if short else [])
         return [
-            transcribe_one(self.speech_encoder, Utterance("", Path(one), 0.0, 0.0, None, ""))  # type: ignore[arg-type]
+            transcribe_one(self.recogniser, Utterance("", long[i], 0.0, 0.0, None, ""))
             if i in long
-            else replace(next(heard), audio="" if isinstance(one, np.ndarray) else str(one))
+            else replace(next(transcripts), audio="" if isinstance(one, np.ndarray) else str(one))
             for i, one in enumerate(batch)
         ]
 
 
-def _batches(items: Sequence[Audio]) -> Iterator[Sequence[Audio]]:
+def read_speech(
+    speech: Speech,
+    longest_s: float = math.inf,
+    name: str = "the waveform",
+    advice: str = "index it, which cuts it into windows",
+    read: Callable[[Path, float, float | None], np.ndarray] = read_waveform,
+) -> np.ndarray:
+    """The waveform ``(N,)`` of a file or of samples, checked: of one channel, finite, not empty and not too long.
+
+    Args:
+        speech: the file, or its waveform.
+        longest_s: of it.
+        name: of a waveform in messages.
+        advice: what to do about one that is too long.
+        read: reads a span of a file; ``Decoder.read_waveform`` where the file is a stranger's.
+
+    Raises:
+        InputError: it cannot be read, is no waveform of one channel, or is too long.
+    """
+    name = str(speech) if isinstance(speech, Path) else name
+    waveform = speech if isinstance(speech, np.ndarray) else read(
+        speech, 0.0, None if math.isinf(longest_s) else longest_s + 1
+    )  # fmt: skip
+    if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
+        raise InputError(f"{name}: has shape {waveform.shape}; give samples of one channel at 16 kHz, finite numbers")
+    if len(waveform) > longest_s * SAMPLE_RATE:
+        raise InputError(f"{name}: lasts longer than {longest_s:g} s; {advice}")
+    return waveform.astype(np.float32, copy=False)
+
+
+def _batches(items: Sequence) -> Iterator[Sequence]:
     for first in range(0, len(items), BATCH):
         yield items[first : first + BATCH]
-
-
-def _read(audio: Audio, longest_s: float = math.inf) -> np.ndarray:
-    """The waveform, checked: of one channel, finite, not empty and not too long."""
-    name = "the waveform" if isinstance(audio, np.ndarray) else str(audio)
-    if not isinstance(audio, np.ndarray):
-        audio = read_waveform(audio, 0.0, None if math.isinf(longest_s) else longest_s + 1)
-    if audio.ndim != 1 or not len(audio) or not np.isfinite(audio).all():
-        raise InputError(f"{name}: has shape {audio.shape}; give samples of one channel at 16 kHz, finite numbers")
-    if len(audio) > longest_s * SAMPLE_RATE:
-        raise InputError(f"{name}: lasts longer than {longest_s:g} s; index it, which cuts it into windows")
-    return audio.astype(np.float32, copy=False)

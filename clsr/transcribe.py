@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from clsr.audio.files import find_recordings
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
-from clsr.index.files import find_recordings
 from clsr.models.recogniser import LengthHypothesis, Recogniser
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square

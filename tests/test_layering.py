@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "clsr").rglob("*.py"))
 PACKAGES = [file for file in FILES if file.name == "__init__.py"]
 MODULES = [file for file in FILES if file.name != "__init__.py"]
-MOST_FILES = 18  # in a package: more is a package in disguise
+MOST_FILES = 17  # in a package: more is a package in disguise
 
 # Top to bottom, the data's way: a recording becomes features, a model learns from them, an index holds what it finds, a
 # query searches it, and systems are measured side by side. A name is a package, or a file beside the packages.
 ORDER = """
     errors config settings padding vocabulary hub
     audio metrics data corpora models checkpoint funasr training
-    index search transcribe model systems evaluation paper
+    transcribe model index search systems evaluation paper
     web adapters bench cli
 """.split()
 
@@ -77,7 +77,7 @@ def test_packages_have_few_files() -> None:
     assert not {name: count for name, count in counts.items() if count > MOST_FILES}
 
 
-@pytest.mark.parametrize("file", PACKAGES, ids=module_name)
+@pytest.mark.parametrize("file", [file for file in PACKAGES if file.parent.name != "clsr"], ids=module_name)
 def test_packages_import_nothing(file: Path) -> None:
     assert not list(imports(file))  # or every command would wait for what only one of them needs
 

@@ -6,17 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clsr import checkpoint
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.model import Model
+from clsr.index.index import Index
+from clsr.model import Model, load
+from clsr.search.retriever import Retriever
 
 Say = Callable[[str], np.ndarray]
 
 
 @pytest.fixture(scope="module")
 def model(tone_model: Path) -> Model:
-    return Model.load(tone_model)
+    return load(tone_model)
 
 
 @pytest.fixture
@@ -27,34 +30,59 @@ def talk(tmp_path: Path, say_in_tones: Say) -> Path:
 
 
 def test_load_index_search(model: Model, talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    retriever = model.index(talk.parent, talk.parents[1] / "index", IndexConfig("0.6/0.6"))
+    index = Index.create(talk.parents[1] / "index", model, IndexConfig("0.6/0.6"))
+    index.add([talk.parent])
+    retriever = Retriever(index, model)
     capsys.readouterr()
     print(*retriever.search("old boat", top_k=1), sep="\n")
     assert capsys.readouterr().out.startswith(f"{talk}  00:01-00:02  0.99")
-    assert model.open(talk.parents[1] / "index").search("old boat", 1) == retriever.search("old boat", 1)
+    assert Retriever.open(talk.parents[1] / "index").search("old boat", 1) == retriever.search("old boat", 1)
     assert retriever.search(talk, 1)[0].recording == str(talk)  # a question may be spoken: no second model is loaded
 
 
-def test_what_fails_is_said_and_the_rest_is_indexed(model: Model, talk: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_is_reported_and_the_rest_is_indexed(model: Model, talk: Path) -> None:
     (talk.parent / "b.wav").write_bytes(b"RIFF")
-    retriever = model.index([talk, talk.parent / "b.wav"], talk.parents[1] / "index")
-    assert "b.wav: not indexed" in caplog.text and retriever.search("sun")
+    index = Index.create(talk.parents[1] / "index", model)
+    good, bad = index.add([talk, talk.parent / "b.wav"])
+    assert bad.status == "failed" and "b.wav" in str(bad.reason)
+    assert good.status == "indexed" and Retriever(index, model).search("sun")
+
+
+def test_typed_queries_load_the_text_encoder_alone(
+    tone_model: Path, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Index.create(talk.parents[1] / "index", load(tone_model), IndexConfig("0.6/0.6")).add([talk])
+    loaded = []
+    whole = checkpoint.load_speech_encoder
+    monkeypatch.setattr(checkpoint, "load_speech_encoder", lambda *given: loaded.append(given) or whole(*given))
+    retriever = Retriever.open(talk.parents[1] / "index")
+    typed = retriever.search("old boat", 1)
+    assert not loaded
+    assert retriever.search(talk, 1)[0].recording == typed[0].recording and len(loaded) == 1
+    retriever.search(talk, 1)
+    assert len(loaded) == 1
 
 
 def test_speech_and_text_have_unit_vectors_in_one_space(model: Model, talk: Path, say_in_tones: Say) -> None:
     waveforms = [say_in_tones(text) for text in ("old boat", "red dog", "blue")]
-    together = model.encode_speech(waveforms)
+    together = model.encode(waveforms)
     assert together.shape == (3, 32) and together.dtype == np.float32
     assert np.linalg.norm(together, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
-    assert np.allclose(model.encode_speech(waveforms[1]), together[1], atol=1e-5)
-    questions = model.encode_text(["blue", "old boat", "red dog"])
+    assert np.allclose(model.encode(waveforms[1]), together[1], atol=1e-5)
+    questions = model.encode(["blue", "old boat", "red dog"], "question")
     assert (together @ questions.T).argmax(1).tolist() == [1, 2, 0]
-    assert np.allclose(model.encode_text("blue"), questions[0], atol=1e-6)
-    hard = model.encode_speech(waveforms, codes="hard")
-    assert np.allclose(hard, model.encode_text(["old boat", "red dog", "blue"], "passage"), atol=1e-5)
-    assert model.encode_speech([]).shape == (0, 32)
-    mixed = model.encode_speech([talk, str(talk), *waveforms * 3])  # more than one batch, files and arrays
+    assert np.allclose(model.encode("blue", "question"), questions[0], atol=1e-6)
+    hard = model.encode(waveforms, codes="hard")
+    assert np.allclose(hard, model.encode(["old boat", "red dog", "blue"]), atol=1e-5)
+    assert model.encode([]).shape == (0, 32)
+    mixed = model.encode([talk, talk, *waveforms * 3])  # more than one batch, files and arrays
     assert mixed.shape == (11, 32) and np.allclose(mixed[0], mixed[1]) and np.allclose(mixed[-3:], together, atol=1e-5)
+
+
+def test_texts_and_speech_are_encoded_in_their_order(model: Model, say_in_tones: Say) -> None:
+    mixed = model.encode(["blue", say_in_tones("old boat"), "red dog"])
+    assert np.allclose(mixed[[0, 2]], model.encode(["blue", "red dog"]), atol=1e-5)
+    assert np.allclose(mixed[1], model.encode(say_in_tones("old boat")), atol=1e-5)
 
 
 def test_transcripts_of_arrays_and_files(model: Model, talk: Path, say_in_tones: Say) -> None:
@@ -83,12 +111,12 @@ def test_long_arrays_and_files_are_cut_alike(
 def test_what_is_no_speech_is_refused(model: Model, tmp_path: Path) -> None:
     for waveform in (np.zeros((2, 1600)), np.zeros(0), np.full(1600, np.inf)):
         with pytest.raises(InputError, match="the waveform: has shape"):
-            model.encode_speech(waveform.astype(np.float32))
+            model.encode(waveform.astype(np.float32))
         with pytest.raises(InputError, match="the waveform: has shape"):
             model.transcribe([waveform.astype(np.float32)])
     with pytest.raises(InputError, match="lasts longer than 60 s; index it"):
-        model.encode_speech(np.zeros(61 * SAMPLE_RATE, np.float32))
+        model.encode(np.zeros(61 * SAMPLE_RATE, np.float32))
     with pytest.raises(InputError, match=r"none\.wav: no such audio file"):
-        model.encode_speech(tmp_path / "none.wav")
+        model.encode(tmp_path / "none.wav")
     with pytest.raises(InputError, match="no checkpoint"):
-        Model.load(tmp_path)
+        load(tmp_path)

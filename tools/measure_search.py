@@ -18,7 +18,7 @@ from clsr.data.retrieval_set import read_retrieval_set
 from clsr.index.config import MODES
 from clsr.index.filters import Filter
 from clsr.search.hit import Hit
-from clsr.search.query import Asked
+from clsr.search.query import EncodedQuery
 from clsr.search.retriever import Retriever
 
 DEPTHS = (1, 5, 10)
@@ -37,35 +37,35 @@ def main() -> None:
     retriever = Retriever.open(options.index, options.model)
     if (options.set / QUESTIONS).exists():
         questions = read_long_form(options.set)[:: options.every]
-        asked = retriever.encode_many([question.text for question in questions])
-        recall(retriever, asked, lambda i, hit: in_window(questions[i], hit))
+        queries = retriever.encode_many([question.text for question in questions])
+        recall(retriever, queries, lambda i, hit: in_window(questions[i], hit))
         print()
-        spans(retriever, asked, questions)
+        spans(retriever, queries, questions)
     else:
         whole = read_retrieval_set(options.set)
         ids = {str(passage.recording.resolve()): passage.id for passage in whole.passages}
         right = [whole.relevance[question] for question in whole.questions]
-        asked = retriever.encode_many(list(whole.questions.values()))
-        recall(retriever, asked, lambda i, hit: ids[hit.recording] in right[i])
+        queries = retriever.encode_many(list(whole.questions.values()))
+        recall(retriever, queries, lambda i, hit: ids[hit.recording] in right[i])
 
 
-def recall(retriever: Retriever, asked: Sequence[Asked], is_right: IsRight) -> None:
+def recall(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRight) -> None:
     """A row for each mode: share of questions with a right hit among the first k, and milliseconds a question."""
     print(f"| mode | {' | '.join(f'R@{k}' for k in DEPTHS)} | ms a question |\n| --- | ---: | ---: | ---: | ---: |")
     for mode in MODES:
-        retriever.search(asked[0], 1, mode)  # opens files, and without a full-text index makes one
+        retriever.search(queries[0], 1, mode)  # opens files, and without a full-text index makes one
         start = time.perf_counter()
-        found = retriever.search_many(asked, max(DEPTHS), mode)
-        each_ms = 1000 * (time.perf_counter() - start) / len(asked)
+        found = retriever.search_many(queries, max(DEPTHS), mode)
+        each_ms = 1000 * (time.perf_counter() - start) / len(queries)
         shares = [np.mean([any(is_right(i, h) for h in hits[:k]) for i, hits in enumerate(found)]) for k in DEPTHS]
         print(f"| {mode} | {' | '.join(f'{100 * share:.1f}' for share in shares)} | {each_ms:.0f} |")
 
 
-def spans(retriever: Retriever, asked: Sequence[Asked], questions: Sequence[LongQuestion]) -> None:
+def spans(retriever: Retriever, queries: Sequence[EncodedQuery], questions: Sequence[LongQuestion]) -> None:
     """The window and the moment of the first hit in the recording that answers, against passage and answer."""
     rows: dict[str, list[list[float]]] = {"window": [], "moment": []}
-    for one, question in zip(asked, questions, strict=True):
-        hit = retriever.search(one, 1, only=Filter(recordings=[question.recording]))[0]
+    for query, question in zip(queries, questions, strict=True):
+        hit = retriever.search(query, 1, only=Filter(recordings=[question.recording]))[0]
         for name, span in (("window", (hit.window_start_s, hit.window_end_s)), ("moment", (hit.start_s, hit.end_s))):
             answer = question.answer_span or question.passage_span
             held = common_s(span, answer) / (answer[1] - answer[0])

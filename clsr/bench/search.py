@@ -20,15 +20,18 @@ from clsr.evaluation.measure import hardware
 from clsr.index.approximate import LEAST_WINDOWS, build_approximate, nearest
 from clsr.index.config import MODES, Mode
 from clsr.index.filters import Filter
-from clsr.index.ranking import Rankings, Window
-from clsr.index.recordings import Entry
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.ranking import RankedWindow, Ranker
+from clsr.index.recordings import RecordingEntry
 from clsr.index.rows import window_id
-from clsr.index.schema import open_table, windows_schema
 from clsr.index.segments import LARGEST, split
-from clsr.index.spans import windows as cut
+from clsr.index.tables import SEGMENTS_COLUMN, Tables, windows_schema
+from clsr.index.windows import windows as cut
 from clsr.index.writer import IndexWriter
+from clsr.model import Model
 from clsr.models.precision import lower_text_encoder
-from clsr.search.query import Asked
+from clsr.search.query import EncodedQuery
 from clsr.search.retriever import Retriever
 from clsr.vocabulary import Word
 
@@ -38,12 +41,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+FINGERPRINT = "0" * 16  # of random weights
 RECORDING_S, WINDOW_S, HOP_S = 3600.0, 40.0, 30.0
 FOLDER_RECORDINGS = 100  # in each folder
 COMMIT_RECORDINGS = 50  # in a transaction: 6,000 windows
 VOCABULARY = 5000  # different words
 WORD_S, PAUSE_S = (0.2, 0.5), (0.3, 0.8)  # lengths, evenly spread
-WORDS_A_STRETCH = 12  # from one pause to the next, in the mean
+WORDS_A_SEGMENT = 12  # from one pause to the next, in the mean
 QUESTION_WORDS = 8
 TOP_K = 10
 DISK_QUESTIONS = 20  # asked where a search may last a second and more
@@ -91,8 +95,8 @@ class Meanings:
         noise = _unit(noise - (noise * vectors).sum(1, keepdims=True) * vectors)
         return _unit(np.float32(QUESTION_COSINE) * vectors + np.float32((1 - QUESTION_COSINE**2) ** 0.5) * noise)
 
-    def of_stretches(self, number: int) -> bytes:
-        """Vectors of a window's stretches, as bytes: as many as there are, but each direction is as likely."""
+    def of_segments(self, number: int) -> bytes:
+        """Vectors of a window's segments, as bytes: as many as there are, but each direction is as likely."""
         if number < 2:
             return b""
         return self._generator.integers(
@@ -135,7 +139,7 @@ class Language:
         """A recording full of words."""
         count = int(RECORDING_S / WORD_S[0])
         lengths_s = self._generator.uniform(*WORD_S, count)
-        pauses_s = self._generator.uniform(*PAUSE_S, count) * (self._generator.random(count) < 1 / WORDS_A_STRETCH)
+        pauses_s = self._generator.uniform(*PAUSE_S, count) * (self._generator.random(count) < 1 / WORDS_A_SEGMENT)
         ends_s = np.cumsum(lengths_s + pauses_s) - pauses_s
         said = int(np.searchsorted(ends_s, RECORDING_S))
         return Talk(self.draw(said), (ends_s - lengths_s)[:said], ends_s[:said])
@@ -190,26 +194,25 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     generator = np.random.default_rng(seed)
     text_encoder = lower_text_encoder(make_text_encoder(width), "auto")  # as in clsr search
     meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
-    stages, sizes_mb = _build(directory, windows, meanings, language)
-    table = open_table(directory)
-    assert table is not None
-    asked = _ask(table, generator.choice(windows, questions, replace=False), meanings, language)
-    truth = nearest(table, np.stack([one.vector for one in asked]), TOP_K)
+    model = Model(directory, text_encoder=text_encoder)
+    model.fingerprint = FINGERPRINT
+    stages, sizes_mb = _build(directory, windows, meanings, language, model)
+    table = Index.open(directory).require_windows()
+    queries = _queries(table, generator.choice(windows, questions, replace=False), meanings, language)
+    truth = nearest(table, np.stack([query.vector for query in queries]), TOP_K)
     milliseconds, peaks_mb = {}, {}
     milliseconds["exact, from disk"], peaks_mb["exact, from disk"] = _searches(
-        Retriever(text_encoder, table, Path(), held_bytes=0), asked[:DISK_QUESTIONS], exact=True
+        _index(directory, 0), queries[:DISK_QUESTIONS], exact=True
     )
-    in_memory, held = "exact, in memory", Retriever(text_encoder, table, Path(), held_bytes=4 * windows * width)
-    milliseconds[in_memory], peaks_mb[in_memory] = _searches(held, asked, exact=True)
-    of_folder, folder = f"{in_memory}, in a folder of {FOLDER_RECORDINGS} hours", Filter(folder=_folder(0)).to_sql()
-    milliseconds[of_folder], peaks_mb[of_folder] = _searches(held, asked, exact=True, where=folder)
+    in_memory, cached = "exact, in memory", _index(directory, 4 * windows * width)
+    milliseconds[in_memory], peaks_mb[in_memory] = _searches(cached, queries, exact=True)
+    of_folder, only = f"{in_memory}, in a folder of {FOLDER_RECORDINGS} hours", Filter(folder=_folder(0))
+    milliseconds[of_folder], peaks_mb[of_folder] = _searches(cached, queries, exact=True, only=only)
     before_mb = _size_mb(directory)
     found: list[float | None] = []
     stages["IVF-PQ"] = _stage(lambda: found.append(build_approximate(table)))
     sizes_mb["IVF-PQ"] = _size_mb(directory) - before_mb
-    milliseconds["IVF-PQ"], peaks_mb["IVF-PQ"] = _searches(
-        Retriever(text_encoder, table, Path(), held_bytes=0), asked, exact=False
-    )
+    milliseconds["IVF-PQ"], peaks_mb["IVF-PQ"] = _searches(_index(directory, 0), queries, exact=False)
     return {
         "windows": windows,
         "width": width,
@@ -222,9 +225,9 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
         "disk_mb": sizes_mb,
         "peak_mb": {name: stage.peak_mb for name, stage in stages.items()},
         "peak_searching_mb": peaks_mb,
-        "recall_at_10": {"windows": found[0], "questions": _recall(table, asked, truth)},
+        "recall_at_10": {"windows": found[0], "questions": _recall(table, queries, truth)},
         "milliseconds": milliseconds,
-        "typed_milliseconds": _typed(held, asked),
+        "typed_milliseconds": _typed(Retriever(cached, model), queries),
     }
 
 
@@ -271,7 +274,7 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
     offsets = np.concatenate([[0], np.cumsum([end - start for start, end in inside])]).astype(np.int32)
     vectors = meanings.of_windows(len(recordings), len(spans))
     spoken = language.words[words].tolist(), starts_s.tolist(), ends_s.tolist()
-    stretches = [
+    segments = [
         len(split([Word(*word) for word in zip(*(part[start:end] for part in spoken))]))
         for start, end in pairwise(offsets)
     ]
@@ -281,7 +284,7 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
         "id": ids,
         "recording": [recording for recording in recordings for _ in spans],
         "content_hash": [f"{abs(hash(recording)):016x}"[:16] for recording in recordings for _ in spans],
-        "fingerprint": ["0" * 16] * count,
+        "fingerprint": [FINGERPRINT] * count,
         "modified": [datetime(2026, 1, 1, tzinfo=timezone.utc)] * count,
         "cut": [f"{WINDOW_S:g}/{HOP_S:g}"] * count,
         "start_s": [start_s for _ in recordings for start_s, _ in spans],
@@ -289,7 +292,7 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
         "vector": pyarrow.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1]),
         "text": [language.text(words[start:end]) for start, end in pairwise(offsets)],
         "words": pyarrow.ListArray.from_arrays(offsets, struct),
-        "stretches": [meanings.of_stretches(number) for number in stretches],
+        SEGMENTS_COLUMN: [meanings.of_segments(number) for number in segments],
         "checksum": [f"{number:016x}" for number in range(count)],
     }
     return pyarrow.table(columns, schema=schema)
@@ -309,9 +312,12 @@ def _firsts(talks: Sequence[Talk], windows: int) -> Iterator[int]:
 
 
 def _build(
-    directory: Path, windows: int, meanings: Meanings, language: Language
+    directory: Path, windows: int, meanings: Meanings, language: Language, model: Model
 ) -> tuple[dict[str, Stage], dict[str, float]]:
-    writer = IndexWriter(directory)
+    index = Index.create(directory, model)
+    with index.updating():
+        pass  # describes it
+    writer = IndexWriter(Tables(index.location))
     making_s = 0.0
 
     def write() -> None:
@@ -324,7 +330,7 @@ def _build(
             start_s = time.perf_counter()
             rows = to_rows(recordings, meanings, language).slice(0, left)
             making_s += time.perf_counter() - start_s
-            begun = [Entry(recording, "", 0, 0, f"{WINDOW_S:g}/{HOP_S:g}") for recording in recordings]
+            begun = [RecordingEntry(recording, "", 0, 0, f"{WINDOW_S:g}/{HOP_S:g}") for recording in recordings]
             done = [entry._replace(state="indexed", duration_s=RECORDING_S, windows=a_recording) for entry in begun]
             writer.commit(begun, rows, done)
             left -= rows.num_rows
@@ -336,61 +342,67 @@ def _build(
     return stages, sizes_mb
 
 
-def _ask(table: LanceTable, places: np.ndarray, meanings: Meanings, language: Language) -> list[Asked]:
+def _index(directory: Path, cache_bytes: int) -> Index:
+    return Index(Location.of(directory), cache_bytes=cache_bytes)
+
+
+def _queries(table: LanceTable, offsets: np.ndarray, meanings: Meanings, language: Language) -> list[EncodedQuery]:
     """A question about each of some windows."""
-    found = table.take_offsets(places.tolist()).select(["vector", "text"]).to_arrow()
+    found = table.take_offsets(offsets.tolist()).select(["vector", "text"]).to_arrow()
     vectors = np.stack(found["vector"].to_numpy())
     texts = [language.question(text) for text in found["text"].to_pylist()]
-    return [Asked(text, vector) for text, vector in zip(texts, meanings.of_questions(vectors), strict=True)]
+    return [EncodedQuery(text, vector) for text, vector in zip(texts, meanings.of_questions(vectors), strict=True)]
 
 
-def _searches(retriever: Retriever, asked: Sequence[Asked], exact: bool, where: str = "") -> tuple[Modes, float | None]:
-    """Milliseconds from a question's vector to windows, without and with their words, and the most memory held."""
-    rankings = Rankings(retriever.table)
+def _searches(
+    index: Index, queries: Sequence[EncodedQuery], exact: bool, only: Filter | None = None
+) -> tuple[Modes, float | None]:
+    """Milliseconds from a query's vector to windows, without and with their words, and the most memory held."""
     times: Modes = {}
 
     def run() -> None:
         for mode in MODES:
 
-            def rank(one: Asked, mode: Mode = mode) -> list[Window]:
-                return retriever.rank(one, TOP_K, mode, where, exact)
+            def rank(query: EncodedQuery, mode: Mode = mode) -> list[RankedWindow]:
+                vector, words = query.vector if mode != "bm25" else None, query.text if mode != "dense" else None
+                return index.search(vector, words, TOP_K, only, exact)
 
-            def tell(one: Asked, rank: Callable[[Asked], list[Window]] = rank) -> object:
-                return rankings.words(rank(one))
+            def with_words(query: EncodedQuery, rank: Callable[[EncodedQuery], list[RankedWindow]] = rank) -> object:
+                return index.recognised(rank(query))
 
-            times[mode] = {"windows": _milliseconds(rank, asked), "with words": _milliseconds(tell, asked)}
+            times[mode] = {"windows": _milliseconds(rank, queries), "with words": _milliseconds(with_words, queries)}
 
     peak_mb = peak_memory_mb(run)
     return times, peak_mb
 
 
-def _typed(retriever: Retriever, asked: Sequence[Asked]) -> dict[str, Percentiles]:
-    """Milliseconds from a typed question to its vector, to windows with their words, and to hits, mode "dense"."""
-    rankings = Rankings(retriever.table)
+def _typed(retriever: Retriever, queries: Sequence[EncodedQuery]) -> dict[str, Percentiles]:
+    """Milliseconds from a typed query to its vector, to windows with their words, and to hits, mode "dense"."""
+    index = retriever.index
     return {
-        "vector": _milliseconds(lambda one: retriever.encode(one.text), asked),
+        "vector": _milliseconds(lambda query: retriever.encode(query.text), queries),
         "windows with words": _milliseconds(
-            lambda one: rankings.words(retriever.rank(retriever.encode(one.text), TOP_K)), asked
+            lambda query: index.recognised(index.search(retriever.encode(query.text).vector, top_k=TOP_K)), queries
         ),
-        "hits, with their moments": _milliseconds(lambda one: retriever.search(one.text, TOP_K), asked),
+        "hits, with their moments": _milliseconds(lambda query: retriever.search(query.text, TOP_K), queries),
     }
 
 
-def _milliseconds(search: Callable[[Asked], object], asked: Sequence[Asked]) -> Percentiles:
+def _milliseconds(search: Callable[[EncodedQuery], object], queries: Sequence[EncodedQuery]) -> Percentiles:
     for _ in range(WARMUPS):
-        search(asked[-1])
+        search(queries[-1])
     times_ms = []
-    for one in asked:
+    for query in queries:
         start_s = time.perf_counter()
-        search(one)
+        search(query)
         times_ms.append((time.perf_counter() - start_s) * 1000)
     return {f"p{percent}": float(np.percentile(times_ms, percent)) for percent in (50, 95)}
 
 
-def _recall(table: LanceTable, asked: Sequence[Asked], truth: Sequence[Sequence[str]]) -> float:
+def _recall(table: LanceTable, queries: Sequence[EncodedQuery], truth: Sequence[Sequence[str]]) -> float:
     """Share of the ten nearest windows that IVF-PQ finds."""
-    rankings = Rankings(table, held_bytes=0)
-    found = [{window.id for window in rankings.dense(one.vector, TOP_K)} for one in asked]
+    ranker = Ranker(table, cache_bytes=0)
+    found = [{window.id for window in ranker.dense(query.vector, TOP_K)} for query in queries]
     return float(np.mean([len(ids.intersection(ten)) / len(ten) for ids, ten in zip(found, truth, strict=True)]))
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsr.audio.decoding import Decoder
 from clsr.audio.features import fbank, stack_frames
 from clsr.audio.waveform import SAMPLE_RATE, stream_waveform, write_waveform
 from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
 from clsr.config import Precision
-from clsr.index.indexer import Indexer
-from clsr.index.location import to_place
-from clsr.index.progress import Progress
-from clsr.index.recordings import Entry
-from clsr.index.rows import Row, to_arrow, to_rows
-from clsr.index.schema import IndexDescription, only_writer
-from clsr.index.windows import Sound
+from clsr.index.config import IndexConfig
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.recordings import RecordingEntry
+from clsr.index.rows import WindowRow, to_arrow, to_rows
+from clsr.index.tables import Tables
+from clsr.index.windows import AudioWindow
 from clsr.index.writer import IndexWriter
+from clsr.model import Model
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
@@ -33,8 +33,8 @@ PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech
 HIGH_RATE = 44_100  # of a recording that has to be resampled
 PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder")
 WHOLE = "audio to vectors, words and times"
-STRETCHES = "pauses, and vectors of what lies between"
-COUNTED = (*PARTS, WHOLE, STRETCHES)  # stages whose operations are products of matrices
+SEGMENTS = "pauses, and vectors of what lies between"
+COUNTED = (*PARTS, WHOLE, SEGMENTS)  # stages whose operations are products of matrices
 
 
 def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
@@ -50,16 +50,10 @@ def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
 
 def index_file(encoder: SpeechEncoder, recording: Path, index_dir: Path, windows: str, batch_s: float = 160.0) -> int:
     """Index a recording, as ``clsr index`` does after loading the model; return the number of windows."""
-    place = to_place(index_dir)
-    with only_writer(place):
-        writer = IndexWriter(place)
-        with Decoder() as decoder, Progress({recording: recording.stat().st_size}, shown=False) as progress:
-            built_with = IndexDescription("random weights", FINGERPRINT, windows)
-            indexer = Indexer(encoder, built_with, writer, decoder, batch_s, progress)
-            indexer.take(recording)
-            indexer.flush()
-        writer.finish()
-    return indexer.statuses[recording].windows
+    model = Model(Path("random weights"), recogniser=encoder)
+    model.fingerprint = FINGERPRINT
+    (status,) = Index.create(index_dir, model, IndexConfig(windows, batch_s)).add([recording])
+    return status.windows
 
 
 def measure_stages(
@@ -105,18 +99,18 @@ def measure_stages(
         states = network.decoder.states(tokens, token_mask, frames, mask)[token_mask]
         runs["decoder"] = lambda: network.decoder.states(tokens, token_mask, frames, mask)
         runs["output layer, best pieces"] = lambda: network.decoder.best(states, BEST, network.never)
-        heard = encoder.recognise(waveforms)
-        runs["codes and text encoder"] = lambda: encoder.embed(heard)
+        recognitions = encoder.recognise(waveforms)
+        runs["codes and text encoder"] = lambda: encoder.embed(recognitions)
         runs[WHOLE] = lambda: encoder.encode(waveforms)
         encoding = encoder.encode(waveforms)
-        entry = Entry(str(plain), "", 0, 0, "5")
-        sounds = [Sound(i * window_s, (i + 1) * window_s, waveform) for i, waveform in enumerate(waveforms)]
-        writer = IndexWriter(to_place(Path(folder, "index")))
+        entry = RecordingEntry(str(plain), "", 0, 0, "5")
+        windows = [AudioWindow(i * window_s, (i + 1) * window_s, waveform) for i, waveform in enumerate(waveforms)]
+        writer = IndexWriter(Tables(Location.of(Path(folder, "index"))))
 
-        def make_rows() -> list[Row]:
-            return to_rows([entry] * count, sounds, encoding, FINGERPRINT, encoder.text_encoder)
+        def make_rows() -> list[WindowRow]:
+            return to_rows([entry] * count, windows, encoding, FINGERPRINT, encoder.text_encoder)
 
-        runs[STRETCHES] = make_rows
+        runs[SEGMENTS] = make_rows
         written = make_rows()
         runs["index write, read back"] = lambda: writer.commit([], to_arrow(written))
         times = time_in_turn(runs, repeats)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from clsr.cli.searching import Add, add_asking
 from clsr.config import PRECISIONS
 from clsr.errors import InputError
-from clsr.index.location import Place, to_place
 
 if TYPE_CHECKING:
+    from clsr.index.index import Index
     from clsr.index.recordings import RecordingStatus
 
 
@@ -36,9 +36,7 @@ def add_search(commands: argparse._SubParsersAction, add: Add) -> None:
 
 
 def _add_index(index: argparse.ArgumentParser) -> None:
-    index.add_argument(
-        "--index", type=to_place, required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://..."
-    )
+    index.add_argument("--index", required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://...")
     index.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (the one that built the index)")
     how = "lengths in seconds, with the step or without: 40, 10,40 or 40/20; or speech, speech:20 (as before, or 40)"
     index.add_argument("--windows", metavar="CUT", help=how)
@@ -59,12 +57,12 @@ def _add_index(index: argparse.ArgumentParser) -> None:
 
 
 def _transcribe(options: argparse.Namespace) -> int:
-    from clsr.checkpoint import load_recogniser
+    from clsr.model import load
     from clsr.transcribe import find_utterances, transcribe
 
     utterances = find_utterances(options.audio)
     failed = False
-    for result in transcribe(load_recogniser(options.model, options.device, options.precision), utterances):
+    for result in transcribe(load(options.model, options.device, options.precision).recogniser, utterances):
         if isinstance(result, InputError):
             failed = True
             print(f"clsr: {result}", file=sys.stderr)
@@ -74,47 +72,36 @@ def _transcribe(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    if options.verify:
-        return _verify(options.index_dir)
-    if options.status:
-        from clsr.index.recordings import statuses
+    from clsr.index.index import Index
 
-        _print_statuses(statuses(options.index_dir, options.audio), options.json)
+    if options.verify:
+        return _verify(Index.open(options.index_dir))
+    if options.status:
+        _print_statuses(Index.open(options.index_dir).status(options.audio), options.json)
         return 0
     if not options.audio and not options.prune:
         raise InputError("nothing to index: name files, folders or patterns, or give --status, --verify or --prune")
     failed = _write(options) if options.audio else False
     if options.prune:
-        from clsr.index.index import prune
-
-        for path in prune(options.index_dir):
+        for path in Index.open(options.index_dir).prune():
             print(f"{path}: removed, its file is gone", file=sys.stderr if options.json else sys.stdout)
     return 2 if failed else 0
 
 
 def _write(options: argparse.Namespace) -> bool:
     """Index; return whether any recording failed."""
-    from clsr.index.config import IndexConfig
-    from clsr.index.schema import is_index, read_description
+    from clsr.index.config import IndexConfig, RayConfig
+    from clsr.index.index import Index
 
-    settings = IndexConfig(options.windows, approximate_from=options.approximate_from)
-    model = options.model
-    if model is None:
-        if not is_index(options.index_dir):
-            raise InputError(f"{options.index_dir}: no index here yet; give --model to make one")
-        model = Path(read_description(options.index_dir).model)
+    config = IndexConfig(options.windows, approximate_from=options.approximate_from)
+    index = Index.open_or_create(options.index_dir, options.model, config, options.device, options.precision)
     if options.engine == "ray":
-        from clsr.index.config import RayConfig
-        from clsr.index.distributed import index_with_ray
+        from clsr.index.distributed import add_with_ray
 
         cluster = RayConfig(options.ray_address, options.workers, precision=options.precision)
-        statuses = index_with_ray(model, options.index_dir, options.audio, settings, cluster)
+        statuses = add_with_ray(index, options.audio, cluster)
     else:
-        from clsr.checkpoint import load_speech_encoder
-        from clsr.index.index import index_recordings
-
-        encoder = load_speech_encoder(model, options.device, options.precision)
-        statuses = index_recordings(encoder, model, options.index_dir, options.audio, settings)
+        statuses = index.add(options.audio)
     _print_statuses(statuses, options.json)
     return any(status.status == "failed" for status in statuses)
 
@@ -129,15 +116,13 @@ def _print_statuses(statuses: Sequence[RecordingStatus], as_json: bool) -> None:
             print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{reason}")
 
 
-def _verify(index_dir: Place) -> int:
-    from clsr.index.verification import verify
-
-    verdict = verify(index_dir)
+def _verify(index: Index) -> int:
+    verdict = index.verify()
     for line in verdict.damage + verdict.stale:
         print(line)
     if not verdict.damage:
         print(
-            f"{index_dir}: sound"
+            f"{index.location}: sound"
             + (f", but {len(verdict.stale)} recordings are not up to date" if verdict.stale else "")
         )
     return 2 if verdict.damage else 0

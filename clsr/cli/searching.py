@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
-from clsr.index.location import to_place
 
 if TYPE_CHECKING:
     from clsr.index.filters import Filter
     from clsr.search.hit import Hit
-    from clsr.search.query import Listed
+    from clsr.search.query import ListedQuery
 
 Add = Callable[[argparse._SubParsersAction, str, str, Callable], argparse.ArgumentParser]
 """Add a command: to what, its name, its title, what runs it."""
 
-MODES = ("dense", "bm25", "hybrid")  # those of clsr.index.ranking, which takes long to import
+MODES = ("dense", "bm25", "hybrid")  # those of clsr.index.config
 
 
 def add_asking(commands: argparse._SubParsersAction, add: Add) -> None:
@@ -49,9 +48,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
 
 
 def _add_looking(command: argparse.ArgumentParser, top_k: int) -> None:
-    command.add_argument(
-        "--index", type=to_place, required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://..."
-    )
+    command.add_argument("--index", required=True, metavar="DIR", dest="index_dir", help="its folder, or s3://...")
     command.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved since")
     command.add_argument("--top-k", type=int, default=top_k, metavar="N", help=f"hits at most ({top_k})")
     command.add_argument("--mode", choices=MODES, default="dense", help="rank by vectors, by words, or by both (dense)")
@@ -69,16 +66,16 @@ def _add_looking(command: argparse.ArgumentParser, top_k: int) -> None:
 def _search(options: argparse.Namespace) -> None:
     from clsr.search.retriever import Retriever
 
-    questions = _questions(options)
+    listed_queries = _queries(options)
     only = _only(options)
     retriever = Retriever.open(options.index_dir, options.model)
-    asked = retriever.encode_many([listed.question for listed in questions])
-    for listed, one in zip(questions, asked, strict=True):
-        if isinstance(listed.question, Path):
-            print(f"{listed.question}: {one.text}", file=sys.stderr)
-    found = retriever.search_many(asked, options.top_k, options.mode, only, options.exact)
+    queries = retriever.encode_many([listed.query for listed in listed_queries])
+    for listed, query in zip(listed_queries, queries, strict=True):
+        if isinstance(listed.query, Path):
+            print(f"{listed.query}: {query.text}", file=sys.stderr)
+    found = retriever.search_many(queries, options.top_k, options.mode, only, options.exact)
     if options.questions:
-        _print_batch(questions, [one.text for one in asked], found, options.json)
+        _print_batch(listed_queries, [query.text for query in queries], found, options.json)
     elif options.srt != "-":
         for hit in found[0]:
             print(hit.to_json() if options.json else hit)
@@ -86,9 +83,9 @@ def _search(options: argparse.Namespace) -> None:
 
 
 def _print_batch(
-    questions: Sequence[Listed], texts: Sequence[str], found: Sequence[Sequence[Hit]], as_json: bool
+    queries: Sequence[ListedQuery], texts: Sequence[str], found: Sequence[Sequence[Hit]], as_json: bool
 ) -> None:
-    for listed, text, hits in zip(questions, texts, found, strict=True):
+    for listed, text, hits in zip(queries, texts, found, strict=True):
         if not as_json:
             print(f"{listed.id}  {text}")
         for hit in hits:
@@ -137,16 +134,16 @@ def _ask(options: argparse.Namespace) -> int:
     return 0
 
 
-def _questions(options: argparse.Namespace) -> list[Listed]:
-    from clsr.search.query import Listed, read_questions
+def _queries(options: argparse.Namespace) -> list[ListedQuery]:
+    from clsr.search.query import ListedQuery, read_queries
 
     if not options.questions:
-        return [Listed("1", _one_question(options))]
+        return [ListedQuery("1", _one_question(options))]
     if options.question is not None or options.audio:
         raise InputError("--questions stands for all that is asked: leave out the question, and --audio")
     if options.srt or options.save_clips:
         raise InputError("--srt and --save-clips are for the hits of one question: leave out --questions")
-    return read_questions(options.questions)
+    return read_queries(options.questions)
 
 
 def _one_question(options: argparse.Namespace) -> str | Path:

@@ -23,7 +23,8 @@ from clsr.evaluation.answer_log import AnswerLog
 from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform_report import WHOLE, FoundWindow, LongFormMeasurement, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
-from clsr.index.spans import covered_s, merge, windows
+from clsr.index.ranking import merge
+from clsr.index.windows import covered_s, windows
 from clsr.metrics.answers import exact_match, f1
 from clsr.search.answerers import Answerer
 from clsr.systems.load import load_system
@@ -130,7 +131,7 @@ def best_windows(
 ) -> list[FoundWindow]:
     """The windows of a recording (None: of all) with the best scores ``(W,)``, at most the largest ``top_k``.
 
-    Of windows that overlap, only the best counts (``clsr.index.spans.merge``), as in ``clsr search``.
+    Of windows that overlap, only the best counts (``clsr.index.ranking.merge``), as in ``clsr search``.
     """
     inside = np.array([at for at, place in enumerate(places) if recording in (None, place.recording)], dtype=int)
     at_once = 2 * math.ceil(config.window_s / config.hop_s) + 1  # windows that overlap one, itself and the last's shift

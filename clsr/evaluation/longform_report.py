@@ -14,7 +14,7 @@ from clsr.corpora.long_recordings import Span
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
 from clsr.evaluation.typeset import Column, Table, to_markdown
-from clsr.index.spans import covered_s
+from clsr.index.windows import covered_s
 from clsr.metrics.recall import Interval, bootstrap
 
 WHOLE = "whole recording"  # name of the row that hands on all of it

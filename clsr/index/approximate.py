@@ -1,4 +1,4 @@
-"""An approximate index of vectors for large tables, and how much of an exact search it finds."""
+"""An approximate index of vectors for large tables, and how much of an exact search it finds. Internal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clsr.index.ranking import Rankings
-from clsr.index.vector_cache import SPOKEN
+from clsr.index.ranking import Ranker
+from clsr.index.tables import SPOKEN
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
 LEAST_WINDOWS = 256  # that the quantiser can be trained on
-QUESTIONS = 200  # windows of the table asked for to measure recall
+QUERIES = 200  # windows of the table whose neighbours are searched to measure recall
 DEPTH = 10
 VECTOR_COLUMN = "vector"
 PREFIX = "vectors_in_"  # of the index's name, which ends in its number of partitions
@@ -55,12 +55,12 @@ def build_approximate(table: LanceTable) -> float | None:
 
 def measure_recall(table: LanceTable) -> float:
     """Share of the 10 nearest windows that a search by the approximate index finds, over 200 windows of the table."""
-    places = np.unique(np.linspace(0, table.count_rows() - 1, QUESTIONS).astype(int))
-    asked = table.take_offsets(places.tolist()).select(["id", "vector"]).to_arrow()
-    vectors = np.stack(asked["vector"].to_numpy())
-    rankings, shares = Rankings(table, held_bytes=0), []
-    for id_, vector, exact in zip(asked["id"].to_pylist(), vectors, nearest(table, vectors, DEPTH + 1), strict=True):
-        found = {window.id for window in rankings.dense(vector, DEPTH + 1)}
+    offsets = np.unique(np.linspace(0, table.count_rows() - 1, QUERIES).astype(int))
+    queries = table.take_offsets(offsets.tolist()).select(["id", "vector"]).to_arrow()
+    vectors = np.stack(queries["vector"].to_numpy())
+    ranker, shares = Ranker(table, cache_bytes=0), []
+    for id_, vector, exact in zip(queries["id"].to_pylist(), vectors, nearest(table, vectors, DEPTH + 1), strict=True):
+        found = {window.id for window in ranker.dense(vector, DEPTH + 1)}
         wanted = [other for other in exact if other != id_][:DEPTH]
         if wanted:
             shares.append(len(found.intersection(wanted)) / len(wanted))

@@ -1,4 +1,4 @@
-"""Indexing by many processes or machines: Ray Data actors encode recordings, lance-ray writes to the same tables."""
+"""Indexing by many processes or machines: Ray Data actors encode recordings, lance-ray writes the tables. Internal."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsr.audio.decoding import Decoder
+from clsr.audio.files import find_recordings, size_bytes
 from clsr.errors import InputError
-from clsr.index.config import IndexConfig, RayConfig
-from clsr.index.files import find_recordings, size_bytes
+from clsr.index.config import RayConfig
 from clsr.index.filters import quote
+from clsr.index.index import Index, IndexDescription
 from clsr.index.indexer import Indexer, refuse_name, unchanged
-from clsr.index.location import to_place
-from clsr.index.progress import Progress, Watch
-from clsr.index.recordings import Entry, RecordingStatus
-from clsr.index.schema import WINDOWS, IndexDescription, claim, only_writer, open_or_make, windows_schema, writing
+from clsr.index.progress import ProgressBar, Watch
+from clsr.index.recordings import RecordingEntry, RecordingStatus
+from clsr.index.tables import WINDOWS, Tables, windows_schema, writing
 from clsr.index.writer import IndexWriter
+from clsr.model import Model
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,15 +35,13 @@ PORTIONS = 8  # for each worker at least, so that all end at about the same time
 PORTION_FILES = 64  # at most
 
 
-def index_with_ray(
-    model_path: str | Path,
-    index_dir: str | Path,
+def add_with_ray(
+    index: Index,
     recordings: Iterable[str | Path],
-    settings: IndexConfig | None = None,
     cluster: RayConfig | None = None,
     watch: Watch | None = None,
 ) -> list[RecordingStatus]:
-    """Bring an index up to date as ``clsr.index.index.index_recordings`` does, encoding on a Ray cluster.
+    """Bring an index up to date with recordings as ``Index.add`` does, encoding on a Ray cluster.
 
     Workers encode recordings as a whole, and write their windows into files of the table, which this process enters in
     one transaction every ten seconds. Where a worker or its machine dies, Ray lets another encode what was not entered;
@@ -50,27 +49,25 @@ def index_with_ray(
     all machines.
 
     Raises:
-        InputError: as ``index_recordings``; Ray is not installed, or there is no cluster at the address.
+        InputError: as ``Index.add``; Ray is not installed, or there is no cluster at the address.
     """
-    settings, place = settings or IndexConfig(), to_place(index_dir)
     paths = find_recordings(recordings)
     _start(cluster := cluster or RayConfig())
-    with only_writer(place):
-        built_with = claim(place, Path(model_path).resolve(), settings.windows)
-        writer = _RayWriter(place, settings.approximate_from)
-        statuses: dict[Path, RecordingStatus] = {}
-        with Progress({path: size_bytes(path) for path in paths}, watch) as progress:
+    statuses: dict[Path, RecordingStatus] = {}
+    with index.updating() as built_with:
+        writer = _RayWriter(Tables(index.location), index.config.approximate_from)
+        with ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
             to_do = []
             for path in paths:
                 progress.begin(path)
-                status = refuse_name(path) or _look(path, writer, built_with.windows)
+                status = refuse_name(path) or _up_to_date(path, writer, built_with.windows)
                 if status is None:
                     to_do.append(path)
                 else:
                     statuses[path] = status
                     progress.end(path, status)
             writer.make_table(_width(built_with))
-            for entry in _enter(_encode(to_do, built_with, writer.uri, settings, cluster), writer):
+            for entry in _enter(_encode(to_do, built_with, writer.uri, index.config.batch_s, cluster), writer):
                 path = Path(entry.recording)
                 statuses[path] = entry.to_status()
                 progress.encoded(path, 1.0, entry.duration_s)
@@ -79,7 +76,7 @@ def index_with_ray(
     return [statuses[path] for path in paths]
 
 
-class Written(NamedTuple):
+class WrittenFragments(NamedTuple):
     """Windows in files of the table that are not entered yet."""
 
     num_rows: int
@@ -92,14 +89,14 @@ class _RayWriter(IndexWriter):
     @property
     def uri(self) -> str:
         """Where the table of windows is."""
-        return f"{self.index_dir}/{WINDOWS}.lance"
+        return f"{self.location}/{WINDOWS}.lance"
 
     def make_table(self, width: int) -> None:
         """Make the table that workers write for, of vectors so wide, where there is none."""
-        with writing(self.index_dir):
-            self._table = open_or_make(self.index_dir, WINDOWS, windows_schema(width))
+        with writing(self.location):
+            self._table = self.tables.make_windows(windows_schema(width))
 
-    def _has_others(self, entry: Entry) -> bool:
+    def _has_others(self, entry: RecordingEntry) -> bool:
         if entry.recording not in self.known or self._table is None:
             return False
         return self._table.count_rows(f"recording = {quote(entry.recording)}") > 0
@@ -110,30 +107,32 @@ class _RayWriter(IndexWriter):
 
         if stale:
             table.delete(f"recording IN ({', '.join(map(quote, stale))})")
-        if isinstance(rows, Written) and rows.fragments:
+        if isinstance(rows, WrittenFragments) and rows.fragments:
             append = lance.LanceOperation.Append(rows.fragments)
             lance.LanceDataset.commit(self.uri, append, read_version=lance.dataset(self.uri).version)
             table.checkout_latest()
 
 
-class _Gathered:
+class _WindowCollector:
     """Keeps what a worker's indexer would write."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Entry] = {}
+        self.known: dict[str, RecordingEntry] = {}
         self.tables: list[pyarrow.Table] = []
-        self.entries: list[Entry] = []
+        self.entries: list[RecordingEntry] = []
 
-    def there(self, entry: Entry) -> dict[str, bool]:
+    def there(self, entry: RecordingEntry) -> dict[str, bool]:
         """Nothing: recordings are encoded as a whole."""
         return {}
 
-    def commit(self, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry] = ()) -> None:
+    def commit(
+        self, begun: Sequence[RecordingEntry], rows: pyarrow.Table | None, done: Sequence[RecordingEntry] = ()
+    ) -> None:
         """Keep windows, and recordings that are done."""
         self.tables += [rows] if rows is not None else []
         self.entries += done
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: RecordingEntry) -> None:
         """Keep what is said of a recording."""
         self.entries.append(entry)
 
@@ -143,33 +142,32 @@ class EncodeRecordings:
 
     Args:
         built_with: the index's model, and how recordings are cut.
-        place: where the table of windows is.
+        table_uri: where the table of windows is.
         batch_s: seconds of audio encoded at once.
         cluster: threads of torch, and the numbers to compute in.
     """
 
-    def __init__(self, built_with: IndexDescription, place: str, batch_s: float, cluster: RayConfig) -> None:
+    def __init__(self, built_with: IndexDescription, table_uri: str, batch_s: float, cluster: RayConfig) -> None:
         import torch
-
-        from clsr import checkpoint
 
         torch.set_num_threads(cluster.cpus)
         self.built_with = built_with
-        self.place = place
+        self.table_uri = table_uri
         self.batch_s = batch_s
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.speech_encoder = checkpoint.load_speech_encoder(built_with.model, device, cluster.precision)
+        self.model = Model(Path(built_with.model), device, cluster.precision)
+        self.model.speech_encoder  # noqa: B018  # loaded first: what is at fault with it is no recording's fault
         self.decoder = Decoder()
 
     def __call__(self, portions: pyarrow.Table) -> pyarrow.Table:
         """Encode a portion: a row of ``paths`` (JSON) to one of ``entries`` (JSON), ``fragments`` and ``windows``."""
         import pyarrow
 
-        gathered = _Gathered()
+        gathered = _WindowCollector()
         (portion,) = portions["paths"].to_pylist()
         paths = [Path(path) for path in json.loads(portion)]
-        with Progress(dict.fromkeys(paths, 1), shown=False) as progress:
-            indexer = Indexer(self.speech_encoder, self.built_with, gathered, self.decoder, self.batch_s, progress)
+        with ProgressBar(dict.fromkeys(paths, 1), shown=False) as progress:
+            indexer = Indexer(self.model, self.built_with.windows, gathered, self.decoder, self.batch_s, progress)
             for path in paths:
                 indexer.take(path)
             indexer.flush()
@@ -186,8 +184,8 @@ class EncodeRecordings:
         import lance
         import lance_ray
 
-        version = lance.dataset(self.place).data_storage_version
-        write = lance_ray.LanceFragmentWriter(self.place, schema=rows.schema, data_storage_version=version)
+        version = lance.dataset(self.table_uri).data_storage_version
+        write = lance_ray.LanceFragmentWriter(self.table_uri, schema=rows.schema, data_storage_version=version)
         return write(rows)["fragment"].to_pylist()
 
 
@@ -234,7 +232,7 @@ def _width(built_with: IndexDescription) -> int:
     return checkpoint.load_text_side(built_with.model).width
 
 
-def _look(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
+def _up_to_date(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
     """What is known of a recording that need not be encoded; one that cannot be read is a worker's to tell."""
     known = writer.known.get(str(path))
     try:
@@ -247,8 +245,8 @@ def _look(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
 
 
 def _encode(
-    paths: Sequence[Path], built_with: IndexDescription, place: str, settings: IndexConfig, cluster: RayConfig
-) -> Iterator[tuple[list[Entry], Written]]:
+    paths: Sequence[Path], built_with: IndexDescription, table_uri: str, batch_s: float, cluster: RayConfig
+) -> Iterator[tuple[list[RecordingEntry], WrittenFragments]]:
     """What the workers make of recordings, as it comes."""
     import ray
 
@@ -260,7 +258,7 @@ def _encode(
     rows = [{"paths": json.dumps(list(map(str, portion)))} for portion in _portions(paths, PORTIONS * workers)]
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         EncodeRecordings,
-        fn_constructor_args=(built_with, place, settings.batch_s, cluster),
+        fn_constructor_args=(built_with, table_uri, batch_s, cluster),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
@@ -269,7 +267,10 @@ def _encode(
     )
     for row in found.iter_rows():
         fragments = [pickle.loads(fragment) for fragment in row["fragments"]]  # of our own workers
-        yield [Entry(*entry) for entry in json.loads(row["entries"])], Written(int(row["windows"]), fragments)
+        yield (
+            [RecordingEntry(*entry) for entry in json.loads(row["entries"])],
+            WrittenFragments(int(row["windows"]), fragments),
+        )
 
 
 def _portions(paths: Sequence[Path], least: int) -> Iterator[list[Path]]:
@@ -287,9 +288,11 @@ def _portions(paths: Sequence[Path], least: int) -> Iterator[list[Path]]:
         yield portion
 
 
-def _enter(found: Iterable[tuple[list[Entry], Written]], writer: _RayWriter) -> Iterator[Entry]:
+def _enter(
+    found: Iterable[tuple[list[RecordingEntry], WrittenFragments]], writer: _RayWriter
+) -> Iterator[RecordingEntry]:
     """Enter what workers have written, and give the entries when they are on the disk."""
-    entries: list[Entry] = []
+    entries: list[RecordingEntry] = []
     fragments: list[Any] = []
     windows, entered_at = 0, time.monotonic()
     seen: set[str] = set()
@@ -301,19 +304,19 @@ def _enter(found: Iterable[tuple[list[Entry], Written]], writer: _RayWriter) -> 
         fragments += written.fragments
         windows += written.num_rows
         if time.monotonic() - entered_at >= COMMIT_S:
-            yield from _commit(entries, Written(windows, fragments), writer)
+            yield from _commit(entries, WrittenFragments(windows, fragments), writer)
             entries, fragments, windows, entered_at = [], [], 0, time.monotonic()
     if entries:
-        yield from _commit(entries, Written(windows, fragments), writer)
+        yield from _commit(entries, WrittenFragments(windows, fragments), writer)
 
 
-def _commit(entries: Sequence[Entry], written: Written, writer: _RayWriter) -> list[Entry]:
-    heard = [entry for entry in entries if entry.duration_s]
+def _commit(entries: Sequence[RecordingEntry], written: WrittenFragments, writer: _RayWriter) -> list[RecordingEntry]:
+    decoded = [entry for entry in entries if entry.duration_s]
     unread = [
         writer.known.get(entry.recording, entry)._replace(state="failed", reason=entry.reason)
         for entry in entries
         if not entry.duration_s
     ]
-    begun = [entry._replace(state="begun", reason="") for entry in heard]
-    writer.commit(begun, written if written.num_rows else None, heard + unread)
-    return heard + unread
+    begun = [entry._replace(state="begun", reason="") for entry in decoded]
+    writer.commit(begun, written if written.num_rows else None, decoded + unread)
+    return decoded + unread

@@ -1,4 +1,4 @@
-"""Which windows of an index a search looks at: recordings, a folder, dates."""
+"""Which windows of an index a search looks at: recordings, a folder, dates. ``Filter`` is ``clsr.Filter``."""
 
 from __future__ import annotations
 

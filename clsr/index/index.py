@@ -1,81 +1,396 @@
-"""Recordings -> windows in the index: what is new or changed is decoded, cut, encoded and written."""
+"""An index on disk: recordings go in, windows that match a query come out. ``Index`` is ``clsr.Index``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.audio.decoding import Decoder
+from clsr.audio.files import find_recordings, printable, size_bytes
+from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.index.files import find_recordings, size_bytes
+from clsr.index.filters import Filter, quote
 from clsr.index.indexer import Indexer
-from clsr.index.location import to_place
-from clsr.index.progress import Progress, Watch
-from clsr.index.recordings import RecordingStatus
-from clsr.index.schema import claim, only_writer, read_description
+from clsr.index.location import Location
+from clsr.index.progress import ProgressBar, Watch
+from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
+from clsr.index.recordings import (
+    UNKNOWN,
+    RecordingEntry,
+    RecordingsTable,
+    RecordingStatus,
+    with_windows_found,
+)
+from clsr.index.tables import Tables, only_writer, writing
+from clsr.index.vector_cache import CACHE_BYTES
+from clsr.index.verification import Verdict, verify_tables
 from clsr.index.writer import IndexWriter
+from clsr.model import Model
 
 if TYPE_CHECKING:
-    from clsr.models.speech_encoder import SpeechEncoder
+    import numpy as np
+    from lancedb.table import LanceTable
+
+    from clsr.config import Precision
+
+DESCRIPTION = "index.json"
 
 
-def index_recordings(
-    speech_encoder: SpeechEncoder,
-    model_path: str | Path,
-    index_dir: str | Path,
-    recordings: Iterable[str | Path],
-    settings: IndexConfig | None = None,
-    watch: Watch | None = None,
-) -> list[RecordingStatus]:
-    """Bring an index up to date with recordings, making it if there is none, and say what it holds of each.
+class IndexDescription(NamedTuple):
+    """What an index was built with: ``index.json`` beside its tables."""
 
-    Recordings that the index holds with the same content and cut are left alone; whether the content is the same is
-    looked at where size or date of the file have changed. Windows are written in transactions of ten minutes of audio
-    or ten seconds of time, those of a recording that has changed in place of all it had. A run that was cut off, by
-    ``kill -9`` too, is gone on with by calling this again: windows that were written are not encoded again. What of a
-    recording can be decoded is indexed; one that is damaged further on has failed all the same, and stops no other.
+    model: str  # checkpoint folder
+    fingerprint: str  # of the checkpoint, its text encoder included
+    windows: str = "40/30"  # how recordings to come are cut, as clsr.index.windows.join_cuts writes it
+
+
+class Index:
+    """A collection of recordings, cut into windows that can be searched; ``open`` or ``create`` makes the object.
+
+    It shows what was written last, by this process or another. One process writes at a time; any number may read.
 
     Args:
-        speech_encoder: the model, loaded from ``model_path``.
-        model_path: its checkpoint folder; written down in the index for the searches to come.
-        index_dir: folder of the index, or its address in an object store (``s3://bucket/index``).
-        recordings: audio files, folders searched to any depth, and patterns (``clsr.index.files.find_recordings``).
-        settings: windows and batches; ``None`` is the defaults.
-        watch: called with each recording and the share of it that is encoded, 0 to 1, and in the end with its status.
-
-    Returns:
-        The status of each recording, files in the order given, those of a folder sorted.
-
-    Raises:
-        InputError: a path is missing, a folder holds no audio, the index was built by another model, is damaged, cannot
-            be written, or is being written by another process.
+        location: of the index.
+        model: that builds it; ``None`` is the one that has built it, loaded when it is needed.
+        config: how recordings are cut and encoded from now on; ``None`` is the defaults.
+        cache_bytes: of vectors that may be kept in memory for searches.
     """
-    settings = settings or IndexConfig()
-    paths = find_recordings(recordings)
-    place = to_place(index_dir)
-    with only_writer(place):
-        built_with = claim(place, Path(model_path).resolve(), settings.windows)
-        writer = IndexWriter(place, settings.approximate_from)
-        with Decoder() as decoder, Progress({path: size_bytes(path) for path in paths}, watch) as progress:
-            indexer = Indexer(speech_encoder, built_with, writer, decoder, settings.batch_s, progress)
-            for path in paths:
-                indexer.take(path)
-            indexer.flush()
-        writer.finish()
-    return [indexer.statuses[path] for path in paths]
 
+    def __init__(
+        self,
+        location: Location,
+        model: Model | None = None,
+        config: IndexConfig | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.location = location
+        self.tables = Tables(location)
+        self.config = config or IndexConfig()
+        self._model = model
+        self._cache_bytes = cache_bytes
+        self._recordings = RecordingsTable(self.tables)
+        self._ranker: Ranker | None = None
 
-def prune(index_dir: str | Path) -> list[str]:
-    """Remove what the index holds of recordings whose files are gone, and return their paths.
+    @classmethod
+    def open(cls, uri: str | Path, model: Model | None = None, config: IndexConfig | None = None) -> Index:
+        """Open an index that is there.
 
-    Raises:
-        InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
-    """
-    read_description(index_dir)
-    with only_writer(place := to_place(index_dir)):
-        writer = IndexWriter(place)
-        gone = sorted(path for path in writer.known if not Path(path).exists())
-        writer.prune(gone)
-        writer.finish()
-    return gone
+        Args:
+            uri: its folder, or its address in an object store (``s3://bucket/index``).
+            model: the one that built it; ``None`` loads that from where it was then, when recordings are added.
+            config: how recordings are cut and encoded from now on; ``None`` goes on as before.
+
+        Raises:
+            InputError: there is no index, its description is damaged, or another model has built it.
+        """
+        index = cls(Location.of(uri), model, config)
+        index.description  # noqa: B018  # raises
+        if model is not None:
+            index.require_model(model)
+        return index
+
+    @classmethod
+    def create(cls, uri: str | Path, model: Model, config: IndexConfig | None = None) -> Index:
+        """Open an index for a model; where there is none, the first recordings that are added make it.
+
+        Args:
+            uri: its folder, or its address in an object store (``s3://bucket/index``).
+            model: that encodes the recordings.
+            config: how they are cut and encoded; ``None`` is the defaults.
+
+        Raises:
+            InputError: there is one that another model has built, or its description is damaged.
+        """
+        index = cls(Location.of(uri), model, config)
+        if index.exists:
+            index.require_model(model)
+        return index
+
+    @classmethod
+    def open_or_create(
+        cls,
+        uri: str | Path,
+        model: str | Path | None = None,
+        config: IndexConfig | None = None,
+        device: str = "cpu",
+        precision: Precision = "auto",
+    ) -> Index:
+        """Open an index to add recordings to, by its model's folder: ``open`` where it is there, ``create`` elsewhere.
+
+        Args:
+            uri: folder of the index, or its address in an object store.
+            model: checkpoint folder; ``None`` is the one that built the index.
+            config: how recordings are cut and encoded from now on.
+            device: that they are encoded on.
+            precision: numbers that they are encoded in.
+
+        Raises:
+            InputError: the model is missing or another one, or there is neither an index nor a model.
+        """
+        index = cls(Location.of(uri), config=config)
+        if index.exists:
+            index._model = index.load_model(model, device, precision)
+        elif model is None:
+            raise InputError(f"{index.location}: no index here yet; give --model to make one")
+        else:
+            index._model = Model(Path(model), device, precision)
+            index._model.fingerprint  # noqa: B018  # that it is a model is found out now
+        return index
+
+    @property
+    def exists(self) -> bool:
+        """Whether the index is there, if only its description."""
+        return self.location.read_text(DESCRIPTION) is not None
+
+    @property
+    def description(self) -> IndexDescription:
+        """What the index was built with.
+
+        Raises:
+            InputError: there is no index, or its description is damaged.
+        """
+        try:
+            text = self.location.read_text(DESCRIPTION)
+            if text is not None:
+                return IndexDescription(**json.loads(text))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.location}/{DESCRIPTION}: cannot be read ({error}); delete the folder and index again"
+            ) from error
+        raise InputError(f"{self.location}: no index here ({DESCRIPTION} is missing); make one with clsr index")
+
+    @property
+    def model(self) -> Model:
+        """The model that builds the index.
+
+        Raises:
+            InputError: as ``load_model``, where none was given.
+        """
+        if self._model is None:
+            self._model = self.load_model()
+        return self._model
+
+    def load_model(self, path: str | Path | None = None, device: str = "cpu", precision: Precision = "auto") -> Model:
+        """The model that has built the index.
+
+        Args:
+            path: its checkpoint folder, where it is no longer the one that built the index.
+            device: to compute on.
+            precision: numbers to compute in.
+
+        Raises:
+            InputError: the model is missing, or another one.
+        """
+        path = Path(path or self.description.model)
+        if not path.is_dir():
+            raise InputError(
+                f"{self.location}: the model that built it is not at {path}; say where it is now (--model)"
+            )
+        model = Model(path, device, precision)
+        self.require_model(model)
+        return model
+
+    def require_model(self, model: Model) -> None:
+        """Refuse a model other than the one that built the index, by their fingerprints.
+
+        Raises:
+            InputError: the fingerprints differ; the message has both.
+        """
+        built_with = self.description.fingerprint
+        if built_with != model.fingerprint:
+            raise InputError(
+                f"{self.location}: built by model {built_with}, but the model given is {model.fingerprint}; "
+                "give the one that built it, or index into another folder"
+            )
+
+    def add(self, recordings: Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:
+        """Bring the index up to date with recordings, making it if there is none, and say what it holds of each.
+
+        Recordings that the index holds with the same content and cut are left alone; whether the content is the same is
+        looked at where size or date of the file have changed. Windows are written in transactions of ten minutes of
+        audio or ten seconds of time, those of a recording that has changed in place of all it had. A run that was cut
+        off, by ``kill -9`` too, resumes when this is called again: windows that were written are not encoded again.
+        What of a recording can be decoded is indexed; one that is damaged further on has failed all the same, and stops
+        no other.
+
+        Args:
+            recordings: audio files, folders searched to any depth, and patterns
+                (``clsr.audio.files.find_recordings``).
+            watch: called with each recording and the share of it that is encoded, 0 to 1, and in the end with its
+                status.
+
+        Returns:
+            The status of each recording, files in the order given, those of a folder sorted.
+
+        Raises:
+            InputError: a path is missing, a folder holds no audio, the index was built by another model, is damaged,
+                cannot be written, or is being written by another process.
+        """
+        paths = find_recordings(recordings)
+        self.model.speech_encoder  # noqa: B018  # loaded first: what is at fault with it is no recording's fault
+        with self.updating() as built_with:
+            writer = IndexWriter(Tables(self.location), self.config.approximate_from)
+            with Decoder() as decoder, ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
+                indexer = Indexer(self.model, built_with.windows, writer, decoder, self.config.batch_s, progress)
+                for path in paths:
+                    indexer.take(path)
+                indexer.flush()
+            writer.finish()
+        return [indexer.statuses[path] for path in paths]
+
+    @contextmanager
+    def updating(self) -> Iterator[IndexDescription]:
+        """Keep other writers out, and describe the index as built by this model and cut as set.
+
+        Raises:
+            InputError: another model has built the index, it is damaged, cannot be written, or is being written.
+        """
+        ours = IndexDescription(str(self.model.path), self.model.fingerprint)
+        with only_writer(self.location):
+            if self.exists:
+                self.require_model(self.model)
+                ours = ours._replace(windows=self.description.windows)
+            if self.config.windows is not None:
+                ours = ours._replace(windows=self.config.windows)
+            with writing(self.location):
+                self.location.write_text(DESCRIPTION, json.dumps(ours._asdict(), indent=2) + "\n")
+            yield ours
+
+    def entries(self) -> Mapping[str, RecordingEntry]:
+        """What the index holds of each recording, by path; the object of the call before where nothing has changed.
+
+        Raises:
+            InputError: the index is damaged.
+        """
+        return self._recordings.read()
+
+    def status(self, recordings: Iterable[str | Path] = ()) -> list[RecordingStatus]:
+        """What the index holds of each recording; of one whose indexing was cut off, what is there of it so far.
+
+        Args:
+            recordings: files, folders and patterns to be told about; none is all that the index knows, by path. Those
+                that it does not know have failed, with that as the reason.
+
+        Raises:
+            InputError: the index is damaged; a path is missing.
+        """
+        entries = self.entries()
+        paths = [str(path) for path in find_recordings(recordings)] or sorted(entries)
+        return [
+            with_windows_found(entries[path], self.tables.windows).to_status()
+            if path in entries
+            else RecordingStatus(printable(path), "failed", 0.0, reason=UNKNOWN)
+            for path in paths
+        ]
+
+    def verify(self) -> Verdict:
+        """Read all of the index and say what is damaged or out of date.
+
+        Each window has to match its checksum, have a unit vector, be of the model that built the index and there once;
+        each recording has to have the windows that it was entered with, of one content and cut, and its seconds have to
+        add up. The full-text and approximate indices, which can be made again from the rows, are not looked at, and of
+        the recordings only whether their size and date are those that were indexed.
+
+        Raises:
+            InputError: there is no index.
+        """
+        return verify_tables(Tables(self.location), self.description.fingerprint)
+
+    def prune(self) -> list[str]:
+        """Remove what the index holds of recordings whose files are gone, and return their paths.
+
+        Raises:
+            InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
+        """
+        self.description  # noqa: B018  # raises
+        with only_writer(self.location):
+            writer = IndexWriter(Tables(self.location))
+            gone = sorted(path for path in writer.known if not Path(path).exists())
+            writer.prune(gone)
+            writer.finish()
+        return gone
+
+    def search(
+        self,
+        vector: np.ndarray | None = None,
+        words: str | None = None,
+        top_k: int = 10,
+        only: Filter | None = None,
+        exact: bool = False,
+    ) -> list[RankedWindow]:
+        """The windows that match a query best, best first; of those that overlap, whatever their sizes, the best one.
+
+        A vector alone ranks by cosine. Words alone rank by BM25 of the transcripts; only windows that share a word are
+        found. Both together are fused by reciprocal ranks. Windows in which nothing was recognised are never found.
+
+        Args:
+            vector: unit vector ``(E,)`` of the query (``Model.encode`` with side "question").
+            words: the query as text.
+            top_k: windows at most.
+            only: recordings, folder and dates to look at; ``None`` is all.
+            exact: compare every window, even if the index has an approximate index of vectors.
+
+        Raises:
+            InputError: neither vector nor words are given, ``top_k`` is below 1, nothing is indexed yet, or a recording
+                that is looked at is not in the index.
+        """
+        if vector is None and words is None:
+            raise InputError("nothing to search for: give a vector, words, or both")
+        if top_k < 1:
+            raise InputError(f"top_k is {top_k}: give 1 or more")
+        ranker = self._open_ranker()
+        return ranker.search(vector, words, top_k, self._condition(only), exact)
+
+    def recognised(self, windows: Sequence[RankedWindow]) -> list[tuple[RankedWindow, RecognisedWindow]]:
+        """What was recognised in windows; without those that a writer has removed since."""
+        found = self._open_ranker().recognised(windows)
+        return [(window, found[window.id]) for window in windows if window.id in found]
+
+    def profile(self, vector: np.ndarray, recording: str | Path) -> list[tuple[float, float, float]]:
+        """How well each window of a recording matches a query: start and end in seconds, and cosine, by start.
+
+        Windows in which nothing was recognised have no score and are left out; windows of several sizes are all there.
+
+        Args:
+            vector: unit vector ``(E,)`` of the query.
+            recording: its file.
+
+        Raises:
+            InputError: the recording is not in the index.
+        """
+        ranker = self._open_ranker()
+        where = self._condition(Filter(recordings=[recording]))
+        windows = ranker.dense(vector, max(1, self.require_windows().count_rows(where)), where, exact=True)
+        return sorted((window.start_s, window.end_s, window.score) for window in windows)
+
+    def require_windows(self) -> LanceTable:
+        """The table of windows.
+
+        Raises:
+            InputError: nothing is indexed yet, or the table is damaged.
+        """
+        table = self.tables.windows
+        if table is None:
+            raise InputError(f"{self.location}: nothing is indexed yet; run clsr index")
+        return table
+
+    def _open_ranker(self) -> Ranker:
+        if self._ranker is None:
+            self._ranker = Ranker(self.require_windows(), self._cache_bytes)
+        return self._ranker
+
+    def _condition(self, only: Filter | None) -> str:
+        """The filter in SQL.
+
+        Raises:
+            InputError: the index has no windows of a recording that is looked at.
+        """
+        if only is None:
+            return ""
+        for path in only.paths:
+            if not self.require_windows().count_rows(f"recording = {quote(path)}"):
+                raise InputError(f"{path}: not in the index; see what clsr index --status lists")
+        return only.to_sql()

@@ -1,4 +1,4 @@
-"""Recordings, one after the other -> windows, encoded in batches over recordings and written in transactions."""
+"""Recordings -> windows, encoded in batches over recordings and written in transactions. Internal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clsr.audio.decoding import Decoder
+from clsr.audio.files import content_hash, file_state, printable
 from clsr.errors import InputError
-from clsr.index.files import content_hash, file_state, printable
-from clsr.index.progress import Progress
-from clsr.index.recordings import Entry, RecordingStatus
-from clsr.index.rows import Row, to_arrow, to_rows, window_id
-from clsr.index.schema import IndexDescription, brief
-from clsr.index.spans import covered_s
-from clsr.index.windows import Cutting, Sound, Span, parse_cuts
+from clsr.index.progress import ProgressBar
+from clsr.index.recordings import RecordingEntry, RecordingStatus
+from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
+from clsr.index.tables import brief
+from clsr.index.windows import AudioWindow, Span, WindowStream, covered_s, parse_cuts
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from clsr.models.speech_encoder import SpeechEncoder
+    from clsr.model import Model
 
 COMMIT_AUDIO_S = 600.0  # a transaction holds windows of so much audio,
 COMMIT_WALL_S = 10.0  # or of so much time: what a kill can cost
@@ -32,17 +31,17 @@ _log = logging.getLogger("clsr")
 
 
 @dataclass
-class Work:
+class PendingRecording:
     """A recording that is being indexed."""
 
     path: Path
-    entry: Entry
+    entry: RecordingEntry
     there: dict[str, bool]  # windows that the index has already, and whether with words
     claimed_s: float | None  # its length, if its header is right
     windows: list[tuple[float, float, bool]] = field(default_factory=list)  # encoded: start, end, with words
     lost: list[Span] = field(default_factory=list)  # windows that the model failed on
     waiting: int = 0  # windows that are cut, but not encoded
-    heard_s: float = 0.0
+    decoded_s: float = 0.0
     whole: bool = False  # whether all windows are cut
     begun: bool = False  # whether the index says that it is being written
     reason: str = ""
@@ -55,57 +54,57 @@ class Work:
     @property
     def share(self) -> float:
         """Of the recording that is encoded, as far as its length is known."""
-        length_s = self.heard_s if self.whole else max(self.claimed_s or 0.0, self.heard_s)
+        length_s = self.decoded_s if self.whole else max(self.claimed_s or 0.0, self.decoded_s)
         return min(1.0, self.encoded_s / length_s) if length_s else 0.0
 
-    def as_begun(self) -> Entry:
+    def as_begun(self) -> RecordingEntry:
         """What the index says of it while it is being written."""
         return self.entry._replace(state="begun", duration_s=self.claimed_s or 0.0)
 
-    def as_done(self) -> Entry:
+    def as_done(self) -> RecordingEntry:
         """What the index says of it when all its windows are written."""
         spans = [(start_s, end_s) for start_s, end_s, _ in self.windows]
         lost_s = covered_s(spans + self.lost) - covered_s(spans)
-        entry = self.entry.of_windows(self.windows, self.heard_s - lost_s)
-        duration_s = max(self.heard_s, self.claimed_s or 0.0) if self.reason else self.heard_s
+        entry = self.entry.of_windows(self.windows, self.decoded_s - lost_s)
+        duration_s = max(self.decoded_s, self.claimed_s or 0.0) if self.reason else self.decoded_s
         state = "failed" if self.reason else "indexed" if entry.indexed_s else "silent"
         return entry._replace(state=state, duration_s=duration_s, reason=self.reason)
 
 
-class Writes(Protocol):
-    """What takes down what was encoded: ``clsr.index.writer.IndexWriter``."""
+class WindowSink(Protocol):
+    """What keeps what was encoded: ``clsr.index.writer.IndexWriter``."""
 
-    known: dict[str, Entry]
+    known: dict[str, RecordingEntry]
 
-    def there(self, entry: Entry) -> dict[str, bool]:
+    def there(self, entry: RecordingEntry) -> dict[str, bool]:
         """Windows that need not be encoded: ids, and whether with words."""
 
-    def commit(self, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry] = ()) -> None:
-        """Take down recordings that are begun, windows, and recordings that are done with them."""
+    def commit(
+        self, begun: Sequence[RecordingEntry], rows: pyarrow.Table | None, done: Sequence[RecordingEntry] = ()
+    ) -> None:
+        """Keep recordings that are begun, windows, and recordings that are done with them."""
 
-    def note(self, entry: Entry) -> None:
-        """Take down something about a recording whose windows stay as they are."""
+    def note(self, entry: RecordingEntry) -> None:
+        """Keep something about a recording whose windows stay as they are."""
 
 
 class Indexer:
     """Takes recordings one after the other; what is to be encoded is gathered over them, however short they are."""
 
     def __init__(
-        self, speech_encoder: SpeechEncoder, built_with: IndexDescription, writer: Writes, decoder: Decoder,
-        batch_s: float, progress: Progress,
-    ) -> None:  # fmt: skip
-        self.speech_encoder = speech_encoder
-        self.fingerprint = built_with.fingerprint
-        self.cut = built_with.windows
-        self.writer = writer
+        self, model: Model, cut: str, sink: WindowSink, decoder: Decoder, batch_s: float, progress: ProgressBar
+    ) -> None:
+        self.model = model
+        self.cut = cut
+        self.sink = sink
         self.decoder = decoder
         self.batch_s = batch_s
         self.progress = progress
         self.statuses: dict[Path, RecordingStatus] = {}
-        self._at_work: list[Work] = []
-        self._unread: list[Entry] = []  # recordings of which nothing could be heard
-        self._batch: list[tuple[Work, Sound]] = []
-        self._rows: list[Row] = []  # encoded, to be written
+        self._at_work: list[PendingRecording] = []
+        self._unread: list[RecordingEntry] = []  # recordings of which nothing could be decoded
+        self._batch: list[tuple[PendingRecording, AudioWindow]] = []
+        self._rows: list[WindowRow] = []  # encoded, to be written
         self._rows_s = 0.0
         self._committed_at = time.monotonic()
 
@@ -117,23 +116,23 @@ class Indexer:
             self.statuses[path] = refused
             self.progress.end(path, refused)
             return
-        known = self.writer.known.get(str(path))
+        known = self.sink.known.get(str(path))
         try:
             entry = unchanged(path, known, self.cut)
             if entry is not None:
                 if entry != known:
-                    self.writer.note(entry)
+                    self.sink.note(entry)
                 self._end(path, entry)
                 return
             state = file_state(path)  # before it is read: what is written meanwhile then has another date
-            entry = Entry(str(path), content_hash(path), *state, self.cut)
+            entry = RecordingEntry(str(path), content_hash(path), *state, self.cut)
         except OSError as error:
             self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
             return
-        work = Work(path, entry, self.writer.there(entry), self.decoder.claimed_s(path))
+        work = PendingRecording(path, entry, self.sink.there(entry), self.decoder.claimed_s(path))
         self._at_work.append(work)
-        self._hear(work)
-        if not work.heard_s:
+        self._cut(work)
+        if not work.decoded_s:
             self._at_work.remove(work)
             self._give_up(path, known, work.reason)
 
@@ -142,24 +141,24 @@ class Indexer:
         self._encode()
         self._commit()
 
-    def _hear(self, work: Work) -> None:
-        cutting = Cutting(parse_cuts(self.cut))
+    def _cut(self, work: PendingRecording) -> None:
+        stream = WindowStream(parse_cuts(self.cut))
         try:
-            for sound in cutting.windows(self.decoder.stream(work.path)):
-                work.heard_s = cutting.heard_s
-                said = work.there.get(window_id(str(work.path), (sound.start_s, sound.end_s)))
-                if said is None:
-                    self._gather(work, sound)
+            for window in stream.windows(self.decoder.stream(work.path)):
+                work.decoded_s = stream.decoded_s
+                has_words = work.there.get(window_id(str(work.path), (window.start_s, window.end_s)))
+                if has_words is None:
+                    self._gather(work, window)
                 else:
-                    work.windows.append((sound.start_s, sound.end_s, said))
+                    work.windows.append((window.start_s, window.end_s, has_words))
         except InputError as error:
             work.reason = str(error)
-        work.heard_s, work.whole = cutting.heard_s, True
+        work.decoded_s, work.whole = stream.decoded_s, True
 
-    def _gather(self, work: Work, sound: Sound) -> None:
+    def _gather(self, work: PendingRecording, window: AudioWindow) -> None:
         work.waiting += 1
-        self._batch.append((work, sound))
-        if sum(sound.end_s - sound.start_s for _, sound in self._batch) >= self.batch_s:
+        self._batch.append((work, window))
+        if sum(window.end_s - window.start_s for _, window in self._batch) >= self.batch_s:
             self._encode()
 
     def _encode(self) -> None:
@@ -178,33 +177,34 @@ class Indexer:
         if self._rows_s >= COMMIT_AUDIO_S or time.monotonic() - self._committed_at >= COMMIT_WALL_S:
             self._commit()
 
-    def _encode_together(self, batch: Sequence[tuple[Work, Sound]]) -> None:
-        encoding = self.speech_encoder.encode([sound.waveform for _, sound in batch])
-        entries, sounds = [work.entry for work, _ in batch], [sound for _, sound in batch]
-        rows = to_rows(entries, sounds, encoding, self.fingerprint, self.speech_encoder.text_encoder)
-        for (work, sound), row in zip(batch, rows, strict=True):
+    def _encode_together(self, batch: Sequence[tuple[PendingRecording, AudioWindow]]) -> None:
+        encoding = self.model.speech_encoder.encode([window.waveform for _, window in batch])
+        entries, windows = [work.entry for work, _ in batch], [window for _, window in batch]
+        text_encoder = self.model.speech_encoder.text_encoder
+        rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
+        for (work, window), row in zip(batch, rows, strict=True):
             work.waiting -= 1
-            work.windows.append((sound.start_s, sound.end_s, bool(row["text"])))
-            self._rows_s += sound.end_s - sound.start_s
+            work.windows.append((window.start_s, window.end_s, bool(row["text"])))
+            self._rows_s += window.end_s - window.start_s
         self._rows += rows
 
-    def _encode_alone(self, work: Work, sound: Sound) -> None:
+    def _encode_alone(self, work: PendingRecording, window: AudioWindow) -> None:
         try:
-            self._encode_together([(work, sound)])
+            self._encode_together([(work, window)])
         except Exception as error:
             work.waiting -= 1
-            work.lost.append((sound.start_s, sound.end_s))
-            work.reason = f"{work.path}: {type(error).__name__} at {sound.start_s:.1f} s: {brief(error)}"
+            work.lost.append((window.start_s, window.end_s))
+            work.reason = f"{work.path}: {type(error).__name__} at {window.start_s:.1f} s: {brief(error)}"
 
     def _commit(self) -> None:
-        """Write what is encoded, and tell of the recordings that are done with it."""
+        """Write what is encoded, and report the recordings that are done with it."""
         begun = [work for work in self._at_work if not work.begun]
         done = [work for work in self._at_work if work.whole and not work.waiting]
         rows = to_arrow(self._rows) if self._rows else None
         entries = [work.as_done() for work in done] + self._unread
         if not (begun or rows or entries):
             return
-        self.writer.commit([work.as_begun() for work in begun], rows, entries)
+        self.sink.commit([work.as_begun() for work in begun], rows, entries)
         self._rows, self._rows_s, self._unread, self._committed_at = [], 0.0, [], time.monotonic()
         for work in begun:
             work.begun = True
@@ -212,12 +212,12 @@ class Indexer:
         for entry in entries:
             self._end(Path(entry.recording), entry)
 
-    def _give_up(self, path: Path, known: Entry | None, reason: str) -> None:
-        """Nothing of the recording can be heard: the index keeps what it has of it, if anything."""
-        entry = known or Entry(str(path), "", 0, 0, self.cut)
+    def _give_up(self, path: Path, known: RecordingEntry | None, reason: str) -> None:
+        """Nothing of the recording can be decoded: the index keeps what it has of it, if anything."""
+        entry = known or RecordingEntry(str(path), "", 0, 0, self.cut)
         self._unread.append(entry._replace(state="failed", reason=reason))
 
-    def _end(self, path: Path, entry: Entry) -> None:
+    def _end(self, path: Path, entry: RecordingEntry) -> None:
         self.statuses[path] = entry.to_status()
         self.progress.end(path, self.statuses[path])
 
@@ -230,7 +230,7 @@ def refuse_name(path: Path) -> RecordingStatus | None:
     return RecordingStatus(name, "failed", 0.0, reason=f"{name}: its name is not UTF-8; rename it")
 
 
-def unchanged(path: Path, known: Entry | None, cut: str) -> Entry | None:
+def unchanged(path: Path, known: RecordingEntry | None, cut: str) -> RecordingEntry | None:
     """What is known of a recording if it need not be indexed, with the date that its file has now; else ``None``.
 
     The content is looked at only where size or date differ.

@@ -1,4 +1,4 @@
-"""Where an index is: a folder, or an address in an object store such as ``s3://bucket/index``."""
+"""Where an index is: a folder, or an address in an object store such as ``s3://bucket/index``. Internal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,97 +15,110 @@ from clsr.errors import InputError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-Place = Path | str
 LOCK = "lock"
 
 
-def to_place(where: str | Path) -> Place:
-    """A folder as an absolute path, an address as it is, but for a slash at its end.
+@dataclass(frozen=True)
+class Location:
+    """The place of one index; as text it is the folder's absolute path, or the address.
 
-    >>> to_place("s3://bucket/index/")
-    's3://bucket/index'
+    Attributes:
+        uri: absolute path of a folder, or an address without a slash at its end.
     """
-    text = str(where)
-    return text.rstrip("/") if "://" in text else Path(where).resolve()
 
+    uri: str
 
-def read_text(place: Place, name: str) -> str | None:
-    """Content of a small file of an index; ``None`` if it is not there.
+    @classmethod
+    def of(cls, where: str | Path) -> Location:
+        """The location that a user names.
 
-    Raises:
-        OSError, UnicodeDecodeError: it cannot be read.
-    """
-    try:
-        if isinstance(place, Path):
-            return (place / name).read_text(encoding="utf-8")
-        store, path = _store(place)
-        with store.open_input_stream(f"{path}/{name}") as stream:
-            return stream.read().decode()
-    except FileNotFoundError:
-        return None
+        >>> str(Location.of("s3://bucket/index/"))
+        's3://bucket/index'
+        """
+        text = str(where)
+        return cls(text.rstrip("/") if "://" in text else str(Path(where).resolve()))
 
+    def __str__(self) -> str:
+        return self.uri
 
-def write_text(place: Place, name: str, text: str) -> None:
-    """Write a small file of an index; it appears whole or not at all.
+    @property
+    def folder(self) -> Path | None:
+        """The folder; ``None`` in an object store."""
+        return None if "://" in self.uri else Path(self.uri)
 
-    Raises:
-        OSError: it cannot be written.
-    """
-    if not isinstance(place, Path):
-        store, path = _store(place)
-        with store.open_output_stream(f"{path}/{name}") as stream:  # an object is there when it is closed
-            stream.write(text.encode())
-        return
-    temporary = place / f".{name}.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, place / name)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def read_text(self, name: str) -> str | None:
+        """Content of a small file of the index; ``None`` if it is not there.
 
-
-def make(place: Place) -> None:
-    """Make the folder, where it is one.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    if isinstance(place, Path):
-        place.mkdir(parents=True, exist_ok=True)
-    elif place.startswith("file:"):
-        store, path = _store(place)
-        store.create_dir(path)
-
-
-@contextmanager
-def locked(place: Place) -> Iterator[None]:
-    """Keep others from writing into a folder, in this process or another; whoever reads is let be.
-
-    The lock is the operating system's, so that it is gone with its process, however that ends. Object stores have none:
-    there it is up to the caller that one process writes.
-
-    Raises:
-        InputError: someone else is writing.
-        OSError: the folder cannot be written.
-    """
-    if not isinstance(place, Path):
-        yield
-        return
-    handle = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+        Raises:
+            OSError, UnicodeDecodeError: it cannot be read.
+        """
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{place}: another process is writing into this index; wait until it is done") from None
-        yield
-    finally:
-        os.close(handle)
+            if self.folder:
+                return (self.folder / name).read_text(encoding="utf-8")
+            store, path = self._store()
+            with store.open_input_stream(f"{path}/{name}") as stream:
+                return stream.read().decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small file of the index; it appears whole or not at all.
 
-def _store(address: str) -> tuple[FileSystem, str]:
-    from pyarrow.fs import FileSystem
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not self.folder:
+            store, path = self._store()
+            with store.open_output_stream(f"{path}/{name}") as stream:  # an object is there when it is closed
+                stream.write(text.encode())
+            return
+        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
-    try:
-        return FileSystem.from_uri(address)
-    except (ValueError, NotImplementedError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise InputError(f"{address}: is no address that can be used ({error}); give a folder, or s3://...") from error
+    def make(self) -> None:
+        """Make the folder, where it is one.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        elif self.uri.startswith("file:"):
+            store, path = self._store()
+            store.create_dir(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out of a folder, in this process or another; readers are not held up.
+
+        The lock is the operating system's, so that it is gone with its process, however that ends. Object stores have
+        none: there the caller sees to it that one process writes.
+
+        Raises:
+            InputError: someone else is writing.
+            OSError: the folder cannot be written.
+        """
+        if not self.folder:
+            yield
+            return
+        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{self}: another process is writing into this index; wait until it is done") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def _store(self) -> tuple[FileSystem, str]:
+        from pyarrow.fs import FileSystem
+
+        try:
+            return FileSystem.from_uri(self.uri)
+        except (ValueError, NotImplementedError) as error:  # pyarrow.ArrowInvalid is a ValueError
+            raise InputError(f"{self}: is no address that can be used ({error}); give a folder, or s3://...") from error

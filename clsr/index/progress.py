@@ -1,4 +1,4 @@
-"""How far indexing is: told to whoever watches, and drawn as a bar with hours of audio done, speed and time left."""
+"""How far indexing is: told to whoever watches, and drawn as a bar with hours done, speed and time left. Internal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Watch = Callable[[Path, "float | RecordingStatus"], None]
 """Told of a recording: the share of it that is encoded, 0 to 1, or what became of it, once that is on the disk."""
 
 
-class Progress:
+class ProgressBar:
     """A bar over the bytes of all files, since their lengths are not known before they are decoded.
 
     Args:
@@ -38,7 +38,7 @@ class Progress:
         self._skipped_bytes = 0.0  # of those among them that needed no encoding: they say nothing of the speed
         self._ended_s = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

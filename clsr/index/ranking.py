@@ -1,18 +1,16 @@
-"""A question's vector and words -> rankings of windows: by cosine, by BM25, or by both."""
+"""A query's vector and words -> a ranking of windows: by cosine, by BM25, or by both. Internal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from clsr.errors import InputError
 from clsr.index.filters import quote
-from clsr.index.full_text import TEXT_COLUMN, full_text_config
-from clsr.index.schema import brief
-from clsr.index.spans import merge
-from clsr.index.vector_cache import HELD_BYTES, PLACE, SPOKEN, Held, cosines_of, hold
+from clsr.index.tables import SEGMENTS_COLUMN, SPAN_COLUMNS, SPOKEN, TEXT_COLUMN, brief, full_text_config
+from clsr.index.vector_cache import CACHE_BYTES, VectorCache, cache_vectors, cosines_of
 from clsr.vocabulary import Word, normalise
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from lancedb.query import LanceQueryBuilder
     from lancedb.table import LanceTable
 
-SAID = ["id", "text", "words", "stretches"]
+RECOGNISED_COLUMNS = ["id", TEXT_COLUMN, "words", SEGMENTS_COLUMN]
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
 PROBES = 100  # partitions of an approximate index that are looked into: recall rises with them, and so does the time
@@ -29,7 +27,26 @@ REFINED = 400  # windows found by an approximate index whose exact cosines are c
 Result = TypeVar("Result")
 
 
-class Window(NamedTuple):
+class ScoredSpan(Protocol):
+    """A window of a recording and its score."""
+
+    @property
+    def recording(self) -> str: ...
+
+    @property
+    def start_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+SpanT = TypeVar("SpanT", bound=ScoredSpan)
+
+
+class RankedWindow(NamedTuple):
     """A window of a ranking."""
 
     id: str
@@ -40,45 +57,69 @@ class Window(NamedTuple):
     row: int = -1  # the table's own number of the row, until a writer moves it; -1 where it is not known
 
 
-class Words(NamedTuple):
-    """What was recognised in a window."""
+class RecognisedWindow(NamedTuple):
+    """What was recognised in a window; times in seconds from the start of the recording."""
 
+    start_s: float
+    end_s: float
     text: str
     words: list[Word]
-    stretches: bytes  # vectors of its stretches, see clsr.index.segments
+    segments: bytes  # vectors of its segments, see clsr.index.segments
 
 
-class Rankings:
+class Ranker:
     """Ranks the windows of a table, those in which nothing was recognised left out.
 
-    From the second search by vectors of one version of the table on, these are held in memory, where they fit. The
-    first search reads them from the disk: it may be the only one, or a writer may be making versions all the time.
+    From the second search by vectors of one version of the table on, the vectors are cached in memory, where they fit.
+    The first search reads them from the disk: it may be the only one, or a writer may be making versions all the time.
 
     Args:
-        table: of windows, as ``clsr.index.schema`` describes it.
-        held_bytes: of vectors that may be held in memory; 0 holds none.
+        table: of windows, as ``clsr.index.tables`` describes it.
+        cache_bytes: of vectors that may be cached in memory; 0 caches none.
     """
 
-    def __init__(self, table: LanceTable, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(self, table: LanceTable, cache_bytes: int = CACHE_BYTES) -> None:
         self.table = table
-        self.held_bytes = held_bytes
+        self.cache_bytes = cache_bytes
         self._version: int | None = None  # of the table, at the last search
         self._searches = 0  # by vectors, of this version
-        self._held: Held | None = None  # of this version
+        self._cache: VectorCache | None = None  # of this version
         self._unindexed: tuple[int, LanceTable] | None = None  # version of the table, and its texts with an index
 
-    def dense(self, vector: np.ndarray, limit: int, where: str = "", exact: bool = False) -> list[Window]:
+    def search(
+        self, vector: np.ndarray | None, words: str | None, top_k: int, where: str = "", exact: bool = False
+    ) -> list[RankedWindow]:
+        """The best windows, of those that overlap the best one: by vector, by words, or by both (``fuse``).
+
+        Args:
+            vector: unit vector ``(E,)`` of the query; ``None`` ranks by words alone.
+            words: the query as text; ``None`` ranks by the vector alone.
+            top_k: windows at most.
+            where: a condition in SQL that windows have to meet.
+            exact: compare every window, even if the table has an approximate index of vectors.
+        """
+        fused = vector is not None and words is not None
+
+        def ranking(limit: int) -> tuple[list[RankedWindow], bool]:
+            dense = self.dense(vector, limit, where, exact) if vector is not None else []
+            by_words = self.bm25(words, limit, where) if words is not None else []
+            more = max(len(dense), len(by_words)) >= limit
+            return fuse(dense, by_words) if fused else dense or by_words, more
+
+        return read_down(ranking, top_k, FUSED_DEPTH if fused else 4 * top_k)
+
+    def dense(self, vector: np.ndarray, limit: int, where: str = "", exact: bool = False) -> list[RankedWindow]:
         """The windows whose vectors have the greatest cosine with a unit vector ``(E,)``, greatest first.
 
-        Every window is compared, unless the vectors are not held in memory, the table has an approximate index of
-        metric "dot" (one of another metric is passed over), and ``exact`` is false; the cosines of what that finds are
+        Every window is compared, unless the vectors are not cached in memory, the table has an approximate index of
+        metric "dot" (one of another metric is ignored), and ``exact`` is false; the cosines of what that finds are
         exact too.
         """
-        held = read(self._hold)
-        if held is not None:
-            among = held.positions(self._rows(where)) if where else None
-            at, cosines = held.nearest(vector, limit, None if among is None else among[among >= 0])
-            return _held_windows(held, at, cosines.tolist())
+        cache = read(self._cached)
+        if cache is not None:
+            among = cache.positions(self._rows(where)) if where else None
+            at, cosines = cache.nearest(vector, limit, None if among is None else among[among >= 0])
+            return _cached_windows(cache, at, cosines.tolist())
         found = read(lambda: self._on_disk(vector, limit, where, exact))
         vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))
         cosines = cosines_of(vectors, vector)  # as from memory, to the last digit
@@ -92,7 +133,7 @@ class Rankings:
                 query = query.bypass_vector_index()
             else:
                 query = query.nprobes(PROBES).refine_factor(max(2, -(-REFINED // limit)))
-            return query.select([*PLACE, "vector", "_distance"]).with_row_id(True).to_arrow()
+            return query.select([*SPAN_COLUMNS, "vector", "_distance"]).with_row_id(True).to_arrow()
 
         if where:
             return search(f"({where}) AND {SPOKEN}", True)
@@ -100,7 +141,7 @@ class Rankings:
         found = search(SPOKEN, False)
         return found if len(found) == limit else search(SPOKEN, True)
 
-    def bm25(self, text: str, limit: int, where: str = "") -> list[Window]:
+    def bm25(self, text: str, limit: int, where: str = "") -> list[RankedWindow]:
         """The windows whose transcripts share words with a text, by falling BM25 of LanceDB's full-text search.
 
         Rows that were written since the full-text index was brought up to date are searched too; where there is no
@@ -118,50 +159,49 @@ class Rankings:
             return query.select([*columns, "_score"]).with_row_id(True).to_arrow()
 
         if texts is not self.table:
-            found = read(lambda: search(PLACE))
+            found = read(lambda: search(SPAN_COLUMNS))
             return [window._replace(row=-1) for window in _windows(found, found["_score"].to_pylist())]
-        held = self._held if self._version == read(lambda: self.table.version) else None
-        if held is not None:
+        cache = self._cache if self._version == read(lambda: self.table.version) else None
+        if cache is not None:
             found = read(lambda: search([]))
-            at = held.positions(found["_rowid"].to_numpy())
+            at = cache.positions(found["_rowid"].to_numpy())
             if (at >= 0).all():
-                return _held_windows(held, at, found["_score"].to_pylist())
-        found = read(lambda: search(PLACE))
+                return _cached_windows(cache, at, found["_score"].to_pylist())
+        found = read(lambda: search(SPAN_COLUMNS))
         return _windows(found, found["_score"].to_pylist())
 
-    def words(self, windows: Iterable[Window]) -> dict[str, Words]:
+    def recognised(self, windows: Iterable[RankedWindow]) -> dict[str, RecognisedWindow]:
         """What was recognised in windows, by their ids; without those that a writer has removed since."""
-        wanted = {window.id: window.row for window in windows}
-        said = self._taken(wanted)
-        ids = ", ".join(quote(id_) for id_ in wanted if id_ not in said)
+        wanted = {window.id: window for window in windows}
+        found = self._taken(wanted)
+        ids = ", ".join(quote(id_) for id_ in wanted if id_ not in found)
         if ids:
-            said |= _words(read(lambda: _scan(self.table, f"id IN ({ids})", SAID)))
-        return said
+            found |= _by_id(read(lambda: _scan(self.table, f"id IN ({ids})", RECOGNISED_COLUMNS)), wanted)
+        return found
 
-    def _taken(self, wanted: dict[str, int]) -> dict[str, Words]:
-        """``words`` of windows that are still in the rows where they were found: most often all."""
-        rows = [row for row in wanted.values() if row >= 0]
+    def _taken(self, wanted: dict[str, RankedWindow]) -> dict[str, RecognisedWindow]:
+        """``recognised`` of windows that are still in the rows where they were found: most often all."""
+        rows = [window.row for window in wanted.values() if window.row >= 0]
         if not rows:
             return {}
         try:
-            taken = self.table.take_row_ids(rows).select(SAID).to_arrow()
+            return _by_id(self.table.take_row_ids(rows).select(RECOGNISED_COLUMNS).to_arrow(), wanted)
         except (OSError, RuntimeError, ValueError):  # a writer has moved them
             return {}
-        return {id_: words for id_, words in _words(taken).items() if id_ in wanted}
 
-    def _hold(self) -> Held | None:
+    def _cached(self) -> VectorCache | None:
         version = self.table.version
         if version != self._version:
-            self._version, self._searches, self._held = version, 0, None
+            self._version, self._searches, self._cache = version, 0, None
         self._searches += 1
         if self._searches == 2:
-            self._held = hold(self.table, self.held_bytes)
-        return self._held
+            self._cache = cache_vectors(self.table, self.cache_bytes)
+        return self._cache
 
     def _rows(self, where: str) -> np.ndarray:
         """The table's own numbers of the rows that meet a condition."""
         # Without any column, LanceDB takes ten times as long.
-        found = read(lambda: self.table.search().where(where).select(PLACE[1:2]).with_row_id(True).to_arrow())
+        found = read(lambda: self.table.search().where(where).select(["recording"]).with_row_id(True).to_arrow())
         return found["_rowid"].to_numpy()
 
     def _full_text(self) -> LanceTable:
@@ -173,7 +213,7 @@ class Rankings:
         return self._unindexed[1]
 
 
-def fuse(*rankings: Sequence[Window]) -> list[Window]:
+def fuse(*rankings: Sequence[RankedWindow]) -> list[RankedWindow]:
     """Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009): windows by the sum of their reciprocal ranks.
 
     The first window of a ranking has rank 1::
@@ -183,16 +223,16 @@ def fuse(*rankings: Sequence[Window]) -> list[Window]:
     Equal sums go by recording, then by start.
     """
     sums: dict[str, float] = {}
-    places: dict[str, Window] = {}
+    windows: dict[str, RankedWindow] = {}
     for ranking in rankings:
         for rank, window in enumerate(ranking, start=1):
             sums[window.id] = sums.get(window.id, 0.0) + 1.0 / (RECIPROCAL_K + rank)
-            places[window.id] = window
-    fused = [Window(*places[id_][:4], score, places[id_].row) for id_, score in sums.items()]
+            windows[window.id] = window
+    fused = [windows[id_]._replace(score=score) for id_, score in sums.items()]
     return sorted(fused, key=lambda window: (-window.score, window.recording, window.start_s))
 
 
-def read_down(ranking: Callable[[int], tuple[list[Window], bool]], top_k: int, limit: int) -> list[Window]:
+def read_down(ranking: Callable[[int], tuple[list[RankedWindow], bool]], top_k: int, limit: int) -> list[RankedWindow]:
     """Read a ranking until ``top_k`` windows are left after merging those that overlap, or none are left to read.
 
     Args:
@@ -206,6 +246,29 @@ def read_down(ranking: Callable[[int], tuple[list[Window], bool]], top_k: int, l
         if len(merged) == top_k or not more:
             return merged
         limit *= 4
+
+
+def merge(hits: Iterable[SpanT], top_k: int | None = None) -> list[SpanT]:
+    """Best hit of each moment, best first: overlapping windows of a recording answer with the same seconds.
+
+    Greedy: hits are taken by falling score, and one that overlaps a hit already taken from its recording is dropped.
+    Windows that only touch do not overlap. Equal scores go by recording, then by start. Dropping depends on better hits
+    alone, so the first hits of a longer list are those of its head.
+
+    Args:
+        hits: in any order.
+        top_k: hits at most; ``None`` is all.
+    """
+    kept: list[SpanT] = []
+    of_recording: dict[str, list[SpanT]] = {}
+    for hit in sorted(hits, key=lambda hit: (-hit.score, hit.recording, hit.start_s)):
+        if len(kept) == top_k:
+            break
+        taken = of_recording.setdefault(hit.recording, [])
+        if not any(_overlap(hit, other) for other in taken):
+            kept.append(hit)
+            taken.append(hit)
+    return kept
 
 
 def read(search: Callable[[], Result]) -> Result:
@@ -223,32 +286,40 @@ def read(search: Callable[[], Result]) -> Result:
             raise InputError(f"the index cannot be read ({brief(error)}); see what clsr index --verify says") from error
 
 
+def _overlap(one: ScoredSpan, other: ScoredSpan) -> bool:
+    return one.start_s < other.end_s and other.start_s < one.end_s
+
+
 def _scan(table: LanceTable, where: str, columns: list[str]) -> pyarrow.Table:
     query: LanceQueryBuilder = table.search()
     return (query.where(where) if where else query).select(columns).to_arrow()
 
 
-def _windows(found: pyarrow.Table, scores: Sequence[float]) -> list[Window]:
-    columns: list[list[Any]] = [found[name].to_pylist() for name in PLACE]
-    return [Window(*row) for row in zip(*columns, scores, found["_rowid"].to_pylist(), strict=True)]
+def _windows(found: pyarrow.Table, scores: Sequence[float]) -> list[RankedWindow]:
+    columns: list[list[Any]] = [found[name].to_pylist() for name in SPAN_COLUMNS]
+    return [RankedWindow(*row) for row in zip(*columns, scores, found["_rowid"].to_pylist(), strict=True)]
 
 
-def _held_windows(held: Held, at: np.ndarray, scores: Sequence[float]) -> list[Window]:
-    rows = held.rows[at].tolist()
-    return [Window(*held.places[i], *found) for i, *found in zip(at.tolist(), scores, rows, strict=True)]
+def _cached_windows(cache: VectorCache, at: np.ndarray, scores: Sequence[float]) -> list[RankedWindow]:
+    rows = cache.rows[at].tolist()
+    return [RankedWindow(*cache.spans[i], *found) for i, *found in zip(at.tolist(), scores, rows, strict=True)]
 
 
-def _words(found: pyarrow.Table) -> dict[str, Words]:
+def _by_id(found: pyarrow.Table, wanted: dict[str, RankedWindow]) -> dict[str, RecognisedWindow]:
+    rows = {row["id"]: row for row in found.to_pylist() if row["id"] in wanted}
     return {
-        row["id"]: Words(row["text"], [Word(**word) for word in row["words"]], row["stretches"])
-        for row in found.to_pylist()
-    }
+        id_: RecognisedWindow(
+            wanted[id_].start_s, wanted[id_].end_s, row[TEXT_COLUMN], [Word(**word) for word in row["words"]],
+            row[SEGMENTS_COLUMN],
+        )
+        for id_, row in rows.items()
+    }  # fmt: skip
 
 
 def _index_in_memory(table: LanceTable) -> LanceTable:
     from lancedb.db import LanceDBConnection
 
-    rows = _scan(table, "text != ''", [*PLACE, "modified", TEXT_COLUMN])
+    rows = _scan(table, SPOKEN, [*SPAN_COLUMNS, "modified", TEXT_COLUMN])
     copy = LanceDBConnection("memory://").create_table("texts", rows)
     copy.create_index(TEXT_COLUMN, config=full_text_config())
     return copy

@@ -1,29 +1,20 @@
-"""What an index holds of each recording: a LanceDB table beside that of the windows."""
+"""What an index holds of each recording: a LanceDB table beside that of the windows. Internal."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clsr.errors import InputError
-from clsr.index.files import find_recordings, printable
 from clsr.index.filters import quote
-from clsr.index.location import Place, to_place
-from clsr.index.schema import (
-    RECORDINGS,
-    confirmed,
-    open_or_make,
-    open_table,
-    read_description,
-    reading,
-    recordings_schema,
-    writing,
-)
-from clsr.index.spans import covered_s
+from clsr.index.tables import Tables, confirmed, reading, recordings_schema, writing
+from clsr.index.windows import covered_s
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
 
 INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
@@ -34,9 +25,9 @@ ROUNDING_S = 1e-4  # of seconds that lie in no window
 class RecordingStatus:
     """What the index holds of one recording, every second of it accounted for.
 
-    Seconds inside some window with words are indexed, all others that were heard silent; a recording without a word is
-    silent as a whole. One that failed has its reason, and of it neither indexed nor silent are the seconds that could
-    not be heard.
+    Seconds inside some window with words are indexed, all other decoded seconds are silent; a recording without a word
+    is silent as a whole. One that failed has its reason, and the seconds of it that could not be decoded are neither
+    indexed nor silent.
     """
 
     path: str
@@ -52,7 +43,7 @@ class RecordingStatus:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-class Entry(NamedTuple):
+class RecordingEntry(NamedTuple):
     """A row of the table of recordings.
 
     ``state`` is "begun" from before the first window is written until all are: what the table of windows then has of
@@ -84,48 +75,56 @@ class Entry(NamedTuple):
             self.recording, state, self.duration_s, self.indexed_s, self.silent_s, self.windows, reason
         )
 
-    def of_windows(self, windows: Sequence[tuple[float, float, bool]], heard_s: float) -> Entry:
+    def of_windows(self, windows: Sequence[tuple[float, float, bool]], decoded_s: float) -> RecordingEntry:
         """The entry with what windows say: start, end, and whether anything was recognised in them.
 
         Args:
             windows: of the recording.
-            heard_s: seconds of it that were decoded.
+            decoded_s: seconds of it that were decoded.
         """
-        indexed_s = min(heard_s, covered_s((start_s, end_s) for start_s, end_s, said in windows if said))
-        if heard_s - indexed_s < ROUNDING_S:
-            indexed_s = heard_s
-        return self._replace(indexed_s=indexed_s, silent_s=heard_s - indexed_s, windows=len(windows))
+        indexed_s = min(decoded_s, covered_s((start_s, end_s) for start_s, end_s, said in windows if said))
+        if decoded_s - indexed_s < ROUNDING_S:
+            indexed_s = decoded_s
+        return self._replace(indexed_s=indexed_s, silent_s=decoded_s - indexed_s, windows=len(windows))
 
 
 class RecordingsTable:
     """The table of recordings of one index; each call that writes is one transaction.
 
     Args:
-        index_dir: folder of the index.
+        tables: of the index.
     """
 
-    def __init__(self, index_dir: Place) -> None:
-        self.index_dir = index_dir
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.location = tables.location
+        self._read: tuple[int, Mapping[str, RecordingEntry]] | None = None  # version of the table, and its entries
 
-    def read(self) -> dict[str, Entry]:
-        """All entries by recording.
+    def read(self) -> Mapping[str, RecordingEntry]:
+        """All entries by recording: the object of the call before, as long as the table has not changed.
 
         Raises:
             InputError: the table is damaged.
         """
-        table = open_table(self.index_dir, RECORDINGS)
-        with reading(self.index_dir):
-            rows = table.to_arrow().to_pylist() if table is not None else []
+        table = self.tables.recordings
+        if table is None:
+            return {}
+        with reading(self.location):
+            version = table.version  # read first: a later version is then read again at the next call
+            if self._read and self._read[0] == version:
+                return self._read[1]
+            rows = table.to_arrow().to_pylist()
             checksums = [row.pop("checksum") for row in rows]
-        entries = [Entry(**row) for row in rows]
+        entries = [RecordingEntry(**row) for row in rows]
         damaged = [entry.recording for entry, told in zip(entries, checksums, strict=True) if entry.checksum != told]
         if damaged:
             raise InputError(
-                f"{self.index_dir}: what it says of {damaged[0]} is damaged; delete the folder, index again"
+                f"{self.location}: what it says of {damaged[0]} is damaged; delete the folder, index again"
             )
-        return {entry.recording: entry for entry in entries}
+        self._read = (version, {entry.recording: entry for entry in entries})
+        return self._read[1]
 
-    def write(self, entries: Iterable[Entry]) -> None:
+    def write(self, entries: Iterable[RecordingEntry]) -> None:
         """Put entries in place of those of the same recordings.
 
         Raises:
@@ -135,9 +134,9 @@ class RecordingsTable:
 
         rows = [entry._asdict() | {"checksum": entry.checksum} for entry in entries]
         if rows:
-            with writing(self.index_dir):
-                table = open_or_make(self.index_dir, RECORDINGS, recordings_schema())
-            with confirmed(self.index_dir, table, len(rows)):
+            with writing(self.location):
+                table = self.tables.make_recordings()
+            with confirmed(self.location, table, len(rows)):
                 merge = table.merge_insert("recording").when_matched_update_all().when_not_matched_insert_all()
                 merge.execute(pyarrow.Table.from_pylist(rows, schema=recordings_schema()))
 
@@ -148,43 +147,19 @@ class RecordingsTable:
             InputError: the index cannot be written.
         """
         named = ", ".join(map(quote, recordings))
-        table = open_table(self.index_dir, RECORDINGS)
+        table = self.tables.recordings
         if named and table is not None:
-            with writing(self.index_dir):
+            with writing(self.location):
                 table.delete(f"recording IN ({named})")
 
 
-def statuses(index_dir: str | Path, recordings: Iterable[str | Path] = ()) -> list[RecordingStatus]:
-    """What the index holds of each recording, by path; of one whose indexing was cut off, what is there of it so far.
-
-    Args:
-        index_dir: folder of the index.
-        recordings: files, folders and patterns to be told about; none is all that the index knows. Those that it does
-            not know have failed, with that as the reason.
-
-    Raises:
-        InputError: there is no index, or it is damaged; a path is missing.
-    """
-    read_description(index_dir)
-    entries = RecordingsTable(place := to_place(index_dir)).read()
-    paths = [str(path) for path in find_recordings(recordings)] or sorted(entries)
-    return [
-        _as_found(entries[path], place).to_status()
-        if path in entries
-        else RecordingStatus(printable(path), "failed", 0.0, reason=UNKNOWN)
-        for path in paths
-    ]
-
-
-def _as_found(entry: Entry, index_dir: Place) -> Entry:
-    """An entry whose recording was being written when its writer ended, with what the windows say."""
-    table = open_table(index_dir) if entry.state == "begun" else None
-    if table is None:
+def with_windows_found(entry: RecordingEntry, windows: LanceTable | None) -> RecordingEntry:
+    """An entry; of a recording whose indexing was cut off, with what is in the table of windows so far."""
+    if entry.state != "begun" or windows is None:
         return entry
     same = f"content_hash = {quote(entry.content_hash)} AND cut = {quote(entry.cut)}"
-    where = f"recording = {quote(entry.recording)} AND {same}"
-    query = table.search().where(where).select(["start_s", "end_s", "text"])
-    windows = [(row["start_s"], row["end_s"], bool(row["text"])) for row in query.to_list()]
-    heard_s = covered_s((start_s, end_s) for start_s, end_s, _ in windows)
-    found = entry.of_windows(windows, heard_s)
-    return found._replace(duration_s=max(entry.duration_s, heard_s))
+    query = windows.search().where(f"recording = {quote(entry.recording)} AND {same}")
+    rows = query.select(["start_s", "end_s", "text"]).to_list()
+    found = [(row["start_s"], row["end_s"], bool(row["text"])) for row in rows]
+    decoded_s = covered_s((start_s, end_s) for start_s, end_s, _ in found)
+    return entry.of_windows(found, decoded_s)._replace(duration_s=max(entry.duration_s, decoded_s))

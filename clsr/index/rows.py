@@ -1,4 +1,4 @@
-"""Windows and what was heard in them -> rows of the table of windows."""
+"""Windows and what was recognised in them -> rows of the table of windows. Internal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clsr.audio.pauses import find_pauses, without_pauses
-from clsr.index.recordings import Entry
-from clsr.index.schema import windows_schema
-from clsr.index.segments import encode_stretches
-from clsr.index.windows import Sound, Span
+from clsr.index.recordings import RecordingEntry
+from clsr.index.segments import encode_segments
+from clsr.index.tables import SEGMENTS_COLUMN, windows_schema
+from clsr.index.windows import AudioWindow, Span
 from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clsr.models.speech_encoder import SpeechEncoding
     from clsr.models.text_encoder import TextEncoder
 
-Row = dict[str, Any]
+WindowRow = dict[str, Any]
 
 
 def window_id(recording: str, span: Span) -> str:
@@ -36,42 +36,42 @@ def window_id(recording: str, span: Span) -> str:
 
 
 def to_rows(
-    recordings: Sequence[Entry], sounds: Sequence[Sound], encoding: SpeechEncoding, fingerprint: str,
+    recordings: Sequence[RecordingEntry], windows: Sequence[AudioWindow], encoding: SpeechEncoding, fingerprint: str,
     text_encoder: TextEncoder,
-) -> list[Row]:  # fmt: skip
+) -> list[WindowRow]:  # fmt: skip
     """The row of each window.
 
     Args:
         recordings: that of each window.
-        sounds: the windows.
+        windows: with their waveforms.
         encoding: of their waveforms, in the same order.
         fingerprint: of the model.
-        text_encoder: of the model, for the vectors of stretches.
+        text_encoder: of the model, for the vectors of segments.
     """
-    said = [_said(sound, words) for sound, words in zip(sounds, encoding.words, strict=True)]
-    stretches, rows = encode_stretches(text_encoder, said), []
-    for entry, sound, vector, text, words, vectors in zip(
-        recordings, sounds, encoding.vectors, encoding.transcripts, said, stretches, strict=True
+    spoken = [_spoken_words(window, words) for window, words in zip(windows, encoding.words, strict=True)]
+    segments, rows = encode_segments(text_encoder, spoken), []
+    for entry, window, vector, text, words, vectors in zip(
+        recordings, windows, encoding.vectors, encoding.transcripts, spoken, segments, strict=True
     ):
         row = {
-            "id": window_id(entry.recording, (sound.start_s, sound.end_s)),
+            "id": window_id(entry.recording, (window.start_s, window.end_s)),
             "recording": entry.recording,
             "content_hash": entry.content_hash,
             "fingerprint": fingerprint,
             "modified": datetime.fromtimestamp(entry.modified_ns // 1000 / 1e6, timezone.utc),
             "cut": entry.cut,
-            "start_s": sound.start_s,
-            "end_s": sound.end_s,
+            "start_s": window.start_s,
+            "end_s": window.end_s,
             "vector": vector,
             "text": text,
             "words": [word._asdict() for word in words],
-            "stretches": vectors,
+            SEGMENTS_COLUMN: vectors,
         }
         rows.append(row | {"checksum": checksum(row)})
     return rows
 
 
-def to_arrow(rows: Sequence[Row]) -> pyarrow.Table:
+def to_arrow(rows: Sequence[WindowRow]) -> pyarrow.Table:
     """Rows, one at least, as they are written into the table."""
     import pyarrow
 
@@ -84,13 +84,13 @@ def checksum(row: Mapping[str, Any]) -> str:
     told = [row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")]
     told += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
     digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=8)
-    digest.update(np.asarray(row["vector"], dtype="<f4").tobytes() + row["stretches"])
+    digest.update(np.asarray(row["vector"], dtype="<f4").tobytes() + row[SEGMENTS_COLUMN])
     return digest.hexdigest()
 
 
-def _said(sound: Sound, words: Iterable[Word]) -> list[Word]:
+def _spoken_words(window: AudioWindow, words: Iterable[Word]) -> list[Word]:
     """The words of a window, whose times count from its start, in the time of the recording and without pauses."""
     return [
-        Word(word.text, sound.start_s + word.start_s, sound.start_s + word.end_s)
-        for word in without_pauses(words, find_pauses(sound.waveform))
+        Word(word.text, window.start_s + word.start_s, window.start_s + word.end_s)
+        for word in without_pauses(words, find_pauses(window.waveform))
     ]

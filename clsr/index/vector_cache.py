@@ -1,4 +1,4 @@
-"""A table's vectors held in memory, as long as they fit and the table stays as it is: searches then read no disk."""
+"""A table's vectors in memory while they fit and the table stays as it is: searches then read no disk. Internal."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clsr.index.tables import SPAN_COLUMNS, SPOKEN
+
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
-HELD_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
-PLACE = ["id", "recording", "start_s", "end_s"]
-SPOKEN = "text != ''"  # windows in which something was recognised
+CACHE_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
 PART = 5000  # vectors that are worth a thread of their own, at least
 
-Place = tuple[str, str, float, float]
+WindowSpan = tuple[str, str, float, float]
+"""What ``SPAN_COLUMNS`` hold of a window: id, recording, start and end in seconds."""
 
 
-class Held(NamedTuple):
+class VectorCache(NamedTuple):
     """All windows of one version of a table in which something was recognised, in the order of the table."""
 
     vectors: np.ndarray  # (N, E) float32
     rows: np.ndarray  # (N,) the table's own numbers of the rows
     order: np.ndarray  # (N,) that sorts these numbers
-    places: list[Place]
+    spans: list[WindowSpan]
 
     def nearest(self, vector: np.ndarray, limit: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the windows whose vectors have the greatest cosine with a unit vector, and these cosines.
@@ -63,7 +64,7 @@ def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
     Equal vectors have equal cosines. In the product of a whole matrix they need not, since there the order of summing
     depends on the row's place. Besides, the threads of NumPy's library of products go on spinning after it, and take
-    the processors from whatever comes next: the words of the windows, and the next question.
+    the processors from whatever comes next: the words of the windows, and the next query.
     """
     vector = np.asarray(vector, np.float32)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -80,25 +81,25 @@ def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return cosines
 
 
-def hold(table: LanceTable, most_bytes: int = HELD_BYTES) -> Held | None:
+def cache_vectors(table: LanceTable, most_bytes: int = CACHE_BYTES) -> VectorCache | None:
     """Read a table's vectors into memory; ``None`` if they are too large, or a writer changes the table meanwhile."""
     width = table.schema.field("vector").type.list_size
     version, count = table.version, table.count_rows(SPOKEN)
     if count * width * 4 > most_bytes:
         return None
     vectors, rows = np.empty((count, width), np.float32), np.empty(count, np.uint64)
-    places: list[Place] = []
-    query = table.search().where(SPOKEN).select([*PLACE, "vector"]).with_row_id(True)
+    spans: list[WindowSpan] = []
+    query = table.search().where(SPOKEN).select([*SPAN_COLUMNS, "vector"]).with_row_id(True)
     for batch in query.to_batches():
-        start, end = len(places), len(places) + batch.num_rows
+        start, end = len(spans), len(spans) + batch.num_rows
         if end > count:
             return None
         vectors[start:end] = batch["vector"].flatten().to_numpy().reshape(-1, width)
         rows[start:end] = batch["_rowid"].to_numpy()
-        places += zip(*(batch[name].to_pylist() for name in PLACE), strict=True)
-    if len(places) < count or table.version != version:
+        spans += zip(*(batch[name].to_pylist() for name in SPAN_COLUMNS), strict=True)
+    if len(spans) < count or table.version != version:
         return None
-    return Held(vectors, rows, np.argsort(rows), places)
+    return VectorCache(vectors, rows, np.argsort(rows), spans)
 
 
 @cache

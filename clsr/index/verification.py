@@ -1,22 +1,18 @@
-"""Is an index whole? Every row is read and checked against its checksum, and against what is known of its recording."""
+"""Is an index whole? Every row is checked against its checksum and what is known of its recording. Internal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from clsr.audio.files import file_state
 from clsr.errors import InputError
-from clsr.index.files import file_state
-from clsr.index.location import Place, to_place
-from clsr.index.recordings import INTERRUPTED, Entry, RecordingsTable
-from clsr.index.rows import Row, checksum
-from clsr.index.schema import open_table, read_description, reading, require_current, windows_schema
-
-if TYPE_CHECKING:
-    from lancedb.table import LanceTable
+from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable
+from clsr.index.rows import WindowRow, checksum
+from clsr.index.tables import Tables, reading
 
 NORM_TOLERANCE = 1e-3
 SECONDS_TOLERANCE = 1e-3
@@ -29,7 +25,7 @@ class Verdict(NamedTuple):
     stale: list[str]  # recordings that are gone, have changed, or were not indexed to their end
 
 
-def verify(index_dir: str | Path) -> Verdict:
+def verify_tables(tables: Tables, fingerprint: str) -> Verdict:
     """Read all of an index and say what is damaged or out of date.
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
@@ -37,30 +33,26 @@ def verify(index_dir: str | Path) -> Verdict:
     The full-text and approximate indices, which can be made again from the rows, are not looked at, and of the
     recordings only whether their size and date are those that were indexed.
 
-    Raises:
-        InputError: there is no index.
+    Args:
+        tables: of the index.
+        fingerprint: of the model that built it.
     """
-    index_dir = to_place(index_dir)
-    fingerprint = read_description(index_dir).fingerprint
     damage: list[str] = []
     try:
-        entries = RecordingsTable(index_dir).read()
+        entries = RecordingsTable(tables).read()
     except InputError as error:
         return Verdict([str(error)], [])
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[WindowRow]] = {}
     seen: set[str] = set()
     try:
-        table = open_table(index_dir)
-        if table is not None:
-            require_current(index_dir, table, windows_schema(1))
-        for row in _rows(table, index_dir) if table is not None else ():
+        for row in _rows(tables):
             lacking = [name for name, value in row.items() if value is None]
             if lacking:
-                damage.append(f"{index_dir}: a window lacks its {lacking[0]}; delete the folder, index again")
+                damage.append(f"{tables.location}: a window lacks its {lacking[0]}; delete the folder, index again")
                 continue
             damage += [f"{row['id']}: {fault}" for fault in _row_faults(row, fingerprint, seen)]
-            place = {name: row[name] for name in ("content_hash", "cut", "start_s", "end_s", "text")}
-            found.setdefault(row["recording"], []).append(place)
+            kept = {name: row[name] for name in ("content_hash", "cut", "start_s", "end_s", "text")}
+            found.setdefault(row["recording"], []).append(kept)
     except InputError as error:
         damage.append(str(error))
         return Verdict(damage, _stale(entries))
@@ -72,13 +64,14 @@ def verify(index_dir: str | Path) -> Verdict:
     return Verdict(damage, _stale(entries))
 
 
-def _rows(table: LanceTable, index_dir: Place) -> Iterator[Row]:
-    with reading(index_dir):
-        for batch in table.search().to_batches(1024):
+def _rows(tables: Tables) -> Iterator[WindowRow]:
+    table = tables.windows
+    with reading(tables.location):
+        for batch in table.search().to_batches(1024) if table is not None else ():
             yield from batch.to_pylist()
 
 
-def _row_faults(row: Row, fingerprint: str, seen: set[str]) -> Iterator[str]:
+def _row_faults(row: WindowRow, fingerprint: str, seen: set[str]) -> Iterator[str]:
     if row["id"] in seen:
         yield "is there twice"
     seen.add(row["id"])
@@ -90,7 +83,7 @@ def _row_faults(row: Row, fingerprint: str, seen: set[str]) -> Iterator[str]:
         yield "has a vector that is not of norm 1"
 
 
-def _entry_faults(entry: Entry, windows: list[Row]) -> Iterator[str]:
+def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[str]:
     """What is wrong with a recording; while one was being written, nothing can be said of the number of its windows."""
     if entry.state == "begun":  # before its first window is written, those of its content before are there
         return
@@ -108,11 +101,11 @@ def _entry_faults(entry: Entry, windows: list[Row]) -> Iterator[str]:
         yield f"has {entry.indexed_s:.3f} s indexed and {entry.silent_s:.3f} s silent of {entry.duration_s:.3f} s"
 
 
-def _stale(entries: dict[str, Entry]) -> list[str]:
+def _stale(entries: Mapping[str, RecordingEntry]) -> list[str]:
     return [f"{path}: {reason}" for path, entry in sorted(entries.items()) if (reason := _why_stale(entry))]
 
 
-def _why_stale(entry: Entry) -> str:
+def _why_stale(entry: RecordingEntry) -> str:
     try:
         state = file_state(Path(entry.recording))
     except OSError:

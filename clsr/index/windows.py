@@ -1,21 +1,22 @@
-"""How recordings are cut (``10,40/30``, ``speech:40``); blocks of a recording -> its windows, with their sound."""
+"""How recordings are cut (``10,40/30``, ``speech:40``); a recording -> windows with their waveforms. Internal."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from clsr.audio.pauses import Span
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.errors import InputError
-from clsr.index.spans import ROUNDING_S
 
-Span = tuple[float, float]
 HOP_SHARE = 0.75  # of a window, from one start to the next, where none is given: the paper's 40 s then begin every 30 s
 SPEECH_S = 40.0  # longest speech-aware window, where none is given
 LEAST_SPEECH_S = 1.0  # of that: shorter windows hold no word for certain
+ROUNDING_S = 1e-6  # a window that would start later than its predecessor by less is float noise, not a window
 LONGEST_S = 300.0  # of any window: attention grows with its square
 
 _CUT = re.compile(r"(?P<speech>speech)(?::(?P<most>[\d.]+))?|(?P<length>[\d.]+)(?:/(?P<hop>[\d.]+))?")
@@ -32,8 +33,8 @@ class Cut(NamedTuple):
         return f"{self.length_s:g}/{self.hop_s:g}" if self.hop_s else f"speech:{self.length_s:g}"
 
 
-class Sound(NamedTuple):
-    """A window of a recording and what is heard in it."""
+class AudioWindow(NamedTuple):
+    """A window of a recording with its waveform."""
 
     start_s: float
     end_s: float
@@ -52,6 +53,43 @@ class Cutter(Protocol):
 
     def finish(self) -> list[Span]:
         """Windows left at the end of the recording."""
+
+
+def windows(duration_s: float, length_s: float, hop_s: float) -> list[tuple[float, float]]:
+    """Start and end of each window of a recording, in seconds.
+
+    Windows start every ``hop_s``. The last one ends with the recording and is moved back to keep its full length, so
+    that scores of all windows speak of the same amount of speech; a recording shorter than a window gives one window.
+
+    >>> windows(75.0, length_s=40.0, hop_s=30.0)
+    [(0.0, 40.0), (30.0, 70.0), (35.0, 75.0)]
+
+    Args:
+        duration_s: length of the recording, above 0.
+        length_s: length of a window, above 0.
+        hop_s: from one start to the next, above 0 and at most ``length_s``: no second stays uncovered.
+
+    Raises:
+        ValueError: one of the three is out of its range.
+    """
+    if not (duration_s > 0 and 0 < hop_s <= length_s):
+        raise ValueError(f"no windows of {length_s} s every {hop_s} s in a recording of {duration_s} s")
+    last_start_s = max(0.0, duration_s - length_s)
+    starts_s = [index * hop_s for index in range(math.ceil((last_start_s - ROUNDING_S) / hop_s))]
+    return [(start_s, start_s + length_s) for start_s in starts_s] + [(last_start_s, duration_s)]
+
+
+def covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of the spans.
+
+    >>> covered_s([(30.0, 70.0), (0.0, 40.0), (100.0, 110.0)])
+    80.0
+    """
+    total_s, reached_s = 0.0, -math.inf
+    for start_s, end_s in sorted(spans):
+        total_s += max(0.0, end_s - max(start_s, reached_s))
+        reached_s = max(reached_s, end_s)
+    return total_s
 
 
 def parse_cuts(text: str) -> list[Cut]:
@@ -94,37 +132,37 @@ def open_cutter(cut: Cut) -> Cutter:
 
 
 class FixedCutter:
-    """Windows of one length, those of ``clsr.index.spans.windows``, of a recording whose end is not known yet."""
+    """Windows of one length, those of ``windows``, of a recording whose end is not known yet."""
 
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
         self._index = 0  # of the next window
-        self._samples = 0  # heard
+        self._samples = 0  # decoded
 
     @property
     def needed_from_s(self) -> float:
         """The start of the next window, or of the last, which is moved back to end with the recording."""
-        return min(self._index * self.cut.hop_s, max(0.0, self._heard_s - self.cut.length_s))
+        return min(self._index * self.cut.hop_s, max(0.0, self._decoded_s - self.cut.length_s))
 
     def feed(self, block: np.ndarray) -> list[Span]:
-        """All windows behind which something more was heard: the one that ends with the recording may be moved."""
+        """All windows after which more was decoded: the one that ends with the recording may be moved."""
         self._samples += len(block)
         settled = []
-        while (start_s := self._index * self.cut.hop_s) < self._heard_s - self.cut.length_s - ROUNDING_S:
+        while (start_s := self._index * self.cut.hop_s) < self._decoded_s - self.cut.length_s - ROUNDING_S:
             settled.append((start_s, start_s + self.cut.length_s))
             self._index += 1
         return settled
 
     def finish(self) -> list[Span]:
         """The window that ends with the recording."""
-        return [(max(0.0, self._heard_s - self.cut.length_s), self._heard_s)] if self._samples else []
+        return [(max(0.0, self._decoded_s - self.cut.length_s), self._decoded_s)] if self._samples else []
 
     @property
-    def _heard_s(self) -> float:
+    def _decoded_s(self) -> float:
         return self._samples / SAMPLE_RATE
 
 
-class Cutting:
+class WindowStream:
     """Cuts one recording in all the ways given, holding no more of it than the longest window.
 
     Args:
@@ -138,37 +176,37 @@ class Cutting:
         self._given: set[Span] = set()
 
     @property
-    def heard_s(self) -> float:
-        """Seconds of the recording that were heard."""
+    def decoded_s(self) -> float:
+        """Seconds of the recording that were decoded."""
         return (self._first + len(self._kept)) / SAMPLE_RATE
 
-    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[Sound]:
+    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[AudioWindow]:
         """The windows of a recording, each once, as soon as they are settled.
 
         Args:
             blocks: the recording, 16 kHz, ``(n,)`` each.
 
         Raises:
-            InputError: the blocks came to an end with it: raised when the windows of what was heard are given.
+            InputError: the blocks came to an end with it: raised after the windows of what was decoded.
         """
         damage = None
         try:
             for block in blocks:
                 self._kept = np.concatenate([self._kept, block])
-                yield from self._sounds([span for cutter in self._cutters for span in cutter.feed(block)])
+                yield from self._audio([span for cutter in self._cutters for span in cutter.feed(block)])
                 self._forget()
         except InputError as error:
             damage = error
-        yield from self._sounds([span for cutter in self._cutters for span in cutter.finish()])
+        yield from self._audio([span for cutter in self._cutters for span in cutter.finish()])
         if damage:
             raise damage
 
-    def _sounds(self, spans: Iterable[Span]) -> Iterator[Sound]:
+    def _audio(self, spans: Iterable[Span]) -> Iterator[AudioWindow]:
         for span in spans:
             if span not in self._given:  # two lengths give a recording shorter than both the same window
                 self._given.add(span)
                 start, end = (round(time_s * SAMPLE_RATE) - self._first for time_s in span)
-                yield Sound(*span, self._kept[start:end].copy())
+                yield AudioWindow(*span, self._kept[start:end].copy())
 
     def _forget(self) -> None:
         needed = int(min(cutter.needed_from_s for cutter in self._cutters) * SAMPLE_RATE) - 1  # -1: rounding

@@ -1,4 +1,4 @@
-"""What was encoded -> the tables of an index, so that a kill at any moment loses nothing that was acknowledged."""
+"""What was encoded -> the tables of an index; a kill at any moment loses nothing acknowledged. Internal."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from clsr.index.approximate import build_approximate
 from clsr.index.filters import quote
-from clsr.index.full_text import TEXT_COLUMN, full_text_config
-from clsr.index.location import Place
-from clsr.index.recordings import Entry, RecordingsTable
-from clsr.index.schema import (
-    RECORDINGS,
-    WINDOWS,
-    confirmed,
-    open_or_make,
-    open_table,
-    require_current,
-    windows_schema,
-    writing,
-)
+from clsr.index.recordings import RecordingEntry, RecordingsTable
+from clsr.index.tables import TEXT_COLUMN, Tables, confirmed, full_text_config, writing
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -34,34 +23,34 @@ class IndexWriter:
 
     A recording is entered as begun before its first window is written. The transaction that writes this window removes
     what the index had of it before, if anything. After the last it is entered as done. Windows are never written twice:
-    whoever goes on with a recording asks which are ``there``.
+    whoever resumes a
+    recording asks which are ``there``.
 
     Args:
-        index_dir: folder of the index; the caller is its ``only_writer``.
+        tables: of the index, opened for this writer alone; the caller is the ``only_writer``.
         approximate_from: windows from which on an approximate index of vectors is built; 0 never builds one.
 
     Raises:
         InputError: the index is damaged or of an earlier version.
     """
 
-    def __init__(self, index_dir: Place, approximate_from: int = 0) -> None:
-        self.index_dir = index_dir
+    def __init__(self, tables: Tables, approximate_from: int = 0) -> None:
+        self.tables = tables
+        self.location = tables.location
         self.approximate_from = approximate_from
-        self.known = (recordings := RecordingsTable(index_dir)).read()
-        self._recordings = recordings
+        self._recordings = RecordingsTable(tables)
+        self.known = dict(self._recordings.read())
         self._commits = 0
-        self._table: LanceTable | None = open_table(index_dir)  # None until a first window tells how wide vectors are
-        if self._table is not None:
-            require_current(index_dir, self._table, windows_schema(1))
+        self._table: LanceTable | None = tables.windows  # None until a first window tells how wide vectors are
 
-    def there(self, entry: Entry) -> dict[str, bool]:
+    def there(self, entry: RecordingEntry) -> dict[str, bool]:
         """Windows that the index has of a recording, of this content and cut: ids, and whether with words."""
         if entry.recording not in self.known or self._table is None:
             return {}
         query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(["id", "text"])
         return {row["id"]: bool(row["text"]) for row in query.to_list()}
 
-    def commit(self, begun: Sequence[Entry], rows: Any, done: Sequence[Entry] = ()) -> None:
+    def commit(self, begun: Sequence[RecordingEntry], rows: Any, done: Sequence[RecordingEntry] = ()) -> None:
         """Write windows; when it returns, they are on the disk and found by every search.
 
         Args:
@@ -75,17 +64,17 @@ class IndexWriter:
         stale = [entry.recording for entry in begun if self._has_others(entry)]
         self._enter([entry for entry in begun if self.known.get(entry.recording) != entry])
         if rows is not None and self._table is None:
-            with writing(self.index_dir):
-                self._table = open_or_make(self.index_dir, WINDOWS, rows.schema)
+            with writing(self.location):
+                self._table = self.tables.make_windows(rows.schema)
         if self._table is not None and (stale or rows is not None):
-            with confirmed(self.index_dir, self._table, rows.num_rows if rows is not None else 0):
+            with confirmed(self.location, self._table, rows.num_rows if rows is not None else 0):
                 self._write(self._table, stale, rows)
         self._enter(done)
         self._commits += 1
         if self._commits % COMPACT_EVERY == 0:
             self.compact()
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: RecordingEntry) -> None:
         """Enter something about a recording whose windows stay as they are.
 
         Raises:
@@ -100,7 +89,7 @@ class IndexWriter:
             InputError: the index cannot be written.
         """
         if recordings:
-            with writing(self.index_dir):
+            with writing(self.location):
                 if self._table is not None:  # first: an entry without windows is harmless, windows without are not
                     self._table.delete(f"recording IN ({', '.join(map(quote, recordings))})")
             self._recordings.remove(recordings)
@@ -114,10 +103,10 @@ class IndexWriter:
         """
         if self._table is None or not self._commits:
             return
-        with writing(self.index_dir):
+        with writing(self.location):
             if not any(index.columns == [TEXT_COLUMN] for index in self._table.list_indices()):
                 self._table.create_index(TEXT_COLUMN, config=full_text_config())
-            for table in (self._table, open_table(self.index_dir, RECORDINGS)):
+            for table in (self._table, self.tables.recordings):
                 if table is not None:
                     table.optimize(cleanup_older_than=OLD_VERSIONS)
 
@@ -129,10 +118,10 @@ class IndexWriter:
         """
         self.compact()
         if self._table is not None and self._commits and 0 < self.approximate_from <= self._table.count_rows():
-            with writing(self.index_dir):
+            with writing(self.location):
                 build_approximate(self._table)
 
-    def _enter(self, entries: Sequence[Entry]) -> None:
+    def _enter(self, entries: Sequence[RecordingEntry]) -> None:
         self._recordings.write(entries)
         self.known.update({entry.recording: entry for entry in entries})
 
@@ -147,16 +136,16 @@ class IndexWriter:
         else:
             table.add(rows)
 
-    def _has_others(self, entry: Entry) -> bool:
+    def _has_others(self, entry: RecordingEntry) -> bool:
         """Whether the index has windows of the recording that are of another content or cut."""
         if entry.recording not in self.known or self._table is None:
             return False
         return self._table.count_rows(f"{_of(entry)} AND ({_other_than(entry)})") > 0
 
 
-def _of(entry: Entry) -> str:
+def _of(entry: RecordingEntry) -> str:
     return f"recording = {quote(entry.recording)}"
 
 
-def _other_than(entry: Entry) -> str:
+def _other_than(entry: RecordingEntry) -> str:
     return f"content_hash != {quote(entry.content_hash)} OR cut != {quote(entry.cut)}"

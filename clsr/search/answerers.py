@@ -32,15 +32,12 @@ MAX_TOKENS = 64  # of an answer
 TYPED = "Answer the question by a word or a phrase from the recording, and say nothing else. Question: {}"
 SPOKEN = "Answer the question that follows by a word or a phrase from the recording, and say nothing else."
 
-Question = str | np.ndarray
-"""Typed, or spoken: 16 kHz, ``(N,)``."""
-
 
 class Answerer(Protocol):
     """What answers a question from speech."""
 
-    def answer(self, question: Question, windows: Sequence[np.ndarray]) -> str:
-        """Return the answer that 16 kHz windows ``(N_i,)``, best first, give to a question, in words."""
+    def answer(self, question: str | np.ndarray, windows: Sequence[np.ndarray]) -> str:
+        """Return the answer that 16 kHz windows ``(N_i,)``, best first, give to a question (typed, or ``(N,)``)."""
         ...
 
 
@@ -62,7 +59,7 @@ def load_answerer(reference: str) -> Answerer:
 class LocalAnswerer:
     """A Qwen2-Audio model (``Qwen2AudioForConditionalGeneration``) in a folder, its processor beside it.
 
-    It answers greedily. Its encoder hears so many seconds at a time (30 in the released models): a longer waveform goes
+    It answers greedily. Its encoder takes so many seconds at a time (30 in the released models): a longer waveform goes
     in as equal parts, each an audio of the chat, since the processor would cut off the rest of it.
     """
 
@@ -87,7 +84,7 @@ class LocalAnswerer:
             raise InputError(f"{folder}: cannot be loaded as a Qwen2-Audio model ({_brief(error)})") from error
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
-    def answer(self, question: Question, windows: Sequence[np.ndarray]) -> str:
+    def answer(self, question: str | np.ndarray, windows: Sequence[np.ndarray]) -> str:
         """Return the answer that 16 kHz windows ``(N_i,)`` give to a question."""
         import torch
 
@@ -97,8 +94,8 @@ class LocalAnswerer:
         prompt = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
-        heard = [part for part in parts if not isinstance(part, str)]
-        inputs = self.processor(text=prompt, audio=heard, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        waveforms = [part for part in parts if not isinstance(part, str)]
+        inputs = self.processor(text=prompt, audio=waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         inputs = inputs.to(self.model.device)
         inputs["input_features"] = inputs["input_features"].to(self.model.dtype)
         with torch.inference_mode():
@@ -112,7 +109,7 @@ class ServerAnswerer:
     """A model behind the OpenAI-compatible chat interface that takes audio (``input_audio`` parts, base64 wav).
 
     The key, where the server wants one, comes from the environment variable ``CLSR_API_KEY``. A server that is busy
-    (429), at fault (5xx) or does not answer is asked again after 1, 2, 4... seconds.
+    (429), at fault (5xx) or does not answer gets the request again after 1, 2, 4... seconds.
 
     Attributes:
         url: what stands before ``/chat/completions``.
@@ -128,7 +125,7 @@ class ServerAnswerer:
     retries: int = 5
     wait_s: float = 1.0
 
-    def answer(self, question: Question, windows: Sequence[np.ndarray]) -> str:
+    def answer(self, question: str | np.ndarray, windows: Sequence[np.ndarray]) -> str:
         """Return the answer that 16 kHz windows ``(N_i,)`` give to a question.
 
         Raises:
@@ -178,7 +175,7 @@ class ServerAnswerer:
         raise InputError(f"{self._place}: {fault}, {attempt + 1} times; the same command goes on once it answers")
 
 
-def _parts(question: Question, windows: Sequence[np.ndarray]) -> list[str | np.ndarray]:
+def _parts(question: str | np.ndarray, windows: Sequence[np.ndarray]) -> list[str | np.ndarray]:
     """What is handed over, in its order: texts, and waveforms."""
     return [*windows, TYPED.format(question)] if isinstance(question, str) else [*windows, SPOKEN, question]
 

@@ -12,7 +12,7 @@ from clsr.index.config import Mode
 from clsr.index.filters import Filter
 from clsr.search.answerers import Answerer, load_answerer
 from clsr.search.hit import Hit
-from clsr.search.query import read_question
+from clsr.search.query import read_spoken_query
 from clsr.search.retriever import Retriever
 
 
@@ -49,11 +49,11 @@ def ask(
 ) -> Reply:
     """Find the windows that may hold the answer and have it answered from their sound, best window first.
 
-    The answerer hears windows whole, not only the moments in them: an answer may need what was said before.
+    The answerer gets windows whole, not only the moments in them: an answer may need what was said before.
 
     Args:
         retriever: of the index.
-        question: typed, or the path of a spoken one, which the answerer hears as it is spoken.
+        question: typed, or the path of a spoken one, which the answerer gets as it is spoken.
         answerer: answers, or its reference (``clsr.search.answerers.load_answerer``); None finds windows only.
         top_k: windows at most.
         mode, only, exact: as for ``Retriever.search``.
@@ -61,18 +61,18 @@ def ask(
     Raises:
         InputError: as ``Retriever.search`` does. What goes wrong with the answerer is in the reply, beside the windows.
     """
-    asked = retriever.encode(question)
-    hits = retriever.search(asked, top_k, mode, only, exact)
+    query = retriever.encode(question)
+    hits = retriever.search(query, top_k, mode, only, exact)
     if answerer is None or not hits:
-        return Reply(asked.text, None, hits)
+        return Reply(query.text, None, hits)
     try:
         if isinstance(answerer, str):
             answerer = load_answerer(answerer)
         windows = [read_waveform(hit.recording, hit.window_start_s, hit.window_end_s) for hit in hits]
-        put = question if isinstance(question, str) else read_question(question)
-        return Reply(asked.text, answerer.answer(put, windows), hits)
+        put = question if isinstance(question, str) else read_spoken_query(question)
+        return Reply(query.text, answerer.answer(put, windows), hits)
     except InputError as error:
-        return Reply(asked.text, None, hits, str(error))
+        return Reply(query.text, None, hits, str(error))
     except Exception as error:  # a model of others may fail in any way, and the windows are found all the same
         reason = " ".join(str(error).split())[:200]
-        return Reply(asked.text, None, hits, f"the answerer failed ({type(error).__name__}: {reason})")
+        return Reply(query.text, None, hits, f"the answerer failed ({type(error).__name__}: {reason})")

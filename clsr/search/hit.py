@@ -19,12 +19,12 @@ class Hit:
         rank: 1 is the best.
         recording: path of the recording.
         start_s, end_s: the moment, in seconds from the start of the recording; it lies inside the window.
-        window_start_s, window_end_s: the window that was found, in which the moment is the best stretch of speech.
-        score: of the window: in mode "dense" the cosine of the question's vector and the window's, -1 to 1; in mode
+        window_start_s, window_end_s: the window that was found, in which the moment is the best segment.
+        score: of the window: in mode "dense" the cosine of the query's vector and the window's, -1 to 1; in mode
             "bm25" that of BM25, above 0; in mode "hybrid" the sum of reciprocal ranks, above 0 and below 0.033.
         text: what was recognised in the moment.
         window_text: what was recognised in the window.
-        matches: each occurrence, in the moment, of the words that match the question best, in the order heard.
+        matches: each occurrence, in the moment, of the words that match the query best, in the order of speech.
     """
 
     rank: int

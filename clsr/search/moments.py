@@ -1,31 +1,22 @@
-"""A window's words and a question -> the stretch of speech in the window that answers best, and its best words."""
+"""A window's words and a query -> the segment of the window that answers best, and its best words. Internal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsr.index.segments import split, stretch_cosines
+from clsr.index.ranking import RecognisedWindow
+from clsr.index.segments import segment_cosines, split
 from clsr.vocabulary import Word, join_words
 
 if TYPE_CHECKING:
     import numpy as np
 
     from clsr.models.text_encoder import TextEncoder
-    from clsr.search.passage_cache import PassageMemory
+    from clsr.search.passage_cache import PassageCache
 
 MARGIN_S = 0.25  # before the first word and after the last, at most, so that neither is cut
 BEST_WORDS = 3  # different words marked in a moment, at most
-
-
-class Heard(NamedTuple):
-    """What was recognised in a window."""
-
-    start_s: float
-    end_s: float
-    text: str
-    words: list[Word]
-    stretches: bytes  # vectors of its stretches, see clsr.index.segments
 
 
 class Moment(NamedTuple):
@@ -38,25 +29,25 @@ class Moment(NamedTuple):
 
 
 def find_moments(
-    text_encoder: TextEncoder | PassageMemory, question: np.ndarray, windows: Sequence[Heard]
+    text_encoder: TextEncoder | PassageCache, query: np.ndarray, windows: Sequence[RecognisedWindow]
 ) -> list[Moment]:
-    """The moment of each window: of its stretches between pauses, the one whose vector is nearest to the question's.
+    """The moment of each window: of its segments, the one whose vector is nearest to the query's.
 
-    Of equal stretches the first is taken. The moment reaches beyond its words by up to 0.25 s and half the pause, but
+    Of equal segments the first is taken. The moment reaches beyond its words by up to 0.25 s and half the pause, but
     not out of the window. A window whose words are not known is a moment as a whole.
 
     Args:
         text_encoder: of the model, for the words that are to be marked.
-        question: vector ``(E,)`` of norm 1.
+        query: vector ``(E,)`` of norm 1.
         windows: what was recognised in each.
     """
     parts = [split(window.words) for window in windows]
     best = [
-        int(stretch_cosines(window.stretches, question).argmax()) if len(part) > 1 else 0
+        int(segment_cosines(window.segments, query).argmax()) if len(part) > 1 else 0
         for window, part in zip(windows, parts, strict=True)
     ]
     words = {word.text for part, i in zip(parts, best, strict=True) for word in part[i]}
-    word_scores = _score(text_encoder, question, sorted(words))
+    word_scores = _score(text_encoder, query, sorted(words))
     return [_moment(w, part, i, word_scores) for w, part, i in zip(windows, parts, best, strict=True)]
 
 
@@ -70,19 +61,19 @@ def best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word,
     return tuple(word for word in words if word.text in best)
 
 
-def _moment(window: Heard, stretches: list[list[Word]], at: int, word_scores: dict[str, float]) -> Moment:
-    words = stretches[at]
+def _moment(window: RecognisedWindow, segments: list[list[Word]], at: int, word_scores: dict[str, float]) -> Moment:
+    words = segments[at]
     if not words:
         return Moment(window.start_s, window.end_s, window.text, ())
     first_s, last_s = words[0].start_s, words[-1].end_s
-    before_s = (stretches[at - 1][-1].end_s + first_s) / 2 if at else window.start_s
-    after_s = (last_s + stretches[at + 1][0].start_s) / 2 if at + 1 < len(stretches) else window.end_s
+    before_s = (segments[at - 1][-1].end_s + first_s) / 2 if at else window.start_s
+    after_s = (last_s + segments[at + 1][0].start_s) / 2 if at + 1 < len(segments) else window.end_s
     start_s, end_s = max(first_s - MARGIN_S, before_s), min(last_s + MARGIN_S, after_s)
     return Moment(start_s, end_s, join_words(word.text for word in words), best_matches(words, word_scores))
 
 
-def _score(text_encoder: TextEncoder | PassageMemory, question: np.ndarray, words: Sequence[str]) -> dict[str, float]:
-    """Cosine of the question's vector ``(E,)`` and that of each word by itself.
+def _score(text_encoder: TextEncoder | PassageCache, query: np.ndarray, words: Sequence[str]) -> dict[str, float]:
+    """Cosine of the query's vector ``(E,)`` and that of each word by itself.
 
     In its context, a word's vector speaks for the sentence, and "the" before a good match beats the match; alone, words
     without meaning of their own come out last.
@@ -90,4 +81,4 @@ def _score(text_encoder: TextEncoder | PassageMemory, question: np.ndarray, word
     if not words:
         return {}
     vectors = text_encoder.encode(words, "passage").numpy()
-    return dict(zip(words, (vectors @ question).tolist(), strict=True))
+    return dict(zip(words, (vectors @ query).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Vectors of texts that come again: the words of transcripts, from one search to the next."""
+"""Vectors of texts that come again: the words of transcripts, from one search to the next. Internal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
     from clsr.models.text_encoder import TextEncoder
 
-TEXTS = 20_000  # remembered at most: 30 MB of vectors of 384 numbers
+TEXTS = 20_000  # cached at most: 30 MB of vectors of 384 numbers
 
 
-class PassageMemory:
-    """A text encoder that encodes no passage twice, until it has met too many others since.
+class PassageCache:
+    """A text encoder that encodes no passage twice, until too many others have come since.
 
     Nine tenths of a search are vectors of words to be marked, and most words come again in the next.
 
     Args:
-        text_encoder: asked for what is not remembered.
-        texts: remembered at most.
+        text_encoder: encodes what is not cached.
+        texts: cached at most.
     """
 
     def __init__(self, text_encoder: TextEncoder, texts: int = TEXTS) -> None:
@@ -29,7 +29,7 @@ class PassageMemory:
         self._vectors: dict[str, Tensor] = {}  # the oldest first
 
     def encode(self, texts: Sequence[str], kind: Literal["question", "passage"]) -> Tensor:
-        """Unit vectors ``(B, E)`` of texts; those of questions are not remembered."""
+        """Unit vectors ``(B, E)`` of texts; those of questions are not cached."""
         import torch
 
         if kind != "passage" or not texts:

@@ -1,102 +1,88 @@
-"""What is asked, typed or spoken -> its words and its vector."""
+"""A query, typed or spoken -> its words and its vector. Internal."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from clsr.audio.waveform import SAMPLE_RATE, read_waveform
+from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
+from clsr.model import LONGEST_S, Model, Speech, read_speech
 
-if TYPE_CHECKING:
-    from clsr.models.speech_encoder import SpeechEncoder
-    from clsr.models.text_encoder import TextEncoder
-
-LONGEST_S = 60.0  # of a spoken question: attention grows with the square of what is heard at once
+TOO_LONG = "ask in fewer words"
 
 
-class Asked(NamedTuple):
-    """A question as it is looked for."""
+class EncodedQuery(NamedTuple):
+    """A query as it is searched for."""
 
     text: str  # as typed, or as recognised
     vector: np.ndarray  # (E,), of norm 1
 
 
-Question = str | Path | np.ndarray | Asked
-"""Typed; or spoken, as a path (a ``Path``: a text is a typed question), or as a waveform ``(N,)`` at 16 kHz; or encoded
+Query = str | Speech | EncodedQuery
+"""Typed; or spoken, as a path (a ``Path``: a text is a typed query), or as a waveform ``(N,)`` at 16 kHz; or encoded
 before."""
 
 
-class Listed(NamedTuple):
-    """A question of a file."""
+class ListedQuery(NamedTuple):
+    """A query of a file."""
 
     id: str
-    question: str | Path
+    query: str | Path
 
 
-def encode_questions(
-    questions: Sequence[Question], text_encoder: TextEncoder, load_speech_encoder: Callable[[], SpeechEncoder]
-) -> list[Asked]:
-    """Encode questions, all typed ones in one batch and all spoken ones in another; one that is encoded stays as it is.
+def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]:
+    """Encode queries, all typed ones in one batch and all spoken ones in another; one that is encoded stays as it is.
 
-    A spoken question goes the way of a passage, soft codes and all, but not through the passage projection, as in
+    A spoken query goes the way of a passage, soft codes and all, but not through the passage projection, as in
     ``clsr evaluate``.
 
     Args:
-        questions: typed and spoken, in any order; those that are encoded already are taken as they are.
-        text_encoder: of the model.
-        load_speech_encoder: called if any question is spoken.
+        queries: typed and spoken, in any order; those that are encoded already are taken as they are.
+        model: its text encoder alone is loaded unless any query is spoken.
 
     Raises:
-        InputError: a question is empty, cannot be read, lasts longer than a minute, or has no word in it.
+        InputError: a query is empty, cannot be read, lasts longer than a minute, or has no word in it.
     """
-    asked = [question if isinstance(question, Asked) else None for question in questions]
-    typed = [i for i, question in enumerate(questions) if isinstance(question, str)]
-    texts = [_require_words(question) for question in questions if isinstance(question, str)]
+    encoded = {i: query for i, query in enumerate(queries) if isinstance(query, EncodedQuery)}
+    typed = {i: _require_words(query) for i, query in enumerate(queries) if isinstance(query, str)}
+    spoken = {i: query for i, query in enumerate(queries) if isinstance(query, Speech)}
     if typed:
-        for i, text, vector in zip(typed, texts, text_encoder.encode(texts, "question").numpy(), strict=True):
-            asked[i] = Asked(text, vector)
-    spoken = [i for i, question in enumerate(questions) if isinstance(question, Path | np.ndarray)]
+        vectors = model.text_encoder.encode(list(typed.values()), "question").numpy()
+        encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
-        waveforms = [read_question(question) for question in questions if isinstance(question, Path | np.ndarray)]
-        heard = load_speech_encoder().encode(waveforms, side="question")
-        for i, text, vector in zip(spoken, heard.transcripts, heard.vectors, strict=True):
+        waveforms = [read_spoken_query(query) for query in spoken.values()]
+        found = model.speech_encoder.encode(waveforms, side="question")
+        for i, text, vector in zip(spoken, found.transcripts, found.vectors, strict=True):
             if not text:
-                raise InputError(f"{_name(questions[i])}: no words were recognised in this question; ask it again")
-            asked[i] = Asked(text, vector)
-    return [question for question in asked if question is not None]
+                raise InputError(f"{_name(spoken[i])}: no words were recognised in this question; ask it again")
+            encoded[i] = EncodedQuery(text, vector)
+    return [encoded[i] for i in range(len(queries))]
 
 
-def read_question(
-    question: Path | np.ndarray, read: Callable[[Path, float, float], np.ndarray] = read_waveform
+def read_spoken_query(
+    query: Speech, read: Callable[[Path, float, float | None], np.ndarray] = read_waveform
 ) -> np.ndarray:
-    """The waveform ``(N,)`` of a spoken question.
+    """The waveform ``(N,)`` of a spoken query.
 
     Args:
-        question: its file, or its waveform.
+        query: its file, or its waveform.
         read: reads a span of a file; ``Decoder.read_waveform`` where the file is a stranger's.
 
     Raises:
         InputError: it cannot be read, is no mono waveform, or lasts longer than a minute.
     """
-    name = _name(question)
-    if isinstance(question, Path):
-        question = read(question, 0.0, LONGEST_S + 1)
-    if question.ndim != 1 or not len(question) or not np.isfinite(question).all():
-        raise InputError(f"{name}: has shape {question.shape}; give samples of one channel at 16 kHz, finite numbers")
-    if len(question) > LONGEST_S * SAMPLE_RATE:
-        raise InputError(f"{name}: lasts longer than {LONGEST_S:g} s; ask in fewer words")
-    return question.astype(np.float32, copy=False)
+    return read_speech(query, LONGEST_S, _name(query), TOO_LONG, read)
 
 
-def read_questions(path: Path) -> list[Listed]:
-    """Questions of a file, in its order.
+def read_queries(path: Path) -> list[ListedQuery]:
+    """Queries of a file, in its order.
 
-    A line is a typed question, whose id is the line's number; empty lines are passed over. In a file ``*.jsonl`` a line
+    A line is a typed query, whose id is the line's number; empty lines are skipped. In a file ``*.jsonl`` a line
     is an object with ``id`` and ``question``, or ``audio``: the path of a spoken one, which counts from the file.
 
     Raises:
@@ -106,23 +92,23 @@ def read_questions(path: Path) -> list[Listed]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text in UTF-8 ({error}); check the path") from error
-    questions: dict[str, Listed] = {}
+    queries: dict[str, ListedQuery] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            listed = _listed(line, path) if path.suffix == ".jsonl" else Listed(str(number), line.strip())
+            listed = _listed(line, path) if path.suffix == ".jsonl" else ListedQuery(str(number), line.strip())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}:{number}: is no question ({error!r}); give id, and question or audio") from error
-        if listed.id in questions:
+        if listed.id in queries:
             raise InputError(f"{path}:{number}: {listed.id}: is there twice; make ids unique")
-        questions[listed.id] = listed
-    if not questions:
+        queries[listed.id] = listed
+    if not queries:
         raise InputError(f"{path}: holds no question; write one a line")
-    return list(questions.values())
+    return list(queries.values())
 
 
-def _listed(line: str, path: Path) -> Listed:
+def _listed(line: str, path: Path) -> ListedQuery:
     row = json.loads(line)
     kinds = [kind for kind in ("question", "audio") if row.get(kind) is not None]
     if not isinstance(row["id"], str | int) or len(kinds) != 1:
@@ -130,14 +116,14 @@ def _listed(line: str, path: Path) -> Listed:
     value = row[kinds[0]]
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{kinds[0]} is no text")
-    return Listed(str(row["id"]), path.parent / value if kinds[0] == "audio" else value)
+    return ListedQuery(str(row["id"]), path.parent / value if kinds[0] == "audio" else value)
 
 
-def _name(question: Question) -> str:
-    return str(question) if isinstance(question, Path) else "the spoken question"
+def _name(query: Speech) -> str:
+    return str(query) if isinstance(query, Path) else "the spoken question"
 
 
-def _require_words(question: str) -> str:
-    if not question.strip():
+def _require_words(query: str) -> str:
+    if not query.strip():
         raise InputError("the question is empty; give some words to look for")
-    return question
+    return query

@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from clsr.audio.files import find_recordings
 from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
-from clsr.index.files import find_recordings
 
 NAME_BYTES = 150  # of an uploaded file's name, without suffix
 LISTED_FOLDERS = 200

@@ -77,7 +77,7 @@ class IndexingQueue:
     """Runs jobs in a thread of its own, one at a time, in the order they came.
 
     Args:
-        index: bring the index up to date with recordings, telling of each as ``index_recordings`` does.
+        index: bring the index up to date with recordings, telling of each as ``Index.add`` does.
     """
 
     def __init__(self, index: Callable[[Sequence[Path], Watch], object]) -> None:

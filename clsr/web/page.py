@@ -13,7 +13,7 @@ import gradio as gr
 
 from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
-from clsr.search.query import Question
+from clsr.search.query import Query
 from clsr.web.player import hits_html, jobs_html, recordings_html
 from clsr.web.service import SearchService
 
@@ -89,7 +89,7 @@ def _add_search(service: SearchService) -> gr.Dropdown:
     return chosen
 
 
-async def _found(service: SearchService, question: Question, mode: Any, top_k: float, ids: Sequence[str]) -> str:
+async def _found(service: SearchService, question: Query, mode: Any, top_k: float, ids: Sequence[str]) -> str:
     try:
         return hits_html(await asyncio.wrap_future(service.submit_search(question, int(top_k), mode, list(ids or ()))))
     except Exception as error:

@@ -7,31 +7,24 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from clsr.audio.decoding import Decoder
-from clsr.errors import InputError
 from clsr.index.config import Mode
 from clsr.index.filters import Filter
-from clsr.index.index import index_recordings
+from clsr.index.index import Index
 from clsr.index.progress import Watch
-from clsr.index.recordings import RecordingsTable
-from clsr.index.schema import DESCRIPTION, RECORDINGS, open_table, read_description, require_same_model
+from clsr.index.recordings import RecordingEntry
 from clsr.search.hit import Hit
-from clsr.search.query import Question, read_question
+from clsr.search.query import Query, read_spoken_query
 from clsr.search.retriever import Retriever
 from clsr.web.config import ServiceConfig
 from clsr.web.folders import Folders, Missing
 from clsr.web.jobs import Busy, IndexingQueue, Job
-
-if TYPE_CHECKING:
-    from lancedb.table import LanceTable
-
-    from clsr.models.speech_encoder import SpeechEncoder
 
 WAITING_SEARCHES = 512
 Profile = list[tuple[float, float, float]]
@@ -68,11 +61,12 @@ class SearchService:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.index_dir = config.index_dir.resolve()
-        self.model_path = _model_path(config)
+        self.index = Index.open_or_create(
+            self.index_dir, config.model_path, config.indexing, config.device, config.precision
+        )
+        self._indexing = config.indexing
         uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
         self.folders = Folders(config.allowed, uploads)
-        self._indexing = config.indexing
-        self._device, self._precision = config.device, config.precision
         self._indexer = IndexingQueue(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
@@ -82,12 +76,10 @@ class SearchService:
         self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
         self._loading = threading.RLock()
         self._retriever: Retriever | None = None
-        self._speech_encoder: SpeechEncoder | None = None
-        self._entries: LanceTable | None = None
-        self._catalogue: tuple[int, dict[str, Recording]] = (-1, {})
+        self._catalogue: tuple[Mapping[str, RecordingEntry], dict[str, Recording]] = ({}, {})
 
     def submit_search(
-        self, question: Question, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
+        self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
     ) -> Future[Found]:
         """Search as soon as those before have been answered; ``recordings`` are ids, none for all.
 
@@ -103,9 +95,7 @@ class SearchService:
         future.add_done_callback(lambda _: self._waiting.release())
         return future
 
-    def search(
-        self, question: Question, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
-    ) -> Found:
+    def search(self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()) -> Found:
         """Best moments, each with the scores over its whole recording; one call at a time.
 
         Raises:
@@ -115,18 +105,19 @@ class SearchService:
         retriever = self._open_retriever()
         start = time.perf_counter()
         only = Filter([self.recording(id_).path for id_ in recordings]) if recordings else None
-        asked = retriever.encode(self._heard(question))
-        hits = retriever.search(asked, top_k, mode, only)
+        query = retriever.encode(self._decoded(question))
+        hits = retriever.search(query, top_k, mode, only)
         known = {str(recording.path): recording for recording in self.recordings()}
-        profiles = {path: retriever.profile(asked, path) for path in {hit.recording for hit in hits} & set(known)}
+        found_in = {hit.recording for hit in hits} & set(known)
+        profiles = {path: self.index.profile(query.vector, path) for path in found_in}
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
-        return Found(asked.text, found, time.perf_counter() - start)
+        return Found(query.text, found, time.perf_counter() - start)
 
     def _search_spoken(self, question: Path, *options: Any) -> Found:
-        return self._searches.submit(self.search, self._heard(question), *options).result()
+        return self._searches.submit(self.search, self._decoded(question), *options).result()
 
-    def _heard(self, question: Question) -> Question:
-        return read_question(question, self.decoder.read_waveform) if isinstance(question, Path) else question
+    def _decoded(self, question: Query) -> Query:
+        return read_spoken_query(question, self.decoder.read_waveform) if isinstance(question, Path) else question
 
     def recordings(self) -> list[Recording]:
         """The recordings of the index by name."""
@@ -189,48 +180,29 @@ class SearchService:
 
     def without_paths(self, message: str) -> str:
         """A message as others may read it: paths of this machine are shortened to names."""
-        known = [self.index_dir, self.model_path, self.folders.uploads, *self.folders.labels.values()]
+        known = [self.index_dir, self.index.model.path, self.folders.uploads, *self.folders.labels.values()]
         for folder in sorted(known, key=lambda folder: -len(str(folder))):
             message = message.replace(f"{folder}/", "").replace(str(folder), folder.name)
         return " ".join(map(_without_folders, message.split()))
 
     def _index(self, paths: Sequence[Path], watch: Watch) -> None:
-        encoder = self._load_speech_encoder()
-        is_there = (self.index_dir / DESCRIPTION).exists()
-        settings = replace(self._indexing, windows=None) if is_there else self._indexing
-        index_recordings(encoder, self.model_path, self.index_dir, paths, settings, watch)
-
-    def _load_speech_encoder(self) -> SpeechEncoder:
-        from clsr import checkpoint
-
-        with self._loading:
-            if self._retriever is not None:  # which has it, or will want it for spoken questions
-                return self._retriever.load_speech_encoder()
-            if self._speech_encoder is None:
-                self._speech_encoder = checkpoint.load_speech_encoder(self.model_path, self._device, self._precision)
-            return self._speech_encoder
+        # An index that is there by now goes on with its own windows.
+        self.index.config = replace(self._indexing, windows=None) if self.index.exists else self._indexing
+        self.index.add(paths, watch)
 
     def _open_retriever(self) -> Retriever:
         with self._loading:
             if self._retriever is None:
-                if self._table() is None:
+                if self.index.tables.windows is None:
                     raise Missing("nothing is indexed yet; add recordings first")
-                self._retriever = Retriever.open(
-                    self.index_dir, self.model_path, self._speech_encoder, self._device, self._precision
-                )
+                self._retriever = Retriever(self.index, self.index.model)
             return self._retriever
 
-    def _table(self) -> LanceTable | None:
-        return self._retriever.table if self._retriever else open_table(self.index_dir)
-
     def _recordings(self) -> dict[str, Recording]:
-        """Recordings by id; read again only when their table has changed."""
-        self._entries = self._entries or open_table(self.index_dir, RECORDINGS)
-        if self._entries is None:
-            return {}
-        version = self._entries.version
-        if self._catalogue[0] != version:
-            self._catalogue = (version, {recording.id: recording for recording in _list(self.index_dir, self.folders)})
+        """Recordings by id; made again only when the index has changed."""
+        entries = self.index.entries()
+        if self._catalogue[0] is not entries:
+            self._catalogue = (entries, {recording.id: recording for recording in _list(entries, self.folders)})
         return self._catalogue[1]
 
 
@@ -245,28 +217,11 @@ def recording_id(path: str) -> str:
     return hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
-def _model_path(config: ServiceConfig) -> Path:
-    """The model to index with; it has to be the one that built the index, if there is one."""
-    from clsr import checkpoint
-
-    if not (config.index_dir / DESCRIPTION).exists():
-        if config.model_path is None:
-            raise InputError(f"{config.index_dir}: no index here yet; give --model to make one")
-        checkpoint.fingerprint(config.model_path)  # that it is a model is found out now
-        return config.model_path.resolve()
-    built_with = read_description(config.index_dir)
-    model_path = config.model_path or Path(built_with.model)
-    if not model_path.is_dir():
-        raise InputError(f"{config.index_dir}: the model that built it is not at {model_path}; give --model")
-    require_same_model(config.index_dir, built_with.fingerprint, checkpoint.fingerprint(model_path))
-    return model_path.resolve()
-
-
-def _list(index_dir: Path, folders: Folders) -> list[Recording]:
+def _list(entries: Mapping[str, RecordingEntry], folders: Folders) -> list[Recording]:
     """What the index holds windows of."""
-    entries = [entry for entry in RecordingsTable(index_dir).read().values() if entry.windows or entry.state == "begun"]
-    paths = [Path(entry.recording) for entry in entries]
+    kept = [entry for entry in entries.values() if entry.windows or entry.state == "begun"]
+    paths = [Path(entry.recording) for entry in kept]
     return [
         Recording(recording_id(str(path)), folders.name(path), path, entry.duration_s, entry.windows)
-        for path, entry in zip(paths, entries, strict=True)
+        for path, entry in zip(paths, kept, strict=True)
     ]

@@ -9,7 +9,8 @@ import pytest
 from clsr.audio.waveform import write_waveform
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter
-from clsr.model import Model
+from clsr.index.index import Index
+from clsr.model import load
 from clsr.search.retriever import Retriever
 
 Say = Callable[[str], np.ndarray]
@@ -21,7 +22,10 @@ KEYS = {"rank", "recording", "start_s", "end_s", "score", "text", "matches", "wi
 def retriever(tone_model: Path, say_in_tones: Say, tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("adapters")
     write_waveform(folder / "talk.wav", say_in_tones("red dog blue cat old boat green sun"))
-    return Model.load(tone_model).index(folder, folder / "index", IndexConfig("0.6/0.6"))
+    model = load(tone_model)
+    index = Index.create(folder / "index", model, IndexConfig("0.6/0.6"))
+    index.add([folder])
+    return Retriever(index, model)
 
 
 def test_langchain(retriever: Retriever) -> None:

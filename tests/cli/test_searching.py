@@ -12,7 +12,8 @@ from clsr.audio.waveform import SAMPLE_RATE
 from clsr.cli.main import main
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
+from clsr.index.index import Index
+from clsr.model import Model
 from clsr.search.answering import ask
 from clsr.search.retriever import Retriever
 
@@ -50,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clsr(
-    speech_encoder: Any, model: Path, speak: Speak, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    speech_encoder: Any, model: Model, speak: Speak, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:  # fmt: skip
     """An index of ``a``: "cat the dog the | - - - - | tea sea sun boat", and ``it's b``: "sea sun"."""
@@ -58,7 +59,7 @@ def clsr(
     folder.mkdir()
     speak(folder / "a.wav", "cat the dog the - - - - tea sea sun boat")
     speak(folder / "it's b.wav", "sea sun")
-    index_recordings(speech_encoder, model, tmp_path / "index", [folder], IndexConfig("4/4"))
+    Index.create(tmp_path / "index", model, IndexConfig("4/4")).add([folder])
     return Command(tmp_path / "index", capsys)
 
 

@@ -15,8 +15,9 @@ from loudness import LoudnessSpeechEncoder
 import clsr.checkpoint
 from clsr.index import indexer, writer
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
-from clsr.index.recordings import Entry
+from clsr.index.index import Index
+from clsr.index.recordings import RecordingEntry
+from clsr.model import Model
 
 
 def main(index_dir: str, recordings: str, seconds: str) -> None:
@@ -24,7 +25,10 @@ def main(index_dir: str, recordings: str, seconds: str) -> None:
     commit = writer.IndexWriter.commit
 
     def tell(
-        self: writer.IndexWriter, begun: Sequence[Entry], rows: pyarrow.Table | None, done: Sequence[Entry]
+        self: writer.IndexWriter,
+        begun: Sequence[RecordingEntry],
+        rows: pyarrow.Table | None,
+        done: Sequence[RecordingEntry],
     ) -> None:
         commit(self, begun, rows, done)
         for row in rows.select(["id", "checksum"]).to_pylist() if rows is not None else ():
@@ -34,8 +38,8 @@ def main(index_dir: str, recordings: str, seconds: str) -> None:
     writer.IndexWriter.commit = tell  # type: ignore[method-assign]
     indexer.COMMIT_AUDIO_S = float(seconds)
     print("ready", flush=True)
-    settings = IndexConfig("4/3", batch_s=4.0)
-    index_recordings(LoudnessSpeechEncoder(), recordings, index_dir, [recordings], settings)
+    model = Model(Path(recordings), recogniser=LoudnessSpeechEncoder())  # type: ignore[arg-type]
+    Index.create(index_dir, model, IndexConfig("4/3", batch_s=4.0)).add([recordings])
 
 
 if __name__ == "__main__":

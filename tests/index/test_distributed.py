@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsr import checkpoint
 from clsr.audio.waveform import write_waveform
 from clsr.errors import InputError
 from clsr.index import distributed
 from clsr.index.config import IndexConfig, RayConfig
-from clsr.index.distributed import _portions, index_with_ray
-from clsr.index.index import index_recordings
-from clsr.index.recordings import RecordingStatus, statuses
-from clsr.index.schema import open_table
-from clsr.index.verification import verify
+from clsr.index.distributed import _portions, add_with_ray
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.recordings import RecordingStatus
+from clsr.index.tables import Tables
+from clsr.model import load
 
 ray = pytest.importorskip("ray")
 
@@ -53,7 +53,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def rows(index: Path) -> list[dict[str, Any]]:
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
     return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
 
@@ -72,29 +72,30 @@ def test_a_node_that_is_killed_loses_and_doubles_nothing(
             if len(done) == 16:
                 os.kill(second.all_processes["raylet"][0].process.pid, signal.SIGKILL)
 
-    found = index_with_ray(tone_model, tmp_path / "index", [talks], CUT, RayConfig(cluster.address), kill)
+    found = add_with_ray(
+        Index.create(tmp_path / "index", load(tone_model), CUT), [talks], RayConfig(cluster.address), kill
+    )
     assert len(done) == len(set(done)) == 121
     patience_s = time.monotonic() + 60
     while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < patience_s:  # until Ray has noticed
         time.sleep(0.5)
     assert sum(node["Alive"] for node in ray.nodes()) == 1
-    encoder = checkpoint.load_speech_encoder(tone_model)
-    assert found == index_recordings(encoder, tone_model, tmp_path / "local", [talks], CUT)
+    assert found == Index.create(tmp_path / "local", load(tone_model, precision="float32"), CUT).add([talks])
     assert {status.status for status in found} == {"indexed", "failed"}
     here, there = rows(tmp_path / "index"), rows(tmp_path / "local")
     assert [told(row) for row in here] == [told(row) for row in there]
     for ours, others in zip(here, there, strict=True):  # batches differ, and so rounding
         np.testing.assert_allclose(numbers(ours), numbers(others), atol=1e-4)
-    assert statuses(tmp_path / "index") == statuses(tmp_path / "local")
-    assert verify(tmp_path / "index").damage == []
+    assert Index.open(tmp_path / "index").status() == Index.open(tmp_path / "local").status()
+    assert Index.open(tmp_path / "index").verify().damage == []
 
     (talks / "000.wav").unlink()
     (talks / "001.wav").write_bytes((talks / "002.wav").read_bytes())
-    again = index_with_ray(tone_model, tmp_path / "index", [talks], None, RayConfig(cluster.address))
+    again = add_with_ray(Index.open(tmp_path / "index"), [talks], RayConfig(cluster.address))
     assert [status.status for status in again].count("indexed") == 119
     texts = {name: sorted(r["text"] for r in rows(tmp_path / "index") if name in r["id"]) for name in ("001", "002")}
     assert texts["001"] == texts["002"]
-    assert verify(tmp_path / "index").damage == []
+    assert Index.open(tmp_path / "index").verify().damage == []
 
 
 def told(row: dict[str, Any]) -> list[Any]:
@@ -121,7 +122,7 @@ def test_portions_are_of_about_as_many_bytes(tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there_is_said_at_once(tone_model: Path, tmp_path: Path) -> None:
     write_waveform(tmp_path / "a.wav", np.zeros(16_000, np.float32))
     with pytest.raises(InputError, match="no Ray cluster at 127.0.0.1:1 "):
-        index_with_ray(tone_model, tmp_path / "index", [tmp_path / "a.wav"], cluster=RayConfig("127.0.0.1:1"))
+        add_with_ray(Index.create(tmp_path / "index", load(tone_model)), [tmp_path / "a.wav"], RayConfig("127.0.0.1:1"))
     assert not (tmp_path / "index").exists()
 
 

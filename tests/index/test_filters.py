@@ -11,7 +11,8 @@ import pytest
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, quote
-from clsr.index.index import index_recordings
+from clsr.index.index import Index
+from clsr.model import Model
 from clsr.search.retriever import Retriever
 
 Speak = Callable[[Path, str], Path]
@@ -32,14 +33,14 @@ def recordings(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def retriever(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, recordings: Path) -> Retriever:
+def retriever(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, recordings: Path) -> Retriever:
     """Recordings that all say "sea", the first changed on 1 May 2026, the second on 2 May, and so on, at noon UTC."""
     for day, name in enumerate(NAMES, start=1):
         (recordings / name).parent.mkdir(parents=True, exist_ok=True)
         path = speak(recordings / name, "sea")
         noon = datetime(2026, 5, day, 12, tzinfo=timezone.utc).timestamp()
         os.utime(path, (noon, noon))
-    index_recordings(speech_encoder, model, tmp_path / "index", [recordings], IndexConfig("4/3"))
+    Index.create(tmp_path / "index", model, IndexConfig("4/3")).add([recordings])
     return Retriever.open(tmp_path / "index")
 
 

@@ -10,10 +10,11 @@ import pytest
 from clsr.errors import InputError
 from clsr.index import indexer
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings, prune
-from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, statuses
-from clsr.index.schema import only_writer, open_table, read_description
-from clsr.index.verification import verify
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus
+from clsr.index.tables import Tables, only_writer
+from clsr.model import Model
 from clsr.search.retriever import Retriever
 
 SMALL = IndexConfig("4/3", batch_s=8.0)
@@ -21,16 +22,16 @@ Speak = Callable[[Path, str], Path]
 
 
 def rows(index_dir: Path) -> list[dict[str, Any]]:
-    table = open_table(index_dir)
+    table = Tables(Location.of(index_dir)).windows
     assert table is not None
     return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
 
 
 def test_windows_are_stored_with_transcripts_and_times(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat the - dog tea sea sun")
-    statuses = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    statuses = Index.create(tmp_path / "index", model, SMALL).add([path])
     assert statuses == [RecordingStatus(str(path), "indexed", 7.0, 7.0, 0.0, windows=2)]
     first, second = rows(tmp_path / "index")
     assert (first["start_s"], first["end_s"], first["text"]) == (0.0, 4.0, "cat the dog")
@@ -41,34 +42,34 @@ def test_windows_are_stored_with_transcripts_and_times(
     assert second["id"] == f"{path}#t=3.000,7.000"
 
 
-def test_every_second_is_indexed_or_silent(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_every_second_is_indexed_or_silent(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     part = speak(tmp_path / "part.wav", "cat - - - - - - - - -")  # windows 0-4, 3-7, 6-10: only the first has a word
     none = speak(tmp_path / "none.wav", "- -")
-    statuses = index_recordings(speech_encoder, model, tmp_path / "index", [part, none], SMALL)
+    statuses = Index.create(tmp_path / "index", model, SMALL).add([part, none])
     assert statuses[0] == RecordingStatus(str(part), "indexed", 10.0, 4.0, 6.0, windows=3)
     assert statuses[1] == RecordingStatus(str(none), "silent", 2.0, 0.0, 2.0, windows=1)
-    assert index_recordings(speech_encoder, model, tmp_path / "index", [part, none], SMALL) == statuses
+    assert Index.create(tmp_path / "index", model, SMALL).add([part, none]) == statuses
 
 
-def test_batches_change_nothing(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_batches_change_nothing(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat the cat dog tea sea sun boat the")
     tables = []
     for seconds, calls in ((1.0, [1, 1, 1, 1, 1]), (8.0, [2, 2, 1]), (32.0, [5])):
         speech_encoder.batches.clear()
-        index_recordings(speech_encoder, model, tmp_path / f"{seconds}", [path], IndexConfig("4/3", seconds))
+        Index.create(tmp_path / f"{seconds}", model, IndexConfig("4/3", seconds)).add([path])
         assert speech_encoder.batches == calls
         tables.append(rows(tmp_path / f"{seconds}"))
     assert tables[0] == tables[1] == tables[2]
 
 
 def test_short_recordings_share_a_batch_and_a_transaction(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     paths = [speak(tmp_path / f"{i}.wav", word) for i, word in enumerate(["cat", "dog", "tea"])]
-    statuses = index_recordings(speech_encoder, model, tmp_path / "index", paths, IndexConfig("4/3", batch_s=2.0))
+    statuses = Index.create(tmp_path / "index", model, IndexConfig("4/3", batch_s=2.0)).add(paths)
     assert speech_encoder.batches == [2, 1]
     assert [status.status for status in statuses] == ["indexed"] * 3
-    table = open_table(tmp_path / "index")
+    table = Tables(Location.of(tmp_path / "index")).windows
     assert table is not None
     counts = []
     for version in table.list_versions():
@@ -77,55 +78,53 @@ def test_short_recordings_share_a_batch_and_a_transaction(
     assert set(counts) == {0, 3}
 
 
-def test_who_watches_is_told_of_each_recording(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_who_watches_is_told_of_each_recording(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     paths = [speak(tmp_path / "a.wav", "cat " * 10), speak(tmp_path / "b.wav", "sea")]  # three windows, and one
     told: list[Any] = []
     for _ in range(2):
-        statuses = index_recordings(
-            speech_encoder, model, tmp_path / "index", paths, SMALL, lambda *state: told.append(state)
-        )
+        statuses = Index.create(tmp_path / "index", model, SMALL).add(paths, lambda *state: told.append(state))
     a, b = paths
     first, second = statuses
     assert told[: len(told) - 4] == [(a, 0.0), (a, 0.7), (b, 0.0), (a, 1.0), (b, 1.0), (a, first), (b, second)]
     assert told[-4:] == [(a, 0.0), (a, first), (b, 0.0), (b, second)]  # up to date
 
 
-def test_unchanged_recording_is_skipped(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_unchanged_recording_is_skipped(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun")
-    first = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    first = Index.create(tmp_path / "index", model, SMALL).add([path])
     speech_encoder.batches.clear()
-    assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL) == first
+    assert Index.create(tmp_path / "index", model, SMALL).add([path]) == first
     assert speech_encoder.batches == []
 
 
-def test_changed_recording_is_replaced(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_changed_recording_is_replaced(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path, other = speak(tmp_path / "it's.wav", "cat dog tea sea sun boat the"), speak(tmp_path / "b.wav", "sea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path, other], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path, other])
     speak(path, "sun")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path, other], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path, other])
     assert [(row["recording"], row["text"]) for row in rows(tmp_path / "index")] == [
         (str(other), "sea"),
         (str(path), "sun"),
     ]
 
 
-def test_other_windows_replace(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_other_windows_replace(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("2/2"))
+    Index.create(tmp_path / "index", model, SMALL).add([path])
+    Index.create(tmp_path / "index", model, IndexConfig("2/2")).add([path])
     assert [row["text"] for row in rows(tmp_path / "index")] == ["cat dog", "tea sea"]
 
 
 def test_no_version_of_the_table_has_windows_of_two_contents(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed run leaves one of the table's versions, and a search may see any."""
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat the")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     speak(path, "sun " * 10)
     monkeypatch.setattr("clsr.index.indexer.COMMIT_AUDIO_S", 0.0)  # each batch is a transaction
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    table = open_table(tmp_path / "index")
+    Index.create(tmp_path / "index", model, SMALL).add([path])
+    table = Tables(Location.of(tmp_path / "index")).windows
     assert table is not None
     seen: list[list[str]] = []
     for version in table.list_versions():
@@ -142,7 +141,7 @@ def test_no_version_of_the_table_has_windows_of_two_contents(
 
 
 def test_interrupted_recording_goes_on_where_it_was(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clsr.index.indexer.COMMIT_AUDIO_S", 0.0)
     path, second = (
@@ -158,46 +157,48 @@ def test_interrupted_recording_goes_on_where_it_was(
 
     speech_encoder.encode = stop_in_second_batch
     with pytest.raises(KeyboardInterrupt):
-        index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+        Index.create(tmp_path / "index", model, SMALL).add([path])
     assert [row["start_s"] for row in rows(tmp_path / "index")] == [0.0, 3.0]
-    status = statuses(tmp_path / "index")[0]
+    status = Index.open(tmp_path / "index").status()[0]
     assert status == RecordingStatus(str(path), "failed", 13.0, 7.0, 0.0, 2, INTERRUPTED)
-    assert verify(tmp_path / "index") == ([], [f"{path}: {INTERRUPTED}"])
+    assert Index.open(tmp_path / "index").verify() == ([], [f"{path}: {INTERRUPTED}"])
 
     speech_encoder.encode = encode
     speech_encoder.batches.clear()
-    went_on = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    went_on = Index.create(tmp_path / "index", model, SMALL).add([path])
     assert speech_encoder.batches == [2]  # the two windows that were there are not encoded again
-    assert went_on == index_recordings(speech_encoder, model, tmp_path / "undisturbed", [path], SMALL)
+    assert went_on == Index.create(tmp_path / "undisturbed", model, SMALL).add([path])
     assert rows(tmp_path / "index") == rows(tmp_path / "undisturbed")
-    assert verify(tmp_path / "index") == ([], [])
+    assert Index.open(tmp_path / "index").verify() == ([], [])
     assert not second.exists()
 
 
 def test_recording_that_changed_after_an_interruption_is_indexed_anew(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat the cat")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     speak(path, "sun sun sun sun")
     with monkeypatch.context() as patch:  # killed after it is said that the new content is begun, before it is written
         patch.setattr("clsr.index.writer.IndexWriter._write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+            Index.create(tmp_path / "index", model, SMALL).add([path])
     assert rows(tmp_path / "index")[0]["text"] == "cat dog tea sea"
-    assert statuses(tmp_path / "index") == [RecordingStatus(str(path), "failed", 4.0, reason=INTERRUPTED)]  # none of it
-    assert verify(tmp_path / "index").damage == []
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    assert Index.open(tmp_path / "index").status() == [
+        RecordingStatus(str(path), "failed", 4.0, reason=INTERRUPTED)
+    ]  # none of it
+    assert Index.open(tmp_path / "index").verify().damage == []
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sun sun sun sun"]
 
 
 def test_failure_is_reported_and_the_rest_goes_on(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     good, damaged, empty = speak(tmp_path / "c.wav", "cat"), tmp_path / "a.wav", tmp_path / "b.wav"
     damaged.write_bytes(b"RIFF no sound in here")
     empty.touch()
-    statuses = index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], SMALL)
+    statuses = Index.create(tmp_path / "index", model, SMALL).add([tmp_path])
     assert [(status.path, status.status) for status in statuses] == [
         (str(damaged), "failed"),
         (str(empty), "failed"),
@@ -209,20 +210,20 @@ def test_failure_is_reported_and_the_rest_goes_on(
 
 
 def test_model_that_fails_on_a_recording_is_reported_with_its_duration(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     def fail(waveforms: Any) -> Any:
         raise ValueError("too short")
 
     speech_encoder.encode = fail
     path = speak(tmp_path / "a.wav", "cat")
-    statuses = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    statuses = Index.create(tmp_path / "index", model, SMALL).add([path])
     assert statuses == [RecordingStatus(str(path), "failed", 1.0, reason=f"{path}: ValueError at 0.0 s: too short")]
-    assert open_table(tmp_path / "index") is None
+    assert Tables(Location.of(tmp_path / "index")).windows is None
 
 
 def test_window_that_the_model_fails_on_is_lost_alone_and_tried_again(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path, other = speak(tmp_path / "a.wav", "cat - - - sea sea sun sun sun sun"), speak(tmp_path / "b.wav", "tea")
     encode = speech_encoder.encode
@@ -233,84 +234,86 @@ def test_window_that_the_model_fails_on_is_lost_alone_and_tried_again(
         return encode(waveforms)
 
     speech_encoder.encode = fail_on_sea
-    found = index_recordings(speech_encoder, model, tmp_path / "index", [path, other], IndexConfig("4/4"))
+    found = Index.create(tmp_path / "index", model, IndexConfig("4/4")).add([path, other])
     reason = f"{path}: ValueError at 4.0 s: sea-sick"  # 0-4 has a word, 6-10 too, and of 4-8 two seconds are in neither
     assert found[0] == RecordingStatus(str(path), "failed", 10.0, 8.0, 0.0, 2, reason)
     assert found[1] == RecordingStatus(str(other), "indexed", 1.0, 1.0, 0.0, 1)
     speech_encoder.encode = encode
     speech_encoder.batches.clear()
-    found = index_recordings(speech_encoder, model, tmp_path / "index", [path, other], IndexConfig("4/4"))
+    found = Index.create(tmp_path / "index", model, IndexConfig("4/4")).add([path, other])
     assert speech_encoder.batches == [1]
     assert found[0] == RecordingStatus(str(path), "indexed", 10.0, 10.0, 0.0, 3)
 
 
 def test_file_that_was_only_touched_is_not_encoded_again(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
-    first = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    first = Index.create(tmp_path / "index", model, SMALL).add([path])
     os.utime(path, (1e9, 1e9))
     speech_encoder.batches.clear()
-    assert verify(tmp_path / "index").stale == [f"{path}: its file has changed since it was indexed; index it again"]
-    assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL) == first
+    assert Index.open(tmp_path / "index").verify().stale == [
+        f"{path}: its file has changed since it was indexed; index it again"
+    ]
+    assert Index.create(tmp_path / "index", model, SMALL).add([path]) == first
     assert speech_encoder.batches == []
-    assert verify(tmp_path / "index") == ([], [])
+    assert Index.open(tmp_path / "index").verify() == ([], [])
 
 
 def test_file_that_became_unreadable_keeps_its_windows(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     path.write_bytes(b"RIFF nothing")
-    (found,) = index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    (found,) = Index.create(tmp_path / "index", model, SMALL).add([path])
     assert (found.status, found.indexed_s, found.windows) == ("failed", 2.0, 1)
     assert [row["text"] for row in rows(tmp_path / "index")] == ["cat dog"]
     speak(path, "sea")
-    assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)[0].status == "indexed"
+    assert Index.create(tmp_path / "index", model, SMALL).add([path])[0].status == "indexed"
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sea"]
 
 
-def test_windows_of_two_lengths_are_both_there(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_windows_of_two_lengths_are_both_there(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     long, short = speak(tmp_path / "a.wav", "cat dog tea sea sun"), speak(tmp_path / "b.wav", "boat")
-    found = index_recordings(speech_encoder, model, tmp_path / "index", [long, short], IndexConfig("2/2,4/4"))
+    found = Index.create(tmp_path / "index", model, IndexConfig("2/2,4/4")).add([long, short])
     spans = [(row["start_s"], row["end_s"]) for row in rows(tmp_path / "index") if row["recording"] == str(long)]
     assert sorted(spans) == [(0.0, 2.0), (0.0, 4.0), (1.0, 5.0), (2.0, 4.0), (3.0, 5.0)]
     assert found[0] == RecordingStatus(str(long), "indexed", 5.0, 5.0, 0.0, 5)
     assert found[1] == RecordingStatus(str(short), "indexed", 1.0, 1.0, 0.0, 1)  # one window for both lengths
 
 
-def test_later_runs_cut_as_the_index_was_cut(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_later_runs_cut_as_the_index_was_cut(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path, second = speak(tmp_path / "a.wav", "cat dog"), speak(tmp_path / "b.wav", "tea sea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("1"))
-    found = index_recordings(speech_encoder, model, tmp_path / "index", [path, second])
+    Index.create(tmp_path / "index", model, IndexConfig("1")).add([path])
+    found = Index.create(tmp_path / "index", model).add([path, second])
     assert [status.windows for status in found] == [3, 3]  # of 1 s every 0.75 s
-    assert read_description(tmp_path / "index").windows == "1/0.75"
+    assert Index.open(tmp_path / "index").description.windows == "1/0.75"
 
 
 def test_odd_names_are_no_matter_and_one_that_is_no_text_is_refused(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     names = ["it's", 'a "b", c', "new\nline", "%25 _*", "茶", b"\xff".decode(errors="surrogateescape")]
     paths = [speak(tmp_path / f"{name}.wav", "cat") for name in names]
     for _ in range(2):
-        found = index_recordings(speech_encoder, model, tmp_path / "index", paths, SMALL)
+        found = Index.create(tmp_path / "index", model, SMALL).add(paths)
         assert [status.status for status in found] == ["indexed"] * 5 + ["failed"]
         assert found[-1].reason == f"{tmp_path.resolve()}/?.wav: its name is not UTF-8; rename it"
     assert {row["recording"] for row in rows(tmp_path / "index")} == {str(path) for path in paths[:5]}
-    assert json.loads(statuses(tmp_path / "index", [tmp_path])[-1].to_json())["path"].endswith("?.wav")
-    assert verify(tmp_path / "index") == ([], [])
+    assert json.loads(Index.open(tmp_path / "index").status([tmp_path])[-1].to_json())["path"].endswith("?.wav")
+    assert Index.open(tmp_path / "index").verify() == ([], [])
 
 
 def test_file_that_goes_while_others_are_indexed_has_failed(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     first, second = speak(tmp_path / "a.wav", "cat"), speak(tmp_path / "b.wav", "sea")
 
     def take_away(path: Path, state: Any) -> None:
         second.unlink(missing_ok=True)
 
-    found = index_recordings(speech_encoder, model, tmp_path / "index", [first, second], SMALL, take_away)
+    found = Index.create(tmp_path / "index", model, SMALL).add([first, second], take_away)
     assert [status.status for status in found] == ["indexed", "failed"]
     assert (
         found[1].reason == f"{second}: cannot be read (No such file or directory); check the path and its permissions"
@@ -318,7 +321,7 @@ def test_file_that_goes_while_others_are_indexed_has_failed(
 
 
 def test_file_that_is_written_while_it_is_indexed_is_looked_at_again(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
     read = indexer.content_hash
@@ -330,137 +333,140 @@ def test_file_that_is_written_while_it_is_indexed_is_looked_at_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(indexer, "content_hash", read_and_write)
-        index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+        Index.create(tmp_path / "index", model, SMALL).add([path])
     speech_encoder.batches.clear()
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     assert speech_encoder.batches == [1]
     assert [(row["text"], row["content_hash"]) for row in rows(tmp_path / "index")] == [("sea sun", read(path))]
 
 
 def test_run_that_has_nothing_to_do_writes_nothing(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    tables = [open_table(tmp_path / "index", name) for name in ("windows", "recordings")]
+    Index.create(tmp_path / "index", model, SMALL).add([path])
+    opened = Tables(Location.of(tmp_path / "index"))
+    tables = [opened.windows, opened.recordings]
     versions = [table.version for table in tables if table is not None]
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     assert [table.version for table in tables if table is not None] == versions
 
 
-def test_index_of_silence_alone_is_sound(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_index_of_silence_alone_is_sound(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "- -")
     for _ in range(2):
-        assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)[0].status == "silent"
-    assert verify(tmp_path / "index") == ([], [])
+        assert Index.create(tmp_path / "index", model, SMALL).add([path])[0].status == "silent"
+    assert Index.open(tmp_path / "index").verify() == ([], [])
     assert Retriever.open(tmp_path / "index").search("sea", mode="hybrid") == []
 
 
-def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     gone, kept = speak(tmp_path / "it's gone.wav", "cat"), speak(tmp_path / "b.wav", "sea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [gone, kept], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([gone, kept])
     gone.unlink()
-    assert verify(tmp_path / "index") == (
+    assert Index.open(tmp_path / "index").verify() == (
         [],
         [f"{gone}: its file is gone; put it back, or remove it with clsr index --prune"],
     )
-    assert prune(tmp_path / "index") == [str(gone)]
-    assert prune(tmp_path / "index") == []
+    assert Index.open(tmp_path / "index").prune() == [str(gone)]
+    assert Index.open(tmp_path / "index").prune() == []
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sea"]
-    assert [status.path for status in statuses(tmp_path / "index")] == [str(kept)]
-    assert verify(tmp_path / "index") == ([], [])
+    assert [status.path for status in Index.open(tmp_path / "index").status()] == [str(kept)]
+    assert Index.open(tmp_path / "index").verify() == ([], [])
 
 
 def test_an_index_at_an_address_is_as_one_in_a_folder(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path, gone = speak(tmp_path / "a.wav", "cat dog tea sea sun"), speak(tmp_path / "b.wav", "sea")
     address = f"file://{tmp_path}/store/index"
     for _ in range(2):
-        found = index_recordings(speech_encoder, model, address, [path, gone], SMALL)
-    assert found == index_recordings(speech_encoder, model, tmp_path / "index", [path, gone], SMALL)
+        found = Index.create(address, model, SMALL).add([path, gone])
+    assert found == Index.create(tmp_path / "index", model, SMALL).add([path, gone])
     assert rows(tmp_path / "store" / "index") == rows(tmp_path / "index")
-    assert read_description(address) == read_description(tmp_path / "index")
-    assert statuses(address) == statuses(tmp_path / "index")
+    assert Index.open(address).description == Index.open(tmp_path / "index").description
+    assert Index.open(address).status() == Index.open(tmp_path / "index").status()
     gone.unlink()
-    assert prune(address) == [str(gone)]
-    assert verify(address) == ([], [])
+    assert Index.open(address).prune() == [str(gone)]
+    assert Index.open(address).verify() == ([], [])
     assert Retriever.open(address).search("tea sea")[0].recording == str(path)
 
 
 def test_an_address_that_leads_nowhere_is_refused(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no address that can be used"):
-        index_recordings(speech_encoder, model, "gopher://a/b", [speak(tmp_path / "a.wav", "cat")], SMALL)
+        Index.create("gopher://a/b", model, SMALL).add([speak(tmp_path / "a.wav", "cat")])
 
 
-def test_two_writers_are_one_too_many(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_two_writers_are_one_too_many(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat")
-    with only_writer(tmp_path / "index"), pytest.raises(InputError, match="another process is writing"):
-        index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    assert index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)[0].status == "indexed"
+    with only_writer(Location.of(tmp_path / "index")), pytest.raises(InputError, match="another process is writing"):
+        Index.create(tmp_path / "index", model, SMALL).add([path])
+    assert Index.create(tmp_path / "index", model, SMALL).add([path])[0].status == "indexed"
 
 
 def test_status_tells_of_files_that_the_index_does_not_know(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path, other = speak(tmp_path / "a.wav", "cat - -"), speak(tmp_path / "b.wav", "sea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    assert statuses(tmp_path / "index") == [RecordingStatus(str(path), "indexed", 3.0, 3.0, 0.0, 1)]
-    assert statuses(tmp_path / "index", [tmp_path])[1] == RecordingStatus(str(other), "failed", 0.0, reason=UNKNOWN)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
+    assert Index.open(tmp_path / "index").status() == [RecordingStatus(str(path), "indexed", 3.0, 3.0, 0.0, 1)]
+    assert Index.open(tmp_path / "index").status([tmp_path])[1] == RecordingStatus(
+        str(other), "failed", 0.0, reason=UNKNOWN
+    )
 
 
 def test_other_model_is_refused_with_both_fingerprints(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    before = read_description(tmp_path / "index")
-    assert before == (str(model), "model-1", "4/3")
-    (model / "weights").write_text("model-2")
+    Index.create(tmp_path / "index", model, SMALL).add([path])
+    before = Index.open(tmp_path / "index").description
+    assert before == (str(model.path), "model-1", "4/3")
+    (model.path / "weights").write_text("model-2")
     with pytest.raises(InputError, match="by model model-1, but the model given is model-2"):
-        index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
-    assert read_description(tmp_path / "index") == before
+        Index.create(tmp_path / "index", Model(model.path, recogniser=speech_encoder), SMALL).add([path])
+    assert Index.open(tmp_path / "index").description == before
 
 
 @pytest.mark.parametrize(("limit", "reason"), [(100, "too large"), (1000, "kept only a part")])
 def test_full_disk_is_one_clear_line_and_leaves_what_was_there(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, limit: int, reason: str
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, limit: int, reason: str
 ) -> None:
     path, second = speak(tmp_path / "a.wav", "cat"), speak(tmp_path / "b.wav", "sea " * 20)
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(InputError, match=rf"index: cannot be written \(.*{reason}.*\); what was indexed before is"):
-            index_recordings(speech_encoder, model, tmp_path / "index", [second], SMALL)
+            Index.create(tmp_path / "index", model, SMALL).add([second])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [row["text"] for row in rows(tmp_path / "index")] == ["cat"]
-    index_recordings(speech_encoder, model, tmp_path / "index", [second], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([second])
     assert len(rows(tmp_path / "index")) == 8
 
 
-def test_index_that_is_a_file_is_refused(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_index_that_is_a_file_is_refused(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     (tmp_path / "index").write_text("something else")
     with pytest.raises(InputError, match="index"):
-        index_recordings(speech_encoder, model, tmp_path / "index", [speak(tmp_path / "a.wav", "cat")], SMALL)
+        Index.create(tmp_path / "index", model, SMALL).add([speak(tmp_path / "a.wav", "cat")])
 
 
-def test_damaged_table_is_refused(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_damaged_table_is_refused(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([path])
     for manifest in (tmp_path / "index" / "windows.lance" / "_versions").iterdir():
         manifest.write_bytes(b"x")
     with pytest.raises(InputError, match="index: cannot be read"):
-        open_table(tmp_path / "index")
+        Tables(Location.of(tmp_path / "index")).windows  # noqa: B018
 
 
 def test_damaged_description_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text('{"model": ')
     with pytest.raises(InputError, match=r"index\.json: cannot be read"):
-        read_description(tmp_path)
+        Index.open(tmp_path)
 
 
 @pytest.mark.parametrize("values", [("40/41",), ("x",), ("40", 0.0), ("40", 1.0, -1)])

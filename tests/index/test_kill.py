@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsr.index.ranking import Rankings
-from clsr.index.recordings import statuses
-from clsr.index.schema import DESCRIPTION, open_table
-from clsr.index.verification import verify
+from clsr.index.index import DESCRIPTION, Index
+from clsr.index.location import Location
+from clsr.index.ranking import Ranker
+from clsr.index.tables import Tables
 
 KILLS = int(os.environ.get("CLSR_KILLS", "25"))  # CLSR_KILLS=100 made the figures of docs/explanation/reliability.md
 PROCESS = Path(__file__).with_name("indexing_process.py")
@@ -31,7 +31,7 @@ def start(index: Path, recordings: Path, told: Path) -> "subprocess.Popen[bytes]
 
 
 def rows(index: Path) -> list[dict[str, Any]]:
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     return table.to_arrow().to_pylist() if table is not None else []
 
 
@@ -64,7 +64,7 @@ def test_kill_at_any_moment_loses_and_doubles_nothing(speak: Speak, tmp_path: Pa
             assert not acknowledged
             continue
         check(index, acknowledged)
-        unfinished += any(status.reason for status in statuses(index, [recordings]))
+        unfinished += any(status.reason for status in Index.open(index).status([recordings]))
         for path in generator.sample(sorted(recordings.iterdir()), 4):  # and then the world changes
             say(speak, path, generator)
             acknowledged = {id_: sum_ for id_, sum_ in acknowledged.items() if not id_.startswith(f"{path.resolve()}#")}
@@ -72,8 +72,8 @@ def test_kill_at_any_moment_loses_and_doubles_nothing(speak: Speak, tmp_path: Pa
     run(start(index, recordings, told), told)
     run(start(tmp_path / "undisturbed", recordings, told), told)
     assert sorted(rows(index), key=by_id) == sorted(rows(tmp_path / "undisturbed"), key=by_id)
-    assert statuses(index) == statuses(tmp_path / "undisturbed")
-    assert verify(index) == ([], [])
+    assert Index.open(index).status() == Index.open(tmp_path / "undisturbed").status()
+    assert Index.open(index).verify() == ([], [])
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", told: Path) -> None:
@@ -99,8 +99,8 @@ def check(index: Path, acknowledged: dict[str, str]) -> None:
     found = {row["id"]: row["checksum"] for row in all_rows}
     assert len(found) == len(all_rows), "a window is there twice"
     assert acknowledged.items() <= found.items()
-    assert verify(index).damage == []
-    table, said = open_table(index), [row for row in all_rows if row["text"]]
+    assert Index.open(index).verify().damage == []
+    table, said = Tables(Location.of(index)).windows, [row for row in all_rows if row["text"]]
     if table is not None and said:
-        best = Rankings(table).dense(np.asarray(said[-1]["vector"], np.float32), len(said))
+        best = Ranker(table).dense(np.asarray(said[-1]["vector"], np.float32), len(said))
         assert said[-1]["id"] in {window.id for window in best}

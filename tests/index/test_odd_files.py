@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr import checkpoint
 from clsr.audio.waveform import READABLE_RATES, write_waveform
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
-from clsr.index.recordings import statuses
-from clsr.index.schema import open_table
-from clsr.index.verification import verify
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.tables import Tables
 
 
 @pytest.mark.slow
@@ -29,9 +27,7 @@ def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_g
     taken = sorted(odd)
     for i, path in enumerate(good):  # spread among them
         taken.insert(i * len(odd) // 5, path)
-    found = index_recordings(
-        checkpoint.load_speech_encoder(tone_model), tone_model, tmp_path / "index", taken, IndexConfig("4/3")
-    )
+    found = Index.create(tmp_path / "index", tone_model, IndexConfig("4/3")).add(taken)
     assert [status.path for status in found] == [str(path.resolve()) for path in taken]
     by_path = {Path(status.path): status for status in found}
     assert all(by_path[path].status == "indexed" and by_path[path].indexed_s == pytest.approx(1.2) for path in good)
@@ -46,7 +42,7 @@ def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_g
             assert status.reason and "\n" not in status.reason
             assert path.name in status.reason
         assert status.indexed_s + status.silent_s <= status.duration_s + 1e-6
-    assert {status.path: status for status in statuses(tmp_path / "index")} == {s.path: s for s in found}
-    assert verify(tmp_path / "index") == ([], [])
-    table = open_table(tmp_path / "index")
+    assert {status.path: status for status in Index.open(tmp_path / "index").status()} == {s.path: s for s in found}
+    assert Index.open(tmp_path / "index").verify() == ([], [])
+    table = Tables(Location.of(tmp_path / "index")).windows
     assert table is not None and table.count_rows() == sum(status.windows for status in found)

@@ -15,10 +15,11 @@ from lancedb.index import IvfPq
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter
-from clsr.index.full_text import TEXT_COLUMN, full_text_config
-from clsr.index.index import index_recordings
-from clsr.index.ranking import Rankings, Window, fuse, read, read_down
-from clsr.index.schema import WINDOWS, open_table, windows_schema
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.ranking import RankedWindow, Ranker, fuse, read, read_down
+from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, Tables, full_text_config, windows_schema
+from clsr.model import Model
 from clsr.search.retriever import Retriever
 
 Speak = Callable[[Path, str], Path]
@@ -26,15 +27,15 @@ SAID = {"a": "sea sun sun cat", "b": "sea cat dog tea", "c": "boat tea dog cat",
 
 
 @pytest.fixture
-def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
+def index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> Path:
     for name, text in SAID.items():
         speak(tmp_path / f"{name}.wav", text)
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig("4/3"))
+    Index.create(tmp_path / "index", model, IndexConfig("4/3")).add([tmp_path])
     return tmp_path / "index"
 
 
 def without_text_index(index: Path) -> Path:
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
     for described in table.list_indices():
         table.drop_index(described.name)
@@ -42,7 +43,7 @@ def without_text_index(index: Path) -> Path:
 
 
 def with_text_index(index: Path) -> Path:
-    table = open_table(without_text_index(index))
+    table = Tables(Location.of(without_text_index(index))).windows
     assert table is not None
     table.create_index(TEXT_COLUMN, config=full_text_config())
     return index
@@ -52,8 +53,8 @@ def ranked(index: Path, question: str, mode: Any, **given: Any) -> list[str]:
     return [Path(hit.recording).stem for hit in Retriever.open(index).search(question, mode=mode, **given)]
 
 
-def window(name: str, score: float = 0.0, start_s: float = 0.0) -> Window:
-    return Window(f"{name}#{start_s}", name, start_s, start_s + 4, score)
+def window(name: str, score: float = 0.0, start_s: float = 0.0) -> RankedWindow:
+    return RankedWindow(f"{name}#{start_s}", name, start_s, start_s + 4, score)
 
 
 def test_reciprocal_ranks_by_hand() -> None:
@@ -94,11 +95,11 @@ def test_bm25_scores_are_those_of_the_equation(index: Path) -> None:
 
 
 def test_rows_that_the_index_of_texts_does_not_know_yet_are_found(
-    speech_encoder: Any, index: Path, model: Path, speak: Speak
+    speech_encoder: Any, index: Path, model: Model, speak: Speak
 ) -> None:
     retriever = Retriever.open(with_text_index(index))
     assert ranked(index, "boat", "bm25") == ["c"]
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
     row = table.search().where("text LIKE 'boat%'").to_list()[0]
     table.add([row | {"id": "new", "recording": "/new/e.wav"}])
@@ -109,7 +110,7 @@ def test_an_index_in_memory_follows_the_table(index: Path) -> None:
     retriever = Retriever.open(without_text_index(index))
     assert len(retriever.search("boat", mode="bm25")) == 1
     assert len(retriever.search("boat", mode="hybrid")) == 4
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
     table.delete("text LIKE 'boat%'")
     assert retriever.search("boat", mode="bm25") == []
@@ -132,12 +133,12 @@ def test_hybrid_by_hand(index: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["dense", "bm25", "hybrid"])
 def test_overlapping_windows_of_all_sizes_are_one_hit(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path, mode: Any
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, mode: Any
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat cat dog tea - - - cat cat dog tea tea tea sea cat")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("4/2"))
-    index_recordings(speech_encoder, model, tmp_path / "other", [path], IndexConfig("9/3"))
-    table, other = open_table(tmp_path / "index"), open_table(tmp_path / "other")
+    Index.create(tmp_path / "index", model, IndexConfig("4/2")).add([path])
+    Index.create(tmp_path / "other", model, IndexConfig("9/3")).add([path])
+    table, other = Tables(Location.of(tmp_path / "index")).windows, Tables(Location.of(tmp_path / "other")).windows
     assert table is not None and other is not None
     table.add(other.to_arrow())
     hits = Retriever.open(tmp_path / "index").search("sea boat", mode=mode)
@@ -150,7 +151,7 @@ def test_reading_down_stops_when_there_is_no_more() -> None:
     windows = [window("a", 1.0 - start / 100, start_s=float(start)) for start in range(40)]
     limits: list[int] = []
 
-    def ranking(limit: int) -> tuple[list[Window], bool]:
+    def ranking(limit: int) -> tuple[list[RankedWindow], bool]:
         limits.append(limit)
         return windows[:limit], limit <= len(windows)
 
@@ -178,10 +179,10 @@ def test_a_search_that_a_writer_disturbs_is_run_again_once() -> None:
 
 
 def test_words_of_windows_that_are_gone_are_left_out(index: Path) -> None:
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
-    assert Rankings(table).words([window("no such")]) == {}
-    assert Rankings(table).words([]) == {}
+    assert Ranker(table).recognised([window("no such")]) == {}
+    assert Ranker(table).recognised([]) == {}
 
 
 def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None:
@@ -191,22 +192,22 @@ def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None
     rows = [
         {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
          "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": [],
-         "stretches": b"", "checksum": ""}
+         SEGMENTS_COLUMN: b"", "checksum": ""}
         for i, vector in enumerate(vectors)
     ]  # fmt: skip
     table = lancedb.connect(tmp_path).create_table(WINDOWS, rows, schema=windows_schema(16))
     table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
-    opened = open_table(tmp_path)
+    opened = Tables(Location.of(tmp_path)).windows
     assert opened is not None
-    rankings, found = Rankings(opened), 0
+    ranker, found = Ranker(opened), 0
     spoken = [i for i in range(2000) if i % 4]
     for question in vectors[:20]:
         best = sorted(spoken, key=lambda i: -float(vectors[i] @ question))[:10]
-        assert [window.id for window in rankings.dense(question, 10, exact=True)] == [str(i) for i in best]
-        approximate = rankings.dense(question, 10)
+        assert [window.id for window in ranker.dense(question, 10, exact=True)] == [str(i) for i in best]
+        approximate = ranker.dense(question, 10)
         assert all(w.score == pytest.approx(float(vectors[int(w.id)] @ question), abs=1e-5) for w in approximate)
         found += len({window.id for window in approximate} & {str(i) for i in best})
-        inside = rankings.dense(question, 10, "recording < '2'")
+        inside = ranker.dense(question, 10, "recording < '2'")
         assert len(inside) == 10 and all(window.recording < "2" for window in inside)
     assert found >= 180
 

@@ -10,10 +10,10 @@ import lancedb
 import numpy as np
 import pytest
 
-from clsr.index.full_text import TEXT_COLUMN, full_text_config
-from clsr.index.ranking import Rankings, Window
-from clsr.index.schema import WINDOWS, open_table, windows_schema
-from clsr.index.vector_cache import PART, Held, cosines_of, hold
+from clsr.index.location import Location
+from clsr.index.ranking import RankedWindow, Ranker
+from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, Tables, full_text_config, windows_schema
+from clsr.index.vector_cache import PART, VectorCache, cache_vectors, cosines_of
 
 LATER = datetime(2026, 5, 1, tzinfo=timezone.utc)
 
@@ -28,23 +28,25 @@ def rows(vectors: np.ndarray, first: int = 0, text: str = "") -> list[dict[str, 
     return [
         {"id": str(i), "recording": f"{i % 10}.wav", "content_hash": "", "fingerprint": "", "modified": LATER,
          "cut": "40/30", "start_s": 30.0 * i, "end_s": 30.0 * i + 40, "vector": vector,
-         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], "stretches": b"", "checksum": ""}
+         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], SEGMENTS_COLUMN: b"", "checksum": ""}
         for i, vector in enumerate(vectors, start=first)
     ]  # fmt: skip
 
 
 def table_of(folder: Path, vectors: np.ndarray) -> Any:
     lancedb.connect(folder).create_table(WINDOWS, rows(vectors), schema=windows_schema(vectors.shape[1]))
-    return open_table(folder)
+    return Tables(Location.of(folder)).windows
 
 
-def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> list[Window]:
-    return Rankings(table, held_bytes=0).dense(vector, limit, where)
+def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> list[RankedWindow]:
+    return Ranker(table, cache_bytes=0).dense(vector, limit, where)
 
 
 def test_nearest_is_a_sort_of_all_and_ties_go_by_row() -> None:
     vectors = np.tile(unit(50), (40, 1))  # each forty times
-    held = Held(vectors, np.arange(2000)[::-1].astype(np.uint64), np.arange(2000)[::-1], [("", "", 0.0, 0.0)] * 2000)
+    held = VectorCache(
+        vectors, np.arange(2000)[::-1].astype(np.uint64), np.arange(2000)[::-1], [("", "", 0.0, 0.0)] * 2000
+    )
     for question in unit(20, seed=1):
         best = sorted(range(2000), key=lambda i: (-float(vectors[i % 50] @ question), held.rows[i]))
         at, cosines = held.nearest(question, 100)
@@ -80,9 +82,9 @@ def test_cosines_are_found_in_a_child_too() -> None:
 
 def test_rows_are_found_by_their_numbers() -> None:
     numbers = np.array([1 << 32, 7, 3], np.uint64)
-    held = Held(unit(3), numbers, np.argsort(numbers), [("", "", 0.0, 0.0)] * 3)
+    held = VectorCache(unit(3), numbers, np.argsort(numbers), [("", "", 0.0, 0.0)] * 3)
     assert held.positions(np.array([3, 4, 7, 1 << 32, 1 << 40], np.uint64)).tolist() == [2, -1, 1, 0, -1]
-    nothing = Held(unit(0), numbers[:0], np.zeros(0, np.intp), [])
+    nothing = VectorCache(unit(0), numbers[:0], np.zeros(0, np.intp), [])
     assert nothing.positions(numbers).tolist() == [-1, -1, -1]
 
 
@@ -91,51 +93,51 @@ def test_memory_and_disk_tell_the_same(tmp_path: Path) -> None:
     vectors[300:400] = vectors[200:300]  # of each of these there are two
     table = table_of(tmp_path, vectors)
     table.create_index(TEXT_COLUMN, config=full_text_config())
-    rankings = Rankings(table)
-    assert rankings.dense(vectors[1], 5)[0].id == "1" and rankings._held is None
+    ranker = Ranker(table)
+    assert ranker.dense(vectors[1], 5)[0].id == "1" and ranker._cache is None
     for question in (*unit(20, seed=1), *vectors[200:220]):
         for limit, where in ((9, ""), (40, "recording = '3.wav'"), (1000, ""), (5, "recording = 'none'")):
-            assert rankings.dense(question, limit, where) == on_the_disk(table, question, limit, where)
-        assert rankings.bm25("sea number7 number8", 7) == Rankings(table, 0).bm25("sea number7 number8", 7)
-    held = rankings._held
-    assert held is not None and len(held.places) == 400  # the silent ones are not there
-    assert [w.id for w in rankings.bm25("number7", 5, "recording = '7.wav'")] == ["7"]
+            assert ranker.dense(question, limit, where) == on_the_disk(table, question, limit, where)
+        assert ranker.bm25("sea number7 number8", 7) == Ranker(table, 0).bm25("sea number7 number8", 7)
+    cache = ranker._cache
+    assert cache is not None and len(cache.spans) == 400  # the silent ones are not there
+    assert [w.id for w in ranker.bm25("number7", 5, "recording = '7.wav'")] == ["7"]
 
 
 def test_what_is_written_meanwhile_is_found_at_once(tmp_path: Path) -> None:
     vectors = unit(100)
     table = table_of(tmp_path, vectors)
     table.create_index(TEXT_COLUMN, config=full_text_config())
-    rankings, writer = Rankings(table), open_table(tmp_path)
+    ranker, writer = Ranker(table), Tables(Location.of(tmp_path)).windows
     assert writer is not None
     for _ in range(2):
-        assert rankings.dense(vectors[7], 1)[0].id == "7"
+        assert ranker.dense(vectors[7], 1)[0].id == "7"
     new = unit(10, seed=2)
     writer.add(rows(new, first=1000, text="a boat"))
-    assert {w.id for w in rankings.bm25("boat", 99)} == {str(i) for i in range(1000, 1010)}  # others are held still
-    assert rankings.dense(new[3], 1)[0].id == "1003" and rankings._held is None
-    assert rankings.dense(new[3], 1)[0].id == "1003" and rankings._held is not None
+    assert {w.id for w in ranker.bm25("boat", 99)} == {str(i) for i in range(1000, 1010)}  # others are cached still
+    assert ranker.dense(new[3], 1)[0].id == "1003" and ranker._cache is None
+    assert ranker.dense(new[3], 1)[0].id == "1003" and ranker._cache is not None
     writer.delete("id = '1003'")
     for _ in range(3):
-        assert rankings.dense(new[3], 100) == on_the_disk(table, new[3], 100)
-        assert "1003" not in {w.id for w in rankings.dense(new[3], 100)}
+        assert ranker.dense(new[3], 100) == on_the_disk(table, new[3], 100)
+        assert "1003" not in {w.id for w in ranker.dense(new[3], 100)}
 
 
 def test_words_are_found_after_rows_have_moved(tmp_path: Path) -> None:
     table = table_of(tmp_path, unit(20))
     for first in (100, 200, 300):
         table.add(rows(unit(20, seed=first), first=first))
-    found = Rankings(table).dense(unit(1)[0], 100)
-    before = Rankings(table).words(found)
+    found = Ranker(table).dense(unit(1)[0], 100)
+    before = Ranker(table).recognised(found)
     assert {id_: words.text for id_, words in before.items()} == {w.id: f"sea number{w.id}" for w in found}
     table.delete("id = '1'")
     table.optimize()
-    after = Rankings(table).words(found)
+    after = Ranker(table).recognised(found)
     assert after == {id_: words for id_, words in before.items() if id_ != "1"}
 
 
-def test_what_does_not_fit_is_not_held(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_not_cached(tmp_path: Path) -> None:
     table = table_of(tmp_path, unit(100))
-    assert hold(table, 80 * 16 * 4 - 1) is None  # 80 are spoken
-    held = hold(table, 80 * 16 * 4)
+    assert cache_vectors(table, 80 * 16 * 4 - 1) is None  # 80 are spoken
+    held = cache_vectors(table, 80 * 16 * 4)
     assert held is not None and held.vectors.nbytes == 80 * 16 * 4

@@ -8,22 +8,23 @@ import pytest
 
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
+from clsr.index.index import Index
+from clsr.index.location import Location
 from clsr.index.recordings import RecordingsTable
 from clsr.index.rows import checksum
-from clsr.index.schema import WINDOWS, open_table
-from clsr.index.verification import verify
+from clsr.index.tables import WINDOWS, Tables
+from clsr.model import Model
 
 Speak = Callable[[Path, str], Path]
 
 
 @pytest.fixture
-def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
+def index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> Path:
     folder = tmp_path / "talks"
     folder.mkdir()
     for name, text in {"a": "cat the - dog tea sea sun", "b": "- - -", "c": "sun boat"}.items():
         speak(folder / f"{name}.wav", text)
-    index_recordings(speech_encoder, model, tmp_path / "index", [folder], IndexConfig("4/3"))
+    Index.create(tmp_path / "index", model, IndexConfig("4/3")).add([folder])
     return tmp_path / "index"
 
 
@@ -32,12 +33,12 @@ def windows(index: Path) -> Any:
 
 
 def test_index_as_it_was_written_is_sound(index: Path) -> None:
-    assert verify(index) == ([], [])
+    assert Index.open(index).verify() == ([], [])
 
 
 def test_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no index here"):
-        verify(tmp_path)
+        Index.open(tmp_path).verify()
 
 
 def test_what_does_not_fit_is_named(index: Path, tmp_path: Path) -> None:
@@ -45,24 +46,24 @@ def test_what_does_not_fit_is_named(index: Path, tmp_path: Path) -> None:
     table = windows(index)
     row = table.search().where(f"recording = '{c}'").to_arrow().to_pylist()[0]
     table.add([row])
-    assert verify(index).damage == [
+    assert Index.open(index).verify().damage == [
         f"{c}#t=0.000,2.000: is there twice",
         f"{c}: has 2 windows where 1 were written; index it again",
     ]
     table.delete(f"recording = '{c}'")
-    assert verify(index).damage == [f"{c}: has 0 windows where 1 were written; index it again"]
+    assert Index.open(index).verify().damage == [f"{c}: has 0 windows where 1 were written; index it again"]
     table.add([row])
-    assert verify(index) == ([], [])
+    assert Index.open(index).verify() == ([], [])
     table.update(where=f"recording = '{b}'", values={"text": "sea"})
-    lines = verify(index).damage
+    lines = Index.open(index).verify().damage
     assert lines[0].startswith(f"{b}#t=0.000,3.000: does not match its checksum")
     assert lines[1:] == [
         f"{b}#t=0.000,3.000: has a vector that is not of norm 1",
         f"{b}: has 3.000 s indexed where 0.000 s were written; index it again",
     ]
-    RecordingsTable(index).remove([b])
-    assert verify(index).damage[-1] == f"{b}: has windows, but is not among the recordings; index it again"
-    assert not any(a in line for line in verify(index).damage)
+    RecordingsTable(Tables(Location.of(index))).remove([b])
+    assert Index.open(index).verify().damage[-1] == f"{b}: has windows, but is not among the recordings; index it again"
+    assert not any(a in line for line in Index.open(index).verify().damage)
 
 
 def test_windows_of_another_model_or_content_are_named(index: Path, tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_windows_of_another_model_or_content_are_named(index: Path, tmp_path: Pa
     table.delete(f"recording = '{c}'")
     other = row | {"content_hash": "0", "fingerprint": "model-0"}
     table.add([other | {"checksum": checksum(other)}])
-    assert verify(index).damage == [
+    assert Index.open(index).verify().damage == [
         f"{c}#t=0.000,2.000: is of model model-0, the index of model-1; delete the folder, index again",
         f"{c}: has windows of other contents or cuts; index it again",
     ]
@@ -81,9 +82,9 @@ def test_windows_of_another_model_or_content_are_named(index: Path, tmp_path: Pa
 @pytest.mark.parametrize("kind", ["windows.lance/data", "recordings.lance/data", "windows.lance/_versions"])
 def test_bytes_that_changed_are_told_or_change_nothing(index: Path, kind: str) -> None:
     """Whatever byte of the newest version is flipped: verify says so, or all rows are read as they were."""
-    table = open_table(index)
+    table = Tables(Location.of(index)).windows
     assert table is not None
-    before, entries = sorted_rows(table), RecordingsTable(index).read()
+    before, entries = sorted_rows(table), RecordingsTable(Tables(Location.of(index))).read()
     generator, told = random.Random(kind), 0
     files = [path for path in sorted((index / kind).rglob("*")) if path.is_file() and path.stat().st_size]
     files = files[:1] if kind.endswith("_versions") else files  # the newest comes first by its name
@@ -93,17 +94,17 @@ def test_bytes_that_changed_are_told_or_change_nothing(index: Path, kind: str) -
         place = generator.randrange(len(sound))
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << generator.randrange(8)]) + sound[place + 1 :])
         try:
-            if verify(index).damage:
+            if Index.open(index).verify().damage:
                 told += 1
             else:
-                table = open_table(index)
+                table = Tables(Location.of(index)).windows
                 assert table is not None
                 assert sorted_rows(table) == before
-                assert RecordingsTable(index).read() == entries
+                assert RecordingsTable(Tables(Location.of(index))).read() == entries
         finally:
             path.write_bytes(sound)
     assert told >= 10
-    assert verify(index) == ([], [])
+    assert Index.open(index).verify() == ([], [])
 
 
 def sorted_rows(table: Any) -> list[dict[str, Any]]:

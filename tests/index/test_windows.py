@@ -3,8 +3,7 @@ import pytest
 
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.errors import InputError
-from clsr.index.spans import windows
-from clsr.index.windows import Cut, Cutting, FixedCutter, join_cuts, parse_cuts
+from clsr.index.windows import Cut, FixedCutter, WindowStream, join_cuts, parse_cuts, windows
 
 
 def counted(seconds: float) -> np.ndarray:
@@ -51,35 +50,35 @@ def test_windows_of_blocks_are_those_of_the_whole(
 @pytest.mark.parametrize("block", [1_000, 16_000, 160_000])
 def test_windows_have_the_samples_of_their_seconds(block: int) -> None:
     whole = counted(23.0)
-    cutting = Cutting(parse_cuts("4/3,10/10"))
+    stream = WindowStream(parse_cuts("4/3,10/10"))
     most = 0
     seen = []
-    for sound in cutting.windows(blocks(whole, block)):
+    for sound in stream.windows(blocks(whole, block)):
         start, end = (round(time_s * SAMPLE_RATE) for time_s in (sound.start_s, sound.end_s))
         assert np.array_equal(sound.waveform, whole[start:end])
         seen.append((sound.start_s, sound.end_s))
-        most = max(most, len(cutting._kept))
+        most = max(most, len(stream._kept))
     assert sorted(seen) == sorted({*windows(23.0, 4.0, 3.0), *windows(23.0, 10.0, 10.0)})
     assert most <= 10 * SAMPLE_RATE + block + 1  # the longest window and a block, whatever the length of the recording
-    assert cutting.heard_s == 23.0
+    assert stream.decoded_s == 23.0
 
 
 def test_recording_shorter_than_all_windows_is_one_window() -> None:
-    assert [(s.start_s, s.end_s) for s in Cutting(parse_cuts("4,10,40")).windows([counted(2.0)])] == [(0.0, 2.0)]
+    assert [(s.start_s, s.end_s) for s in WindowStream(parse_cuts("4,10,40")).windows([counted(2.0)])] == [(0.0, 2.0)]
 
 
 def test_recording_without_a_sample_has_no_window() -> None:
-    assert list(Cutting(parse_cuts("4")).windows([])) == []
+    assert list(WindowStream(parse_cuts("4")).windows([])) == []
 
 
-def test_damage_is_told_when_all_that_was_heard_is_cut() -> None:
+def test_damage_is_told_when_all_that_was_decoded_is_cut() -> None:
     def damaged() -> object:
         yield counted(5.0)
         raise InputError("a.flac: damaged")
 
-    cutting, found = Cutting(parse_cuts("4/3")), []
+    stream, found = WindowStream(parse_cuts("4/3")), []
     with pytest.raises(InputError, match="damaged"):
-        for sound in cutting.windows(damaged()):  # type: ignore[arg-type]
+        for sound in stream.windows(damaged()):  # type: ignore[arg-type]
             found.append((sound.start_s, sound.end_s))
     assert found == windows(5.0, 4.0, 3.0)
-    assert cutting.heard_s == 5.0
+    assert stream.decoded_s == 5.0

@@ -1,4 +1,4 @@
-"""The best stretch of a window, on words that are axes: a text's vector counts its words."""
+"""The best segment of a window, on words that are axes: a text's vector counts its words."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
-from clsr.index.segments import encode_stretches
-from clsr.search.moments import Heard, best_matches, find_moments
+from clsr.index.index import Index
+from clsr.index.ranking import RecognisedWindow
+from clsr.index.segments import encode_segments
+from clsr.model import Model
+from clsr.search.moments import best_matches, find_moments
 from clsr.search.retriever import Retriever
 from clsr.vocabulary import Word
 
@@ -22,16 +24,16 @@ def said(*parts: tuple[float, str]) -> list[Word]:
     return [Word(w, at + n / 2, at + (n + 1) / 2) for at, text in parts for n, w in enumerate(text.split())]
 
 
-def window(speech_encoder: Any, words: list[Word], start_s: float = 0.0, end_s: float = 12.0) -> Heard:
-    (stretches,) = encode_stretches(speech_encoder.text_encoder, [words])
-    return Heard(start_s, end_s, " ".join(word.text for word in words), words, stretches)
+def window(speech_encoder: Any, words: list[Word], start_s: float = 0.0, end_s: float = 12.0) -> RecognisedWindow:
+    (segments,) = encode_segments(speech_encoder.text_encoder, [words])
+    return RecognisedWindow(start_s, end_s, " ".join(word.text for word in words), words, segments)
 
 
 def vector(speech_encoder: Any, question: str) -> np.ndarray:
     return speech_encoder.text_encoder.encode([question], "question")[0].numpy()
 
 
-def test_the_best_stretch_is_the_moment(speech_encoder: Any) -> None:
+def test_the_best_segment_is_the_moment(speech_encoder: Any) -> None:
     """Cosines with "sea sun": the cat the dog 0, the sea the sun 2 / sqrt(6 * 2), sea sea boat boat 2 / sqrt(8 * 2)."""
     words = said((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
     (moment,) = find_moments(
@@ -60,7 +62,7 @@ def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
 
 
 def test_a_window_without_known_words_is_a_moment_as_a_whole(speech_encoder: Any) -> None:
-    heard = Heard(3.0, 9.0, "sea", [], b"")
+    heard = RecognisedWindow(3.0, 9.0, "sea", [], b"")
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard]) == [(3.0, 9.0, "sea", ())]
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), []) == []
 
@@ -73,10 +75,10 @@ def test_best_words_are_nearer_to_the_best_than_to_the_mean() -> None:
 
 
 def test_a_hit_is_tightened_to_what_was_said_between_two_silences(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog the - sea the sun - - the boat tea")
-    index_recordings(speech_encoder, model, tmp_path / "index", [path], IndexConfig("12/12"))
+    Index.create(tmp_path / "index", model, IndexConfig("12/12")).add([path])
     (hit,) = Retriever.open(tmp_path / "index").search("boat")
     assert (hit.window_start_s, hit.window_end_s) == (0.0, 12.0)
     assert (hit.start_s, hit.end_s, hit.text) == (8.75, 12.0, "the boat tea")

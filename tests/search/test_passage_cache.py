@@ -3,7 +3,7 @@ from typing import Any
 
 import torch
 
-from clsr.search.passage_cache import PassageMemory
+from clsr.search.passage_cache import PassageCache
 
 
 class Counting:
@@ -19,7 +19,7 @@ class Counting:
 
 def test_each_passage_is_encoded_once_and_comes_in_the_order_asked() -> None:
     inner: Any = Counting()
-    memory = PassageMemory(inner)
+    memory = PassageCache(inner)
     assert memory.encode(["a b", "cat", "a b"], "passage").tolist() == [[3, 1], [3, 0], [3, 1]]
     assert memory.encode(["dogs", "cat"], "passage").tolist() == [[4, 0], [3, 0]]
     assert memory.encode(["cat"], "passage").tolist() == [[3, 0]]
@@ -29,7 +29,7 @@ def test_each_passage_is_encoded_once_and_comes_in_the_order_asked() -> None:
 
 def test_questions_are_not_remembered() -> None:
     inner: Any = Counting()
-    memory = PassageMemory(inner)
+    memory = PassageCache(inner)
     for _ in range(2):
         assert memory.encode(["cat"], "question").tolist() == [[3, 0]]
     memory.encode(["cat"], "passage")
@@ -38,7 +38,7 @@ def test_questions_are_not_remembered() -> None:
 
 def test_the_oldest_are_forgotten_and_too_many_at_once_are_encoded_all_the_same() -> None:
     inner: Any = Counting()
-    memory = PassageMemory(inner, texts=2)
+    memory = PassageCache(inner, texts=2)
     assert memory.encode(["a", "bb", "ccc"], "passage").tolist() == [[1, 0], [2, 0], [3, 0]]
     memory.encode(["bb", "ccc"], "passage")
     memory.encode(["a"], "passage")

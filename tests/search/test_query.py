@@ -12,32 +12,31 @@ from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import load_speech_encoder
 from clsr.errors import InputError
 from clsr.evaluation.measure import load_system
-from clsr.search.query import Asked, Listed, encode_questions, read_questions
+from clsr.model import Model
+from clsr.search.query import EncodedQuery, ListedQuery, encode_queries, read_queries
 
 Speak = Callable[[Path, str], Path]
 
 
-def encode(speech_encoder: Any, *questions: Any) -> list[Asked]:
-    return encode_questions(questions, speech_encoder.text_encoder, lambda: speech_encoder)
+def encode(speech_encoder: Any, *queries: Any) -> list[EncodedQuery]:
+    return encode_queries(queries, Model(Path("model"), recogniser=speech_encoder))
 
 
 def test_typed_and_spoken_questions_keep_their_places(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
     spoken = speak(tmp_path / "q.wav", "the cat")
     waveform = np.full(SAMPLE_RATE, 3 / 16, np.float32)  # "dog"
-    known = Asked("known", np.ones(8) / 8**0.5)
-    asked = encode(speech_encoder, "sea", spoken, known, waveform, "tea tea")
-    assert [one.text for one in asked] == ["sea", "the cat", "known", "dog", "tea tea"]
+    known = EncodedQuery("known", np.ones(8) / 8**0.5)
+    queries = encode(speech_encoder, "sea", spoken, known, waveform, "tea tea")
+    assert [one.text for one in queries] == ["sea", "the cat", "known", "dog", "tea tea"]
     axes = [[0, 0, 0, 0, 0, 1, 0, 0], [0, 0.5**0.5, 0.5**0.5, 0, 0, 0, 0, 0]]
-    assert [one.vector.tolist() for one in asked[:2]] == [pytest.approx(axis) for axis in axes]
-    assert asked[2] is known
+    assert [one.vector.tolist() for one in queries[:2]] == [pytest.approx(axis) for axis in axes]
+    assert queries[2] is known
     assert speech_encoder.batches == [2]  # both spoken ones at once
 
 
-def test_no_speech_encoder_is_loaded_for_typed_questions(speech_encoder: Any) -> None:
-    def load() -> Any:
-        raise AssertionError("loaded")
-
-    assert encode_questions(["sea"], speech_encoder.text_encoder, load)[0].text == "sea"
+def test_typed_queries_load_no_speech_encoder(speech_encoder: Any, tmp_path: Path) -> None:
+    text_encoder_alone = Model(tmp_path, text_encoder=speech_encoder.text_encoder)  # nothing can be loaded from there
+    assert encode_queries(["sea"], text_encoder_alone)[0].text == "sea"
 
 
 def test_questions_that_cannot_be_understood_are_refused(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
@@ -60,23 +59,23 @@ def test_spoken_questions_have_the_vectors_that_clsr_evaluate_gives_them(
 ) -> None:
     waveforms = [say_in_tones("old boat red"), say_in_tones("sun")]
     encoder, system = load_speech_encoder(tone_model), load_system(str(tone_model), None)
-    asked = encode_questions(waveforms, encoder.text_encoder, lambda: encoder)
+    queries = encode_queries(waveforms, Model(tone_model, recogniser=encoder))
     expected = system.encode(system.recognise(waveforms), "clsr-soft", "question").numpy()
-    assert np.allclose([one.vector for one in asked], expected, atol=1e-6)
-    assert [one.text for one in asked] == ["old boat red", "sun"]
+    assert np.allclose([one.vector for one in queries], expected, atol=1e-6)
+    assert [one.text for one in queries] == ["old boat red", "sun"]
 
 
 def test_questions_of_a_text_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("\ufeffwho sold a horse?\n\n  where is it? \n", encoding="utf-8")
-    assert read_questions(file) == [Listed("1", "who sold a horse?"), Listed("3", "where is it?")]
+    assert read_queries(file) == [ListedQuery("1", "who sold a horse?"), ListedQuery("3", "where is it?")]
 
 
 def test_questions_of_a_jsonl_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     rows = [{"id": "q1", "question": "who?"}, {"id": 2, "audio": "spoken/q.wav", "question": None}]
     file.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    assert read_questions(file) == [Listed("q1", "who?"), Listed("2", tmp_path / "spoken" / "q.wav")]
+    assert read_queries(file) == [ListedQuery("q1", "who?"), ListedQuery("2", tmp_path / "spoken" / "q.wav")]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +87,19 @@ def test_a_line_that_is_no_question_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text('{"id": "q1", "question": "who?"}\n' + line)
     with pytest.raises(InputError, match=r"questions\.jsonl:2: is no question"):
-        read_questions(file)
+        read_queries(file)
 
 
 def test_files_of_no_questions(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text('{"id": "q1", "question": "who?"}\n{"id": "q1", "question": "where?"}\n')
     with pytest.raises(InputError, match=r"questions\.jsonl:2: q1: is there twice"):
-        read_questions(file)
+        read_queries(file)
     file.write_text("\n\n")
     with pytest.raises(InputError, match="holds no question"):
-        read_questions(file)
+        read_queries(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read as text"):
-        read_questions(file)
+        read_queries(file)
     with pytest.raises(InputError, match="cannot be read as text"):
-        read_questions(tmp_path / "none.txt")
+        read_queries(tmp_path / "none.txt")

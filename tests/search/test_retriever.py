@@ -9,10 +9,13 @@ import pytest
 
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
-from clsr.index.schema import open_table
-from clsr.index.spans import merge
-from clsr.search.retriever import Hit, Retriever
+from clsr.index.index import Index
+from clsr.index.location import Location
+from clsr.index.ranking import merge
+from clsr.index.tables import Tables
+from clsr.model import Model
+from clsr.search.hit import Hit
+from clsr.search.retriever import Retriever
 from clsr.vocabulary import Word
 
 SMALL = IndexConfig("4/3")
@@ -27,12 +30,12 @@ class Span(NamedTuple):
 
 
 @pytest.fixture
-def index(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> Path:
+def index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> Path:
     """Three recordings: ``cat the dog the | the - - - | - tea``, ``sea sun``, and one of silence."""
     speak(tmp_path / "a.wav", "cat the dog the - - - - - - tea sea sun boat")
     speak(tmp_path / "b.wav", "sea sun")
     speak(tmp_path / "c.wav", "- - - -")
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([tmp_path])
     return tmp_path / "index"
 
 
@@ -56,10 +59,10 @@ def test_best_words_are_marked_and_words_without_meaning_are_not(index: Path) ->
 
 
 def test_at_most_three_words_are_marked_and_each_as_often_as_said(
-    speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     speak(tmp_path / "a.wav", "boat sea the tea sun cat sea the")
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path], IndexConfig("8/8"))
+    Index.create(tmp_path / "index", model, IndexConfig("8/8")).add([tmp_path])
     best = Retriever.open(tmp_path / "index").search("boat sun sea tea")[0]
     # four words score equally: the first three of the alphabet are kept
     assert best.matches == (Word("boat", 0, 1), Word("sea", 1, 2), Word("sun", 4, 5), Word("sea", 6, 7))
@@ -70,11 +73,11 @@ def test_words_of_later_windows_have_times_of_the_recording(index: Path) -> None
     assert (hit.window_start_s, hit.matches) == (9.0, (Word("tea", 10.0, 11.0),))
 
 
-def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
+def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     """With ten windows over every second, the hits asked for lie far below the first rows of the ranking."""
     speak(tmp_path / "a.wav", "cat " * 12 + "dog sea " * 6 + "tea cat sun " * 8 + "boat the cat the " * 5)
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], IndexConfig("10/1"))
-    table = open_table(tmp_path / "index")
+    Index.create(tmp_path / "index", model, IndexConfig("10/1")).add([tmp_path / "a.wav"])
+    table = Tables(Location.of(tmp_path / "index")).windows
     assert table is not None
     cat = speech_encoder.text_encoder.encode(["cat"], "question")[0].numpy()
     rows = [row for row in table.to_arrow().to_pylist() if row["text"]]
@@ -89,38 +92,38 @@ def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Path, s
         assert [hit.score for hit in hits] == pytest.approx([span.score for span in ranking[:top_k]])
 
 
-def test_recordings_indexed_later_are_found(speech_encoder: Any, index: Path, model: Path, speak: Speak) -> None:
+def test_recordings_indexed_later_are_found(speech_encoder: Any, index: Path, model: Model, speak: Speak) -> None:
     retriever = Retriever.open(index)
     path = speak(index.parent / "d.wav", "sea")
-    index_recordings(speech_encoder, model, index, [path], SMALL)
+    Index.create(index, model, SMALL).add([path])
     assert retriever.search("sea", top_k=1)[0].recording == str(path)
 
 
-def test_index_without_any_word_has_no_hits(speech_encoder: Any, model: Path, speak: Speak, tmp_path: Path) -> None:
-    index_recordings(speech_encoder, model, tmp_path / "index", [speak(tmp_path / "a.wav", "- -")], SMALL)
+def test_index_without_any_word_has_no_hits(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
+    Index.create(tmp_path / "index", model, SMALL).add([speak(tmp_path / "a.wav", "- -")])
     assert Retriever.open(tmp_path / "index").search("sea") == []
 
 
-def test_model_that_moved_is_named(index: Path, model: Path) -> None:
-    moved = model.rename(model.with_name("moved"))
-    with pytest.raises(InputError, match=f"is not at {model}"):
+def test_model_that_moved_is_named(index: Path, model_folder: Path) -> None:
+    moved = model_folder.rename(model_folder.with_name("moved"))
+    with pytest.raises(InputError, match=f"is not at {model_folder}"):
         Retriever.open(index)
     assert Retriever.open(index, moved).search("sea", top_k=1)[0].text == "sea sun"
 
 
-def test_model_that_changed_is_refused_with_both_fingerprints(index: Path, model: Path) -> None:
-    (model / "weights").write_text("model-2")
+def test_model_that_changed_is_refused_with_both_fingerprints(index: Path, model_folder: Path) -> None:
+    (model_folder / "weights").write_text("model-2")
     with pytest.raises(InputError, match="by model model-1, but the model given is model-2"):
         Retriever.open(index)
 
 
-def test_no_index_and_an_empty_one_are_refused(speech_encoder: Any, model: Path, tmp_path: Path) -> None:
+def test_no_index_and_an_empty_one_are_refused(speech_encoder: Any, model: Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no index here"):
         Retriever.open(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "a.wav").touch()
-    index_recordings(speech_encoder, model, tmp_path / "index", [tmp_path / "a.wav"], SMALL)
-    assert open_table(tmp_path / "index") is None
+    Index.create(tmp_path / "index", model, SMALL).add([tmp_path / "a.wav"])
+    assert Tables(Location.of(tmp_path / "index")).windows is None
     with pytest.raises(InputError, match="nothing is indexed yet"):
         Retriever.open(tmp_path / "index")
 
@@ -174,13 +177,14 @@ def test_hit_as_json() -> None:
 
 
 def test_a_question_is_encoded_once_for_many_uses(
-    index: Path, speech_encoder: Any, speak: Speak, tmp_path: Path
+    index: Path, model: Model, speech_encoder: Any, speak: Speak, tmp_path: Path
 ) -> None:
-    retriever = Retriever.open(index, speech_encoder=speech_encoder)
-    asked = retriever.encode(speak(tmp_path / "asked.wav", "tea sea"))
-    heard = len(speech_encoder.batches)
-    assert asked.text == "tea sea" and asked.vector == pytest.approx([0, 0, 0, 0, 0.5**0.5, 0.5**0.5, 0, 0])
-    assert retriever.search(asked) == retriever.search("tea sea")
-    recording = retriever.search(asked, top_k=1)[0].recording
-    assert retriever.profile(asked, recording) == retriever.profile("tea sea", recording)
-    assert len(speech_encoder.batches) == heard
+    retriever = Retriever(Index.open(index), model)
+    query = retriever.encode(speak(tmp_path / "query.wav", "tea sea"))
+    batches = len(speech_encoder.batches)
+    assert query.text == "tea sea" and query.vector == pytest.approx([0, 0, 0, 0, 0.5**0.5, 0.5**0.5, 0, 0])
+    assert retriever.search(query) == retriever.search("tea sea")
+    recording = retriever.search(query, top_k=1)[0].recording
+    typed = retriever.encode("tea sea")
+    assert retriever.index.profile(query.vector, recording) == retriever.index.profile(typed.vector, recording)
+    assert len(speech_encoder.batches) == batches

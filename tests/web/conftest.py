@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from clsr.index.config import IndexConfig
-from clsr.index.index import index_recordings
+from clsr.index.index import Index
+from clsr.model import Model
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.serve import make_app
 from clsr.web.service import SearchService
@@ -30,16 +31,16 @@ def talks(tmp_path: Path, speak: Callable[[Path, str], Path]) -> Path:
 
 
 @pytest.fixture
-def loaded(model: Path, speech_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def loaded(model_folder: Path, speech_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The model's folder, and the model comes when it is loaded from there."""
     monkeypatch.setattr("clsr.checkpoint.load_speech_encoder", lambda *_: speech_encoder)
-    return model
+    return model_folder
 
 
 @pytest.fixture
-def service(loaded: Path, speech_encoder: Any, talks: Path, tmp_path: Path) -> SearchService:
+def service(loaded: Path, model: Model, talks: Path, tmp_path: Path) -> SearchService:
     """The folder indexed and allowed."""
-    index_recordings(speech_encoder, loaded, tmp_path / "index", [talks], SMALL)
+    Index.create(tmp_path / "index", model, SMALL).add([talks])
     return SearchService(ServiceConfig(tmp_path / "index", None, (talks,), tmp_path / "uploads"))
 
 

@@ -16,7 +16,8 @@ import soundfile
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform
 from clsr.cli.main import main
 from clsr.errors import InputError
-from clsr.index.index import RecordingStatus, Watch
+from clsr.index.progress import Watch
+from clsr.index.recordings import RecordingStatus
 from clsr.web import jobs as jobs_module
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.folders import Folders, Missing, safe_name

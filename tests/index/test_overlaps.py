@@ -4,7 +4,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from clsr.index.spans import covered_s, merge, windows
+from clsr.index.ranking import merge
+from clsr.index.windows import covered_s, windows
 
 
 class Span(NamedTuple):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from clsr.audio.files import content_hash, file_state, find_recordings
 from clsr.errors import InputError
-from clsr.index.files import content_hash, file_state, find_recordings
 
 
 def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:

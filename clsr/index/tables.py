@@ -1,0 +1,222 @@
+"""The LanceDB tables of an index, windows and recordings: columns, opening, errors in plain words. Internal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from clsr.errors import InputError
+from clsr.index.location import Location
+
+if TYPE_CHECKING:
+    import pyarrow
+    from lancedb.index import FTS
+    from lancedb.table import LanceTable
+
+WINDOWS, RECORDINGS = "windows", "recordings"
+SPAN_COLUMNS = ["id", "recording", "start_s", "end_s"]
+TEXT_COLUMN = "text"
+SEGMENTS_COLUMN = "stretches"  # vectors of segments; the column's name is older than theirs, and indices keep it
+SPOKEN = "text != ''"  # windows in which something was recognised
+# Lucene's English list, and what only asks. ICU's own list joins those of many languages, and drops "sea" and "dog".
+STOP_WORDS = """
+    a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
+    was will with do does did how what when where which who whom whose why
+""".split()
+
+
+def windows_schema(width: int) -> pyarrow.Schema:
+    """Columns of the table of windows, vectors ``width`` wide, times in seconds from the start of the recording."""
+    import pyarrow
+
+    word = pyarrow.struct({"text": pyarrow.string(), "start_s": pyarrow.float64(), "end_s": pyarrow.float64()})
+    return pyarrow.schema(
+        {
+            "id": pyarrow.string(),
+            "recording": pyarrow.string(),
+            "content_hash": pyarrow.string(),
+            "fingerprint": pyarrow.string(),  # of the model
+            "modified": pyarrow.timestamp("us", tz="UTC"),  # of the file
+            "cut": pyarrow.string(),  # how the recording was cut: seconds a window / from one start to the next
+            "start_s": pyarrow.float64(),
+            "end_s": pyarrow.float64(),
+            "vector": pyarrow.list_(pyarrow.float32(), width),
+            TEXT_COLUMN: pyarrow.string(),
+            "words": pyarrow.list_(word),
+            SEGMENTS_COLUMN: pyarrow.binary(),  # see clsr.index.segments
+            "checksum": pyarrow.string(),  # of all the rest, see clsr.index.rows
+        }
+    )
+
+
+def recordings_schema() -> pyarrow.Schema:
+    """Columns of the table of recordings: the fields of ``clsr.index.recordings.RecordingEntry``, and a checksum."""
+    import pyarrow
+
+    text, number, seconds = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+    return pyarrow.schema(
+        {
+            "recording": text,
+            "content_hash": text,
+            "size_bytes": number,
+            "modified_ns": number,
+            "cut": text,
+            "state": text,
+            "duration_s": seconds,
+            "indexed_s": seconds,
+            "silent_s": seconds,
+            "windows": number,
+            "reason": text,
+            "checksum": text,  # of all the rest
+        }
+    )
+
+
+def full_text_config() -> FTS:
+    """How the full-text index of transcripts is built, for ``table.create_index(TEXT_COLUMN, config=...)``.
+
+    Words are found by ICU's dictionaries, so that Chinese, which is written without spaces, is split too; English words
+    are reduced to their stems, and words such as "the" and "what" (``STOP_WORDS``) are left out.
+    """
+    from lancedb.index import FTS
+
+    return FTS(base_tokenizer="icu", custom_stop_words=STOP_WORDS)
+
+
+class Tables:
+    """The tables at one location, each opened once; they show what was written last, by this process or another.
+
+    Args:
+        location: of the index.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._opened: dict[str, LanceTable] = {}
+
+    @property
+    def windows(self) -> LanceTable | None:
+        """The table of windows; ``None``: not yet made.
+
+        Raises:
+            InputError: the table is damaged, or of an earlier version of clsr.
+        """
+        return self._open(WINDOWS, windows_schema(1))
+
+    @property
+    def recordings(self) -> LanceTable | None:
+        """The table of recordings; ``None``: not yet made.
+
+        Raises:
+            InputError: the table is damaged, or of an earlier version of clsr.
+        """
+        return self._open(RECORDINGS, recordings_schema())
+
+    def make_windows(self, schema: pyarrow.Schema) -> LanceTable:
+        """Open the table of windows for writing, an empty one where there is none.
+
+        Raises:
+            InputError: the table is damaged, or of an earlier version of clsr.
+        """
+        return self._make(WINDOWS, schema)
+
+    def make_recordings(self) -> LanceTable:
+        """Open the table of recordings for writing, an empty one where there is none.
+
+        Raises:
+            InputError: the table is damaged, or of an earlier version of clsr.
+        """
+        return self._make(RECORDINGS, recordings_schema())
+
+    def _make(self, name: str, schema: pyarrow.Schema) -> LanceTable:
+        import lancedb
+
+        lancedb.connect(str(self.location)).create_table(name, schema=schema, exist_ok=True)
+        table = self._open(name, schema)
+        assert table is not None
+        return table
+
+    def _open(self, name: str, schema: pyarrow.Schema) -> LanceTable | None:
+        if name in self._opened:
+            return self._opened[name]
+        from datetime import timedelta
+
+        from lancedb.db import LanceDBConnection
+
+        with reading(self.location):
+            try:
+                connection = LanceDBConnection(str(self.location), read_consistency_interval=timedelta(0))
+                table = connection.open_table(name)
+            except ValueError as error:
+                if "was not found" not in str(error):
+                    raise
+                return None  # a folder without a first transaction is none either
+            missing = set(schema.names) - set(table.schema.names)
+        if missing:
+            raise InputError(
+                f"{self.location}: of an earlier version (no {min(missing)}); delete the folder, index again"
+            )
+        self._opened[name] = table
+        return table
+
+
+@contextmanager
+def only_writer(location: Location) -> Iterator[None]:
+    """Make the folder of an index, and keep others from writing into it (``Location.locked``).
+
+    Raises:
+        InputError: someone else is writing, or the folder cannot be written.
+    """
+    with ExitStack() as entered:
+        with writing(location):
+            location.make()
+            entered.enter_context(location.locked())
+        yield
+
+
+@contextmanager
+def writing(location: Location) -> Iterator[None]:
+    """What the disk or LanceDB says against a write becomes an InputError; LanceDB raises RuntimeError for both."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{location}: cannot be written ({brief(error)}); what was indexed before is whole: "
+            "free space or mend the permissions, then run again"
+        ) from error
+
+
+@contextmanager
+def confirmed(location: Location, table: LanceTable, count: int) -> Iterator[None]:
+    """Read back the ``count`` rows that a transaction has written, and undo it if they are not there whole.
+
+    LanceDB may report a transaction as done of which the disk took only a part: a last write that was cut short.
+
+    Raises:
+        InputError: the index cannot be written.
+    """
+    before = table.version
+    with writing(location):
+        yield
+        try:
+            end = table.count_rows()
+            table.take_offsets(list(range(end - count, end))).to_arrow()
+        except (OSError, RuntimeError) as error:
+            table.checkout(before)
+            table.restore()
+            raise OSError("the disk has kept only a part") from error
+
+
+@contextmanager
+def reading(location: Location) -> Iterator[None]:
+    """What the disk or LanceDB says against a read becomes an InputError; damage can make LanceDB raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{location}: cannot be read ({brief(error)}); delete the folder, index again") from error
+
+
+def brief(error: Exception) -> str:
+    """Return the error's message in one line, without the line of LanceDB's own source that it appends."""
+    return " ".join(str(error).split(", /")[0].split())
