@@ -123,29 +123,35 @@ def settings_parser(kind: type) -> ArgumentParser:
 
 def describe_settings(kind: type, prefix: str = "") -> str:
     """Return one line a setting: its option, its default, what it means (from the docstrings)."""
-    meanings = _meanings(kind.__doc__ or "")
-    hints = get_type_hints(kind)
+    hints, texts = get_type_hints(kind), meanings(kind)
     lines = []
     for entry in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[entry.name]):
             lines.append(describe_settings(hints[entry.name], f"{prefix}{entry.name}."))
         else:
             option = f"--{prefix}{entry.name}"
-            lines.append(f"  {option:<34} {meanings.get(entry.name, '')} ({json.dumps(entry.default)})")
+            lines.append(f"  {option:<34} {texts.get(entry.name, '')} ({json.dumps(entry.default)})")
     return "\n".join(lines)
 
 
-def _meanings(docstring: str) -> dict[str, str]:
+def meanings(kind: type) -> dict[str, str]:
+    """Return what each field of a dataclass means: the ``Args`` of its docstring, and of those it is derived from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        found |= _args(base.__doc__ or "")
+    return found
+
+
+def _args(docstring: str) -> dict[str, str]:
     """Read the ``Args`` of a Google docstring: field name to its text."""
-    meanings: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for line in inspect.cleandoc(docstring).partition("Args:\n")[2].splitlines():
         name, _, text = line.strip().partition(": ")
         if line.startswith("    ") and not line.startswith("     "):
-            meanings[name] = text
-        elif meanings:
-            last = next(reversed(meanings))
-            meanings[last] += " " + line.strip()
-    return {name: text.strip().rstrip(".") for name, text in meanings.items()}
+            texts[name] = text
+        elif texts:
+            texts[next(reversed(texts))] += " " + line.strip()
+    return {name: text.strip().rstrip(".") for name, text in texts.items()}
 
 
 def write_yaml(path: Path, settings: Any) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from clsr.cli.main import STAGES, _parser, main
+from clsr.cli.main import main, read_command
+from clsr.cli.training import Train
 from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 
@@ -114,13 +115,11 @@ def check_clsr(arguments: list[str], folder: Path) -> None:
     """Let the command line read a command, and the settings where it takes some; print help for real."""
     if "--help" in arguments:
         with pytest.raises(SystemExit, match="0"):
-            _parser().parse_args(arguments)
+            read_command(arguments)
         return
-    options, rest = _parser().parse_known_args(arguments)
-    if options.command in STAGES:
-        read_settings(TrainingConfig, [folder / config for config in options.configs], rest)
-    else:
-        assert not rest, f"no such option: {rest[0]}"
+    command = read_command(arguments)
+    if isinstance(command, Train):
+        read_settings(TrainingConfig, [folder / config for config in command.configs], command.given)
 
 
 def run(words: list[str | Path], folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clsr.cli.main import _parser
+from clsr.cli.main import read_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
@@ -129,7 +129,7 @@ def test_what_is_measured_has_tags_for_the_tables_and_options_that_there_are(
     script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
-        _parser().parse_args(["evaluate", "--help"])
+        read_command(["evaluate", "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     measures = [line for line in script.read_text().replace("\\\n", "").splitlines() if "run clsr evaluate " in line]
     assert measures or script.stem != "run"

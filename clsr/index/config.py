@@ -29,9 +29,9 @@ class IndexConfig:
     approximate_from: int = 100_000
 
     def __post_init__(self) -> None:
-        from clsr.index.windows import join_cuts, parse_cuts
-
         if self.windows is not None:
+            from clsr.index.windows import join_cuts, parse_cuts  # which import numpy
+
             self.windows = join_cuts(parse_cuts(self.windows))
         if not self.batch_s > 0:
             raise InputError(f"batch_s is {self.batch_s}: give more than 0")
@@ -51,7 +51,7 @@ class RayConfig:
         precision: number format that a worker computes in.
     """
 
-    address: str | None = None
+    address: Annotated[str | None, "ADDRESS"] = None
     workers: int = 0
     cpus: int = 1
     precision: Precision = "auto"

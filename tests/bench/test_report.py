@@ -9,7 +9,6 @@ import torch
 from clsr.bench import report
 from clsr.bench.models import make_encoder
 from clsr.bench.report import measure, page
-from clsr.cli.benchmarking import PARTS
 from clsr.cli.main import main
 from clsr.evaluation.typeset import BEGIN, END
 from clsr.models.precision import lower
@@ -84,10 +83,6 @@ def test_the_command_measures_a_checkpoint_and_puts_it_into_a_page(
     assert found["model"] == str(tone_model) and {"stages", "path"} < set(found) and "baselines" not in found
     assert [path["windows"] for path in found["path"][:1]] == ["5/5"]
     assert set(found["stages"]) == set(result["peaks"]) >= {"float32", "int8"}
-
-
-def test_parts_are_named_once() -> None:
-    assert PARTS == report.PARTS
 
 
 def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

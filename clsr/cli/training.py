@@ -1,0 +1,162 @@
+"""Commands that end in a checkpoint: ``clsr train-...`` and ``clsr import-funasr``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from clsr.cli.options import File, Folder, positional, settings_of
+from clsr.config import TrainingConfig
+
+
+@dataclass(kw_only=True)
+class Train:
+    """Run a training stage.
+
+    Args:
+        configs: YAML files of settings; later ones override earlier ones.
+        data: folder with the retrieval sets or data directories train/ and dev/.
+        output: folder of the checkpoint; the same command resumes what was interrupted.
+        start: checkpoint to start from; sizes, vocabulary and text encoder are taken from it.
+        given: settings that are given as options.
+    """
+
+    configs: Annotated[tuple[File, ...], "CONFIG"] = positional(default=())
+    data: Folder
+    output: Folder
+    start: Folder | None = None
+    given: list[str] = settings_of(TrainingConfig)
+
+    own_start: ClassVar[bool] = True  # whether what it starts from is a checkpoint of ours, with settings
+
+    @staticmethod
+    def stage() -> Callable[[TrainingConfig, Path, Path, Path | None], object]:
+        """Import the function that trains: of settings, data, output folder and start."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Train, or resume training."""
+        from clsr.settings import read_settings, start_settings
+
+        base = start_settings(self.start) if self.start and self.own_start else None
+        config = read_settings(TrainingConfig, self.configs, self.given, base)
+        self.stage()(config, self.data, self.output, self.start)
+        print(f"{self.output}: done")
+
+
+class TrainAsr(Train):
+    """Train a recogniser on transcripts."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.training.asr import train_asr
+
+        return train_asr
+
+
+class TrainText(Train):
+    """Fine-tune a text encoder on questions and the passages that answer them."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.training.text import train_text
+
+        return train_text
+
+
+class TrainJoint(Train):
+    """Train recogniser and retrieval together."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.training.joint import train_joint
+
+        return train_joint
+
+
+class TrainPost(Train):
+    """Fine-tune the text encoder on the codes of a trained recogniser."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.training.post import train_post
+
+        return train_post
+
+
+class TrainParaBge(Train):
+    """Train ParaBGE, the baseline without a recogniser."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.systems.parabge import train_parabge
+
+        return train_parabge
+
+
+class TrainSpeechDpr(Train):
+    """Train SpeechDPR, a speech encoder distilled from a cascade."""
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.systems.speechdpr import train_speechdpr
+
+        return train_speechdpr
+
+
+class TrainClap(Train):
+    """Fine-tune CLAP, or train a small one from random weights."""
+
+    own_start = False
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.systems.clap import train_clap
+
+        return train_clap
+
+
+class TrainWhisper(Train):
+    """Fine-tune Whisper on transcripts, or train a small one from random weights."""
+
+    own_start = False
+
+    @staticmethod
+    def stage() -> Callable:
+        from clsr.systems.whisper import train_whisper
+
+        return train_whisper
+
+
+@dataclass(kw_only=True)
+class ImportFunasr:
+    """Turn a released Paraformer of FunASR into a checkpoint.
+
+    Args:
+        model: folder of the model, or its name on the hub.
+        hub: hub to fetch the model from, by its name.
+        output: folder of the checkpoint.
+        vocabulary: text encoder whose pieces get a new output layer, to be trained; by default the model keeps its own
+            tokens.
+        seed: seed of the new output layer.
+    """
+
+    model: Annotated[str, "DIR"] = positional()
+    hub: Literal["modelscope"] | None = None
+    output: Folder
+    vocabulary: Annotated[str | None, "TEXT_ENCODER"] = None
+    seed: int = 0
+
+    def run(self) -> None:
+        """Write the checkpoint, and say what was left out."""
+        from clsr.funasr.release import import_release
+        from clsr.hub import fetch
+
+        folder = fetch(self.model) if self.hub else Path(self.model)
+        release = import_release(folder, self.output, self.vocabulary, self.seed)
+        if release.ignored:
+            names = (f"{start.rstrip('.')} ({count} tensors)" for start, count in release.ignored.items())
+            print(f"left out, since the recogniser needs none of it: {', '.join(names)}")
+        print(f"{self.output}: done")
