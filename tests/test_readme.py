@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+import clsr
 from clsr.cli.main import main, read_command
 from clsr.cli.training import Train
 from clsr.config import TrainingConfig
@@ -162,9 +163,21 @@ def test_readme_takes_two_screens() -> None:
 
 
 @pytest.mark.parametrize("readme", PAGES, ids=lambda readme: str(readme.relative_to(ROOT)))
+def test_named_files_and_tests_exist(readme: Path) -> None:
+    code = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|sh|yaml))\b", prose(readme)):
+        places = [ROOT / name, ROOT / "clsr" / name, readme.parent / name, *ROOT.glob(f"recipes/*/{name}")]
+        assert any(place.exists() for place in places), f"{readme}: no such file: {name}"
+    for test in re.findall(r"`(test(?:_[a-z0-9]+){3,})`", prose(readme)):
+        assert f"def {test}(" in code, f"{readme}: no such test: {test}"
+
+
+@pytest.mark.parametrize("readme", PAGES, ids=lambda readme: str(readme.relative_to(ROOT)))
 def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
     for block in re.findall(r"^```python\n(.*?)^```", readme.read_text(), re.DOTALL | re.MULTILINE):
         compile(block, str(readme), "exec")
+        for name in re.findall(r"\bclsr\.(\w+)", block) if "import clsr\n" in block else ():
+            assert hasattr(clsr, name), f"{readme}: clsr has not {name}"
         for module, names in re.findall(r"^from (clsr\.\S+) import (.+)$", block, re.MULTILINE):
             there = importlib.import_module(module)
             assert all(hasattr(there, name.strip()) for name in names.split(",")), f"{readme}: {module} has not {names}"
