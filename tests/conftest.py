@@ -25,6 +25,14 @@ TONE_WORDS = ("red", "blue", "green", "old", "dog", "cat", "sun", "boat")
 TONE_SAMPLES = 4800  # of one word
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs in a browser as slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Keep torch to one thread: on tiny tensors several mostly wait for each other, minutes of it on a busy machine."""

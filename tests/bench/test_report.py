@@ -55,6 +55,7 @@ def test_a_page_by_hand() -> None:
     assert "- whisper: random weights" in lines
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_checkpoint_and_puts_it_into_a_page(
     tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

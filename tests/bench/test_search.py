@@ -45,6 +45,7 @@ def test_questions_are_as_near_to_their_windows_as_stated() -> None:
     assert np.linalg.norm(questions, axis=1) == pytest.approx(np.ones(100), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_an_index(measured: tuple[dict, Path]) -> None:
     table = Tables(Location.of(measured[1])).windows
     assert table is not None and table.schema == windows_schema(64)

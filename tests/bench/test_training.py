@@ -61,6 +61,7 @@ def test_what_is_added_is_a_share_of_what_it_is_added_to():
     assert added(times) == {"sampler": 0.25, "dropout": -0.5}
 
 
+@pytest.mark.slow
 def test_each_kind_of_step_is_what_it_is_called(tmp_path: Path):
     split = make_corpus(tmp_path, 0).split
     for name in ("plain", *AGAINST):
@@ -102,6 +103,7 @@ def test_funasr_does_the_same_work(tmp_path: Path, kind: str):
             assert torch.allclose(weight.grad, other[name].grad, rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_measurement_is_whole(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("funasr")
     result = measure(repeats=1)

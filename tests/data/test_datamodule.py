@@ -231,6 +231,7 @@ def test_filter_banks_are_kept_up_to_a_size(make_split: Callable[..., Split], mo
         assert len(read) == reads
 
 
+@pytest.mark.slow
 def test_workers_hand_over_what_is_kept_up_to_a_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
     split = make_split([1.0] * 5)
     expected = {u.id: data_module(split).train_set.frames(u.id) for u in split.utterances}

@@ -218,6 +218,7 @@ def test_cuts_of_another_rate_are_of_16_khz(folder: Path) -> None:
     assert (cut.sampling_rate, cut.num_samples, cut.load_audio().shape) == (16_000, 16_000, (1, 16_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "utterances", "speakers", "minutes"),  # from the data's own README
     [

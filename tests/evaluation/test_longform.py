@@ -179,6 +179,7 @@ def test_rows_are_read_as_they_were_written(long_set: Path, tmp_path: Path) -> N
     assert read_longform(tmp_path / "out" / "longform.json") == ({"seed": "3"}, [m.row(config.seed) for m in measured])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_and_ends_the_same(long_set: Path, tmp_path: Path) -> None:
     config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), whole=True)
 
@@ -229,6 +230,7 @@ def test_spoken_questions_are_heard_unless_typed_ones_are_wanted(long_set: Path,
     assert found[False].f1 is not None and found[False].f1.tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_model_of_the_language_of_tones_is_measured_from_the_command_line(
     tone_model: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

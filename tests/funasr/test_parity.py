@@ -144,6 +144,7 @@ def complete(ids: list[int], tokens: list[str]) -> str:
     return ReleaseVocabulary(tokens).decode(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("middle", "seed"), [([*HAN, *WORDS], 0), ([*WORDS, *PIECES], 1)], ids=["zh", "en"])
 def test_transcripts_are_those_of_funasrs_own_command(middle: list[str], seed: int, spoken: np.ndarray, tmp_path: Path):
     from funasr import AutoModel

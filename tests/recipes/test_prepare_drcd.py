@@ -262,6 +262,7 @@ def test_the_vocabulary_has_every_character_once() -> None:
     assert not any(piece.isspace() or piece in "ＡA１" for piece in pieces)
 
 
+@pytest.mark.slow
 def test_the_text_encoder_can_be_loaded_and_is_the_same_each_time(tmp_path: Path) -> None:
     write_rows(tmp_path / "texts.jsonl", {"question": "誰造橋？", "context": BUILT})
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
@@ -279,6 +280,7 @@ def test_the_text_encoder_can_be_loaded_and_is_the_same_each_time(tmp_path: Path
     assert not torch.allclose(vectors[0], vectors[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [

@@ -65,6 +65,7 @@ def test_question_of_the_test_set_is_not_trained_on(script: ModuleType, corpus: 
     assert [pair.id for pair in script.make_splits(corpus)["train"]] == [pair.id for pair in trained[1:]]
 
 
+@pytest.mark.slow
 def test_written_rows(corpus: Path, tmp_path: Path) -> None:
     assert run(corpus, tmp_path / "out", "--limit", 2).returncode == 0
     assert {path.name: len(read_rows(path)) for path in (tmp_path / "out").iterdir()} == {
@@ -79,6 +80,7 @@ def test_written_rows(corpus: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_extra_text_without_what_is_excluded(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text('utt_id\treference\thypothesis\nu1\tHE SAID "NO\tx\nu2\tGO ON\tx\n')
     (tmp_path / "two.tsv").write_text("utt_id\treference\nu3\tTHE END\nu1\tAGAIN\n")
@@ -92,6 +94,7 @@ def test_extra_text_without_what_is_excluded(corpus: Path, tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.slow
 def test_word_lists_make_up_for_what_the_texts_lack(corpus: Path, tmp_path: Path, tiny_bert: Path) -> None:
     rows = [row(f"x{number}", "A", context="The red boat is red.") for number in range(2)]
     write_rows(corpus / "squad_sent.train.jsonl", [rows[0], dict(rows[1], context="Blue is the sun."), row("y", "B")])
@@ -107,6 +110,7 @@ def test_word_lists_make_up_for_what_the_texts_lack(corpus: Path, tmp_path: Path
     assert [of["id"] for of in lists[:2]] == ["list00000", "list00001"] and lists[0]["question"] == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -16,6 +16,7 @@ def settings(tiny_settings: TrainingConfig, tmp_path: Path) -> Path:
     return tmp_path / "tiny.yaml"
 
 
+@pytest.mark.slow
 def test_train_evaluate_report(
     settings: Path, tone_corpus: Path, tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -94,6 +94,7 @@ def in_two(config: TrainingConfig) -> TrainingConfig:
     return replace(config, data=replace(config.data, batch_s=20.0), trainer=replace(config.trainer, devices=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("negatives", "alone"), [("bank", "bank"), ("gathered", "batch")])
 def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path,
                                negatives, alone):  # fmt: skip
@@ -117,6 +118,7 @@ def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path,
     assert (tmp_path / "two" / "out" / "meta.json").exists()
 
 
+@pytest.mark.slow
 def test_a_process_whose_passages_nobody_asks_for_waits_for_nobody(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):

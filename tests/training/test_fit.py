@@ -274,6 +274,7 @@ def test_accumulated_gradients_are_a_mean_over_batches(
     assert measured_steps(tmp_path / "pairs") == [1, 3, 5, 7]  # steps are counted, not batches
 
 
+@pytest.mark.slow
 def test_every_accumulated_step_counts_all_its_batches_and_is_resumed(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
 ):
@@ -317,6 +318,7 @@ def test_bfloat16_learns_too(tiny_settings: TrainingConfig, tone_corpus: Path, t
     assert {weight.dtype for weight in load_weights(tmp_path).values()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(
     tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
 ):

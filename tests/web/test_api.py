@@ -127,6 +127,7 @@ def in_container(waveform: Any, kind: str, codec: str) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "kind", "codec", "native"),
     [
@@ -455,6 +456,7 @@ def test_bodies_without_a_length_are_stopped_where_they_grow_too_long(client: Cl
     assert answer.status_code == 413 and len(sent) < 1000
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once(
     serve: Callable[..., str], service: SearchService, talks: Path, speak: Speak, tmp_path: Path
 ) -> None:
