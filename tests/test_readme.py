@@ -24,6 +24,8 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "RESULTS.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "examples" / "README.md",
     *sorted(DOCS.rglob("*.md")),
     *sorted(ROOT.glob("recipes/*/README.md")),
 ]
