@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Print a Markdown table of what mixtures can repair: where a token is wrong, how often the right one is the next.
+"""Print a Markdown table of what soft codes can repair: how often the correct token is next where the best is wrong.
 
-The best tokens of each passage are aligned with those of its transcript. Given, as means over the models (seeds) with
-the lowest and highest: tokens that stand in the place of another, and that are missing or too many, in percent of those
-of the transcripts; and of the former how many have the right token second, second or third, or among the best eight.
+The best tokens of each passage are aligned with those of its reference transcript. Columns are means over models
+(seeds) with the lowest and the highest: substitutions, and deletions with insertions, in percent of the reference
+tokens; and the share of substitutions whose correct token is second, second or third, or among the best eight.
 """
 
 import argparse
@@ -24,37 +24,39 @@ from clsr.systems.clsr import load_clsr
 DEPTHS = (2, 3, BEST)
 
 
-def count(likely: Sequence[Sequence[int]], said: Sequence[int]) -> Counter[str | int]:
-    """Count tokens said, replaced and missing or too many; under each rank, replaced ones whose right one has it.
+def count(likely: Sequence[Sequence[int]], reference: Sequence[int]) -> Counter[str | int]:
+    """Count reference tokens, substitutions, and deletions with insertions; and the ranks of the right tokens.
+
+    Under each rank: the substitutions whose correct token has it.
 
     Args:
-        likely: tokens of each place, best first.
-        said: tokens of the transcript, one at least.
+        likely: tokens of each position, best first.
+        reference: tokens of the transcript, at least one.
     """
-    counts: Counter[str | int] = Counter({"said": len(said)})
+    counts: Counter[str | int] = Counter({"reference": len(reference)})
     if not likely:
-        counts["astray"] = len(said)
+        counts["deleted or inserted"] = len(reference)
         return counts
-    aligned = jiwer.process_words(" ".join(map(str, said)), " ".join(str(of_place[0]) for of_place in likely))
-    counts["astray"] = aligned.insertions + aligned.deletions
+    aligned = jiwer.process_words(" ".join(map(str, reference)), " ".join(str(of_place[0]) for of_place in likely))
+    counts["deleted or inserted"] = aligned.insertions + aligned.deletions
     for chunk in aligned.alignments[0]:
         if chunk.type == "substitute":
             for at, right in zip(
                 range(chunk.hyp_start_idx, chunk.hyp_end_idx),
-                said[chunk.ref_start_idx : chunk.ref_end_idx],
+                reference[chunk.ref_start_idx : chunk.ref_end_idx],
                 strict=True,
             ):
-                counts["replaced"] += 1
+                counts["substituted"] += 1
                 if right in likely[at]:
                     counts[list(likely[at]).index(right) + 1] += 1
     return counts
 
 
 def shares(counts: Counter[str | int]) -> list[float]:
-    """Percent of the tokens said that are replaced and astray, and of the replaced those right within each depth."""
-    of_said = [100 * counts[what] / counts["said"] for what in ("replaced", "astray")]
-    replaced = max(1, counts["replaced"])
-    return of_said + [100 * sum(counts[rank] for rank in range(2, depth + 1)) / replaced for depth in DEPTHS]
+    """Percent of reference tokens substituted, and deleted or inserted; of substitutions, correct within each depth."""
+    of_reference = [100 * counts[what] / counts["reference"] for what in ("substituted", "deleted or inserted")]
+    substituted = max(1, counts["substituted"])
+    return of_reference + [100 * sum(counts[rank] for rank in range(2, depth + 1)) / substituted for depth in DEPTHS]
 
 
 def measure(model: Path, path: Path) -> list[float]:
@@ -66,9 +68,9 @@ def measure(model: Path, path: Path) -> list[float]:
     recognised = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in passages])
     total: Counter[str | int] = Counter()
     for passage, recognition in zip(passages, recognised, strict=True):
-        if said := system.encoder.vocabulary.encode(passage.text or ""):
-            total += count(recognition[0].tokens.tolist(), said)
-    if not total["said"]:
+        if reference := system.encoder.vocabulary.encode(passage.text or ""):
+            total += count(recognition[0].tokens.tolist(), reference)
+    if not total["reference"]:
         raise InputError(f"{path}: no passage has a transcript")
     return shares(total)
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", type=Path, required=True, help="retrieval sets")
     args = parser.parse_args()
     try:
-        print(f"| set | replaced | missing or too many |{''.join(f' right one within {n} |' for n in DEPTHS)}")
+        print(f"| set | substituted | deleted or inserted |{''.join(f' correct one within {n} |' for n in DEPTHS)}")
         print(f"| --- |{' ---: |' * (2 + len(DEPTHS))}")
         for path in args.sets:
             columns = np.array([measure(model, path) for model in args.models]).T

@@ -58,13 +58,13 @@ def find(text_encoder: TextEncoder, questions: Texts, passages: Texts) -> Retrie
     )
 
 
-def error_rate(written: Texts, heard: Texts) -> str:
+def error_rate(references: Texts, hypotheses: Texts) -> str:
     """The pooled rate of errors, in characters where there are no spaces between words, and of how many texts."""
-    both = written.keys() & heard.keys()
+    both = references.keys() & hypotheses.keys()
     if not both:
         return "–"
-    said, recognised = ({id_: normalise(texts[id_]) for id_ in both} for texts in (written, heard))
-    total = measure_recognition(said, recognised).total
+    pair = ({id_: normalise(texts[id_]) for id_ in both} for texts in (references, hypotheses))
+    total = measure_recognition(*pair).total
     return f"{100 * total.value:.1f} ({len(both)})"
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="JSONL of rows with an id and texts")
     parser.add_argument("pairs", nargs="+", metavar="QUESTION:PASSAGE", help="fields of a question and of a passage")
     parser.add_argument("--text-encoder", default=OFFLINE_TEXT_ENCODER, help="reference (the offline one)")
-    parser.add_argument("--written", metavar="FILE:FIELD", help="what was said in the passages: JSONL and field")
+    parser.add_argument("--written", metavar="FILE:FIELD", help="reference texts of the passages: JSONL and field")
     parser.add_argument("--only", type=Path, metavar="FILE", help="JSONL that has the ids of the rows to take")
     args = parser.parse_args()
     try:

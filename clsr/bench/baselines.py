@@ -91,7 +91,7 @@ class Baseline:
 
     @cached_property
     def transcriber(self) -> Transcriber:
-        """The recogniser, made when first asked for.
+        """The recogniser, made when it is first used.
 
         Raises:
             InputError: a package is missing.
@@ -227,7 +227,7 @@ class WhisperTranscriber:
         self.extractor = WhisperFeatureExtractor(feature_size=MEL_BINS, chunk_length=CHUNK_S)
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[list[int]]:
-        """Return the token ids of each waveform, as many as its length asks for."""
+        """Return the token ids of each waveform, as many as its length gives."""
         return in_chunks(self._write, waveforms)
 
     def _write(self, chunks: Sequence[np.ndarray], count: int) -> list[list[int]]:
@@ -284,7 +284,7 @@ class FasterWhisperTranscriber:
             self.model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=threads())
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[list[int]]:
-        """Return the token ids of each waveform, as many as its length asks for."""
+        """Return the token ids of each waveform, as many as its length gives."""
         return in_chunks(self._write, waveforms)
 
     def _write(self, chunks: Sequence[np.ndarray], count: int) -> list[list[int]]:

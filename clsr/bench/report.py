@@ -41,7 +41,7 @@ BASELINE_SHAPES = {False: ((5.0, 12), (30.0, 2)), True: ((5.0, 12), (30.0, 2), (
 PATH_S = {False: 300.0, True: 900.0}  # of the recording whose whole way is timed
 PATH_WINDOWS = ("5/5", "40/30")  # of five seconds side by side, and as clsr index cuts by itself
 LEAD_S = 4.0  # below it a system runs twice in its turn, and the second time counts
-READINGS = 1  # numbers of tokens below and above the announced one, by default
+LENGTH_MARGIN = 1  # length hypotheses below and above the announced length, by default
 SEARCHES = {False: (20_000,), True: (90_000, 1_000_000)}
 TRAININGS = {False: ("mini",), True: ("mini", "middle")}  # sizes of recognisers
 
@@ -49,16 +49,16 @@ TRAININGS = {False: ("mini",), True: ("mini", "middle")}  # sizes of recognisers
 def measure(
     full: bool = False, parts: Iterable[Part] = PARTS, model: Path | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Time what is asked for.
+    """Time the parts wanted.
 
     Args:
         full: all shapes and sizes, in an hour or so, where minutes are enough for the others.
-        parts: what is asked for.
+        parts: what to time; empty for all.
         model: a checkpoint to encode with, in place of those with random weights; baselines are left out then.
         device: that clsr encodes on.
 
     Raises:
-        InputError: the checkpoint is at fault, there is no such device, or a part is asked for that is timed on
+        InputError: the checkpoint is at fault, there is no such device, or a part is wanted that is timed on
             processors alone.
     """
     require_device(device)
@@ -181,7 +181,7 @@ def _beside_baselines(
     waveforms, network = noise(window_s, count), encoders["float32"]
     runs: dict[str, Run] = {f"clsr, {name}": partial(encoder.encode, waveforms) for name, encoder in encoders.items()}
     for precision in (p for p in encoders if p != "bf16"):
-        whole = lower(make_encoder("full", READINGS), precision)
+        whole = lower(make_encoder("full", LENGTH_MARGIN), precision)
         runs[f"clsr, {precision}, three numbers of tokens"] = partial(whole.encode, waveforms)
     others = baselines(network.paraformer, network.text_encoder, "full")
     reasons = {baseline.name: baseline.reason for baseline in others if baseline.reason}

@@ -40,7 +40,7 @@ COUNTED = (*PARTS, WHOLE, SEGMENTS)  # stages whose operations are products of m
 def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
     """So many waveforms ``(N,)`` of white noise at 16 kHz, with a pause of 0.3 s after each 2.5 s, as between phrases.
 
-    With random weights, what is in them changes no time but that of the stretches between pauses.
+    With random weights, what is in them changes no time but that of the inter-pausal units.
     """
     draw = np.random.default_rng(seed)
     samples = round(seconds * SAMPLE_RATE)

@@ -87,9 +87,9 @@ def count_flops(run: Run) -> int:
 
 
 def peak_memory_mb(run: Run) -> float | None:
-    """Most memory that the process held during a piece of work, in MB; ``None`` where the system does not tell."""
+    """Peak memory of the process during a piece of work, in MB; ``None`` where the system does not report it."""
     with suppress(OSError):
-        CLEAR.write_text("5")  # the mark of the most so far is set to what is held now
+        CLEAR.write_text("5")  # resets the peak to what is in use now
         run()
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6

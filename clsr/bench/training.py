@@ -62,7 +62,7 @@ BANKS = (5_000, 100_000)  # questions, and as many passages
 ASR_LOSS = LossConfig(mae_weight=0.9)
 JOINT_LOSS = LossConfig(mae_weight=0.865, nll_weight=0.045)
 
-# Which kind of step each is held against: what it adds is the difference.
+# The kind of step that each is compared with: what it adds is the difference.
 AGAINST = {
     "dropout": "plain",
     "sampler": "plain",
@@ -117,7 +117,7 @@ def measure(repeats: int = 5, seed: int = 0, size: str = "mini") -> dict:
 
 
 def added(times: Mapping[str, Timing]) -> dict[str, float]:
-    """Return what each kind of step adds to the one that it is held against, as a share of that.
+    """Return what each kind of step adds to the one that it is compared with, as a share of that.
 
     >>> added({"plain": Timing(2, 2, 2), "sampler": Timing(3, 3, 3)})
     {'sampler': 0.5}

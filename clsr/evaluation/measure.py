@@ -35,7 +35,7 @@ from clsr.systems.load import load_system
 from clsr.systems.protocol import System
 from clsr.vocabulary import normalise
 
-READ_AT_ONCE = 64  # recordings held in memory
+READ_AT_ONCE = 64  # recordings in memory
 ORACLE = "text"  # the row of the reference transcripts
 ROWS = (
     ORACLE, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
@@ -179,7 +179,7 @@ def _measure_wer(
 
 def _measure_rows(system: System, whole: RetrievalSet, recognised: _Recognised, wer: RecognitionErrors | None,
                   config: EvaluationConfig, oracle: bool) -> Iterator[ReportRow]:  # fmt: skip
-    """Yield the wanted rows of one system; that of the true text where ``oracle`` says so."""
+    """Yield the wanted rows of one system; that of the reference transcripts where ``oracle`` is set."""
     rows = [row for row in system.rows if config.wants(row) and (oracle or row != ORACLE)]
     typed = system.encode_text(list(whole.questions.values()), "question").numpy()
     spoken = None
@@ -205,9 +205,9 @@ def _measure_directions(
     """Rank passages for questions and questions for passages, ``(Q, E)`` and ``(P, E)``, in the order of the set."""
     q_ids, p_ids = list(whole.questions), [passage.id for passage in whole.passages]
     back = invert(whole.relevance)
-    asked = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
+    relevant = [row for row, passage_id in enumerate(p_ids) if passage_id in back]
     found = rank(questions, passages, q_ids, p_ids)
-    turned = rank(passages[asked], questions, [p_ids[row] for row in asked], q_ids)
+    turned = rank(passages[relevant], questions, [p_ids[row] for row in relevant], q_ids)
     return measure_retrieval(found, whole.relevance, config.seed), measure_retrieval(turned, back, config.seed)
 
 

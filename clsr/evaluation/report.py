@@ -1,4 +1,4 @@
-"""What one evaluation found, written to a folder, read back, and put beside other evaluations."""
+"""The report of an evaluation: measured, written to a folder, read back."""
 
 import json
 import tempfile
@@ -34,7 +34,7 @@ _IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the int
 
 
 class UtteranceErrors(NamedTuple):
-    """One utterance as it was said and as it was heard, its word errors and the words of its reference."""
+    """Reference and hypothesis of an utterance, its word errors and the words of its reference."""
 
     id: str
     reference: str
@@ -155,8 +155,8 @@ def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, 
     """Count word errors of each utterance and pool them.
 
     Args:
-        references: what was said, by utterance id.
-        hypotheses: what was heard, by utterance id.
+        references: reference transcript by utterance id.
+        hypotheses: recognised transcript by utterance id.
 
     Raises:
         InputError: an utterance has no hypothesis, or the references hold no word at all.
@@ -164,8 +164,8 @@ def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, 
     if missing := sorted(references.keys() - hypotheses.keys()):
         raise InputError(f"{missing[0]}: has a reference but no transcript: transcribe it, or leave it out of the set")
     transcripts = [
-        UtteranceErrors(utterance, said, hypotheses[utterance], *word_errors(said, hypotheses[utterance]))
-        for utterance, said in sorted(references.items())
+        UtteranceErrors(utterance, text, hypotheses[utterance], *word_errors(text, hypotheses[utterance]))
+        for utterance, text in sorted(references.items())
     ]
     total = pool(WordErrors(transcript.errors, transcript.words) for transcript in transcripts)
     if total.words == 0:
@@ -234,7 +234,7 @@ def write_report(report: Report, output: Path) -> None:
 
 
 def read_report(path: Path) -> Report:
-    """Read a report from its folder or its report.json; keys it does not know are passed over.
+    """Read a report from its folder or its report.json; keys it does not know are skipped.
 
     Queries come from `rankings.jsonl` beside it; without that file there are none. Transcripts are not read.
 
@@ -260,7 +260,7 @@ def compare(paths: Sequence[Path]) -> str:
     """Put runs side by side in Markdown, row by row, each with its difference from the first run.
 
     Differences are of the same row on the same queries, with a paired-bootstrap interval; ``*`` marks those whose
-    interval leaves out 0. Of a run on other queries it says so and claims nothing.
+    interval leaves out 0. A run on other queries is named, without a claim.
 
     Args:
         paths: folders or report.json files, at least one; the first is what the others are measured against.
@@ -290,7 +290,7 @@ def compare(paths: Sequence[Path]) -> str:
 
 
 def _doubts(run: int, row: ReportRow, first: ReportRow) -> Iterator[str]:
-    """Why a row of a run cannot be held against the same row of the first run."""
+    """Why a row of a run cannot be compared with the same row of the first run."""
     for direction, queries in zip(DIRECTIONS, ("questions", "passages")):
         a, b = row.retrieval(direction), first.retrieval(direction)
         if a and b and not (a.queries and b.queries):
@@ -385,7 +385,7 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
 
 
 def _rate_object(wer: RecognitionErrors) -> dict[str, Any]:
-    """An error rate; its unit is said where it is not words."""
+    """An error rate, with its unit where that is not words."""
     unit = {} if wer.unit == "word" else {"unit": wer.unit}
     return {"value": wer.total.value, **wer.total._asdict(), **unit}
 

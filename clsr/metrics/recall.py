@@ -17,7 +17,7 @@ Relevance = Mapping[str, Mapping[str, int]]
 """The grade of each judged candidate of each query (TREC qrels): relevant when above 0."""
 
 _MEASURES = dict(zip(METRICS, (ir_measures.R @ 1, ir_measures.R @ 5, ir_measures.R @ 10, ir_measures.RR @ 10)))
-_BLOCK_SCORES = 4_000_000  # scores held at once: 32 MB in double precision
+_BLOCK_SCORES = 4_000_000  # scores in memory at once: 32 MB in double precision
 
 
 class Interval(NamedTuple):
@@ -96,7 +96,7 @@ def per_query(rankings: Rankings, relevance: Relevance) -> dict[str, np.ndarray]
         raise InputError(f"qrels: {unranked[0]!r} is not in the set: remove its lines, or add it to the set")
     query_ids = sorted(rankings)
     row_of = {query_id: row for row, query_id in enumerate(query_ids)}
-    # The evaluators sort by score and break ties their own way: a score made of the rank keeps ours.
+    # The evaluators sort by score and break ties in another way: scores made of the ranks keep our order.
     run = {query: {candidate: -float(at) for at, (candidate, _) in enumerate(rankings[query])} for query in query_ids}
     grades = {query: dict(relevance[query]) for query in query_ids}
     values = {metric: np.zeros(len(query_ids)) for metric in METRICS}

@@ -64,7 +64,7 @@ def split_units(text: str, unit: Unit = "character") -> list[str]:
 def word_errors(reference: str, hypothesis: str, unit: Unit = "character") -> WordErrors:
     """Count the fewest substitutions, deletions and insertions that turn reference into hypothesis.
 
-    What is counted is said by ``split_units``: text without Han characters is counted in words either way, so that a
+    ``split_units`` defines what is counted: text without Han characters is counted in words either way, so that a
     rate of Chinese is its character error rate and one of English its word error rate. Case and punctuation count:
     both texts should have passed the same normalisation. Against an empty reference all of the hypothesis is inserted.
 
@@ -73,11 +73,11 @@ def word_errors(reference: str, hypothesis: str, unit: Unit = "character") -> Wo
     >>> word_errors("設定 wi-fi", "设定wi-fi")
     WordErrors(errors=1, words=3)
     """
-    said, heard = split_units(reference, unit), split_units(hypothesis, unit)
-    if not said:  # jiwer's rate would be 1, whatever was inserted
-        return WordErrors(len(heard), 0)
-    counts = jiwer.process_words(" ".join(said), " ".join(heard))
-    return WordErrors(counts.substitutions + counts.deletions + counts.insertions, len(said))
+    spoken, recognised = split_units(reference, unit), split_units(hypothesis, unit)
+    if not spoken:  # jiwer's rate would be 1, whatever was inserted
+        return WordErrors(len(recognised), 0)
+    counts = jiwer.process_words(" ".join(spoken), " ".join(recognised))
+    return WordErrors(counts.substitutions + counts.deletions + counts.insertions, len(spoken))
 
 
 def pool(utterances: Iterable[WordErrors]) -> WordErrors:

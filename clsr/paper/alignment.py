@@ -48,7 +48,7 @@ def align(model: Path, parabge: Path | None, data: Path, question_id: str) -> li
 
     Tokens of the question are those that the text encoder reads, in its context, a prompt for questions included but
     not shown. In CLSR a token of the passage is the same encoder's vector of a soft code, in the context of the others.
-    ParaBGE knows no tokens: its rows are speech frames projected into the text space, averaged over the time of each
+    ParaBGE has no tokens: its rows are speech frames projected into the text space, averaged over the time of each
     token that CLSR recognised, by which they are labelled.
 
     Args:
@@ -63,18 +63,18 @@ def align(model: Path, parabge: Path | None, data: Path, question_id: str) -> li
     question, passage = _find_pair(data, question_id)
     encoder = load_speech_encoder(model)
     waveform = read_waveform(passage.recording, passage.start_s, passage.end_s)
-    reading = encoder.recognise([waveform])[0][0]
-    if not reading.best:
+    hypothesis = encoder.recognise([waveform])[0][0]
+    if not hypothesis.best:
         raise InputError(f"{data}: {passage.id}: no word is recognised in this passage: name another question")
-    heard = [encoder.vocabulary.pieces[token] for token in reading.best]
-    pieces, asked = _question_vectors(encoder.text_encoder, question)
-    tokens = encoder.token_vectors(reading)  # as many as the text encoder takes
-    found = [Alignment("CLSR", pieces, heard[: len(tokens)], _cosines(tokens, asked))]
+    recognised = [encoder.vocabulary.pieces[token] for token in hypothesis.best]
+    pieces, vectors = _question_vectors(encoder.text_encoder, question)
+    tokens = encoder.token_vectors(hypothesis)  # as many as the text encoder takes
+    found = [Alignment("CLSR", pieces, recognised[: len(tokens)], _cosines(tokens, vectors))]
     if parabge is not None:
         baseline, text_encoder = load_parabge(parabge)
-        pieces, asked = _question_vectors(text_encoder, question)
-        frames = mean_by_token(_unit(baseline.frame_vectors(waveform)), reading.times[: len(tokens)])
-        found.append(Alignment("ParaBGE", pieces, heard[: len(tokens)], _cosines(frames, asked)))
+        pieces, vectors = _question_vectors(text_encoder, question)
+        frames = mean_by_token(_unit(baseline.frame_vectors(waveform)), hypothesis.times[: len(tokens)])
+        found.append(Alignment("ParaBGE", pieces, recognised[: len(tokens)], _cosines(frames, vectors)))
     return found
 
 
@@ -91,7 +91,7 @@ def _find_pair(data: Path, question_id: str) -> tuple[str, Utterance]:
 
 @torch.no_grad()
 def _question_vectors(text_encoder: TextEncoder, question: str) -> tuple[list[str], Tensor]:
-    """The pieces of a question and their vectors, unit rows ``(V, E)``; a prompt is heard but not given back."""
+    """The pieces of a question and their vectors, unit rows ``(V, E)``; a prompt is encoded but left out."""
     prompt = text_encoder.prompts.get("question", "")
     ids = text_encoder.token_ids(prompt + question)
     rows = text_encoder.word_embeddings[

@@ -92,7 +92,10 @@ def table_2(conditions: Sequence[Condition]) -> Table:
     columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
     whole = _clean(conditions)
     blocks = [_system_block(c, systems, published.TABLE_2, types=True) for c in whole if _measured(c, systems)]
-    notes = [NUMBERS, "BGE stands for the text encoder of the run; its own row reads true transcripts."]
+    notes = [
+        NUMBERS,
+        "BGE stands for the text encoder of the run; its own row is the oracle: reference transcripts.",
+    ]
     if any("speechdpr" in published.TABLE_2.get(c.dataset, {}) for c in whole):
         notes.append("19.94* is a recall@20.")
     return Table("2", "Main results", columns, blocks, [*notes, *_remarks(whole, systems, published.TABLE_2)])
@@ -193,9 +196,11 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
             name = "paper: top 1 window of 40 s" if with_clsr else "paper: whole recording"
             block.append(["✓" if with_clsr else "✗", name, *paper, *[ABSENT] * 3])
         blocks.append(_labelled(label, block))
-    time = "Cost time: to find and to answer all questions."
-    more = "Not in the paper: how much speech is handed on, whether the answer is said in it, how well its time is met."
-    notes = [NUMBERS, f"{time} {more}"]
+    notes = [
+        NUMBERS,
+        "Cost time: to search and to answer all questions. Not in the paper: how much speech is returned, whether it "
+        "holds the answer, and how far its times overlap with the passage.",
+    ]
     return Table("5", "Answers from long recordings", columns, blocks, notes)
 
 

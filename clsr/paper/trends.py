@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RECALLS = ("recall@1", "recall@5", "recall@10")
 _COLOURS = {"clsr-soft": "#08519c", "cascade": "#d95f02"}  # the rows of the figure of word errors
-_MARKERS = {"as trained": "D", "earlier checkpoint": "o", "noise": "s", "unheard voice": "^"}
+_MARKERS = {"as trained": "D", "earlier checkpoint": "o", "noise": "s", "unseen voice": "^"}
 _NOISE_ROWS = {
     "text": "#969696", "clsr-soft": "#08519c", "clsr": "#6baed6", "cascade-8best": "#fdae6b", "cascade": "#d95f02",
     "whisper-bge": "#31a354", "whisper-bge-noisy": "#a1d99b", "funasr-bge": "#e7298a", "parabge": "#756bb1",
@@ -53,7 +53,7 @@ class Point(NamedTuple):
 def read_points(reports: Sequence[Path]) -> list[Point]:
     """Return a point for each report and each of the rows ``clsr-soft`` and ``cascade``, by rising word errors.
 
-    Reports with noise in spoken questions are left out: word errors are those of passages, and know nothing of it.
+    Reports with noise in spoken questions are left out: word errors are those of passages alone.
 
     Raises:
         InputError: a report cannot be read, or none has both word errors and recall of these rows.
@@ -73,11 +73,11 @@ def read_points(reports: Sequence[Path]) -> list[Point]:
 
 
 def _varied(report: Report) -> str:
-    """What made recognition harder: noise before an unheard voice before an earlier step of training."""
+    """What made recognition harder: noise before an unseen voice before an earlier step of training."""
     if report.tags.get("snr_db", "clean") != "clean":
         return "noise"
     if "unseen" in report.tags.get("split", Path(report.set).name):
-        return "unheard voice"
+        return "unseen voice"
     return "earlier checkpoint" if "step" in report.tags else "as trained"
 
 

@@ -144,8 +144,8 @@ def new_clap(config: ModelConfig, tokenizer: Tokenizer) -> Clap:
     from tokenizers import Tokenizer
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast
 
-    own = Tokenizer.from_str(tokenizer.to_str())  # what wraps it will set its padding
-    padding = next(name for name in ("[PAD]", "<pad>") if own.token_to_id(name) is not None)
+    wrapped = Tokenizer.from_str(tokenizer.to_str())  # what wraps it will set its padding
+    padding = next(name for name in ("[PAD]", "<pad>") if wrapped.token_to_id(name) is not None)
     encoder, decoder = config.encoder, config.decoder
     widths = [max(1, encoder.width // 4) * 2**stage for stage in range(4)]
     audio = {
@@ -156,8 +156,8 @@ def new_clap(config: ModelConfig, tokenizer: Tokenizer) -> Clap:
         "hidden_dropout_prob": encoder.dropout,
     }
     text = {
-        "vocab_size": own.get_vocab_size(),
-        "pad_token_id": own.token_to_id(padding),
+        "vocab_size": wrapped.get_vocab_size(),
+        "pad_token_id": wrapped.token_to_id(padding),
         "hidden_size": encoder.width,
         "num_hidden_layers": decoder.layers,
         "num_attention_heads": decoder.heads,
@@ -167,7 +167,7 @@ def new_clap(config: ModelConfig, tokenizer: Tokenizer) -> Clap:
     }
     model = ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=encoder.width))
     extractor = ClapFeatureExtractor(truncation="rand_trunc")  # the mel scale of models without fusion
-    return Clap(model, extractor, PreTrainedTokenizerFast(tokenizer_object=own, pad_token=padding))
+    return Clap(model, extractor, PreTrainedTokenizerFast(tokenizer_object=wrapped, pad_token=padding))
 
 
 def train_clap(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:

@@ -55,13 +55,13 @@ class ClsrSystem:
             vectors = self.encoder.embed(recognised, "soft" if row == "clsr-soft" else "hard")
         else:
             raise ValueError(f"no codes, so no row {row}")
-        return self._placed(vectors, side)
+        return self._on_side(vectors, side)
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of texts."""
-        return self._placed(self.encoder.text_encoder.encode(texts, side), side)
+        return self._on_side(self.encoder.text_encoder.encode(texts, side), side)
 
-    def _placed(self, vectors: Tensor, side: Side) -> Tensor:
+    def _on_side(self, vectors: Tensor, side: Side) -> Tensor:
         if side == "passage" and isinstance(self.encoder, SpeechEncoder):
             return self.encoder.as_passages(vectors)
         return vectors

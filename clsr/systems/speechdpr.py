@@ -1,4 +1,4 @@
-"""SpeechDPR: a speech encoder that learns to score as a cascade does, without being told what is right.
+"""SpeechDPR: a speech encoder that learns to score as a cascade does, without labels of relevance.
 
 Lin et al. 2024 distil a cascade of a recogniser and a text retriever into two speech encoders. Here the recogniser's
 part of the cascade is done beforehand: the passages' texts in the training data are what it wrote down
@@ -77,15 +77,15 @@ class SpeechDprModule(pl.LightningModule):
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the divergence from the teacher's choice, for each question about the batch, among its passages."""
-        asked = batch.pair_rows[batch.pair_rows >= 0].cpu()
-        questions = self.questions[asked].to(self.device)
+        pairs = batch.pair_rows[batch.pair_rows >= 0].cpu()
+        questions = self.questions[pairs].to(self.device)
         transcripts = self.transcripts[[self.rows[i] for i in batch.ids]].to(self.device)
         student = self.model(batch.features, batch.frame_lengths, questions)
-        if not len(asked):
+        if not len(pairs):
             return student.sum()  # 0
         loss = score_distillation(student, cosines(questions, transcripts), self.config.loss.temperature)
-        loss = loss * share(torch.tensor(len(asked), device=self.device))
-        self.log("train/kl", loss.detach(), prog_bar=True, batch_size=len(asked))
+        loss = loss * share(torch.tensor(len(pairs), device=self.device))
+        self.log("train/kl", loss.detach(), prog_bar=True, batch_size=len(pairs))
         return loss
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:

@@ -1,4 +1,4 @@
-"""A retrieval set as a recogniser hears it: what text encoders are fine-tuned on, and SpeechDPR is taught from."""
+"""A retrieval set with the transcripts of a system: it fine-tunes text encoders and teaches SpeechDPR."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from clsr.errors import InputError
 from clsr.systems.load import load_system
 from clsr.vocabulary import normalise
 
-READ_AT_ONCE = 64  # recordings held in memory
+READ_AT_ONCE = 64  # recordings in memory
 
 log = logging.getLogger("clsr")
 
 
 def write_transcribed(reference: str, data: Path, output: Path) -> None:
-    """Write a retrieval set whose passages' texts are what a system makes of them; all else stays as it is.
+    """Write a retrieval set whose passages have the transcripts of a system; all else stays as it is.
 
-    Passages in which it hears no word are left out, and counted, and so are the questions that only they answer.
+    Passages in which it recognises no word are left out and counted, with the questions that only they answer.
 
     Args:
         reference: a system, as `clsr.systems.load.load_system` takes it.
@@ -38,14 +38,14 @@ def write_transcribed(reference: str, data: Path, output: Path) -> None:
     whole = read_retrieval_set(data)
     texts = _transcribe(reference, whole.passages)
     passages = [replace(passage, text=texts[passage.id]) for passage in whole.passages if texts[passage.id]]
-    heard = {passage.id for passage in passages}
-    left = {question: {p: value for p, value in of.items() if p in heard} for question, of in whole.relevance.items()}
+    kept = {passage.id for passage in passages}
+    left = {question: {p: value for p, value in of.items() if p in kept} for question, of in whole.relevance.items()}
     relevance = {question: of_question for question, of_question in left.items() if any(of_question.values())}
     if not relevance:
-        raise InputError(f"{reference}: heard no word in any passage of {data} that is asked for: train it longer")
-    if len(heard) < len(whole.passages):
-        log.warning("%d of %d passages, in which no word was heard, are left out with %d questions",
-                    len(whole.passages) - len(heard), len(whole.passages),
+        raise InputError(f"{reference}: recognises no word in any relevant passage of {data}: train it longer")
+    if len(kept) < len(whole.passages):
+        log.warning("%d of %d passages, in which no word is recognised, are left out with %d questions",
+                    len(whole.passages) - len(kept), len(whole.passages),
                     len(whole.questions) - len(relevance))  # fmt: skip
     questions = {question: text for question, text in whole.questions.items() if question in relevance}
     speech = whole.question_speech and [question for question in whole.question_speech if question.id in relevance]
@@ -58,8 +58,8 @@ def _transcribe(reference: str, passages: list[Utterance]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for start in tqdm(range(0, len(passages), READ_AT_ONCE), "transcribe", disable=None):
         chunk = passages[start : start + READ_AT_ONCE]
-        heard = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
-        written = system.transcribe(heard)
+        recognised = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
+        written = system.transcribe(recognised)
         if written is None:
             raise InputError(f"{reference}: writes no transcripts: name a recogniser")
         texts |= {u.id: normalise(text) for u, text in zip(chunk, written, strict=True)}

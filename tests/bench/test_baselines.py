@@ -75,7 +75,7 @@ def find(paraformer: Paraformer, text_encoder: TextEncoder) -> Callable[[str], B
 
 
 @pytest.mark.parametrize("name", WHISPERS)
-def test_whisper_writes_as_many_tokens_as_the_audio_is_long(
+def test_whisper_writes_tokens_by_the_audio_length(
     name: str, find: Callable[[str], Baseline], waveforms: list[np.ndarray]
 ) -> None:
     ids = find(name).transcriber.transcribe(waveforms)
@@ -117,40 +117,40 @@ def test_whisper_small_has_the_released_sizes(monkeypatch: pytest.MonkeyPatch) -
     assert (generation.task_to_id, generation.no_timestamps_token_id) == ({"transcribe": 50359}, 50363)
 
 
-def test_chunks_of_a_long_waveform_are_joined_and_short_ones_cut_to_their_own_count(
+def test_chunks_are_joined_and_short_ones_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(clsr.bench.baselines, "AT_ONCE", 2)
-    asked = []
+    calls = []
 
     def write(chunks: list[np.ndarray], count: int) -> list[list[int]]:
-        asked.append((len(chunks), count))
+        calls.append((len(chunks), count))
         return [[int(chunk[0])] * count for chunk in chunks]
 
     lengths_s = (70.0, 1.0)
     found = in_chunks(write, [np.arange(int(s * SAMPLE_RATE), dtype=np.float64) for s in lengths_s])
-    assert asked == [(2, 99), (2, 33)]  # 30 and 30 s; 10 and 1 s
+    assert calls == [(2, 99), (2, 33)]  # 30 and 30 s; 10 and 1 s
     assert found == [[0] * 99 + [480_000] * 99 + [960_000] * 33, [0] * 3]
     assert token_count(1) == 1  # so that there is something to encode
 
 
-def test_funasr_recognises_what_we_do_with_the_same_weights(
+def test_funasr_agrees_with_us_on_equal_weights(
     find: Callable[[str], Baseline], waveforms: list[np.ndarray], paraformer: Paraformer
 ) -> None:
     theirs = find("funasr").transcriber
     for waveform in waveforms:  # one by one: padding changes FunASR's own result
         features, lengths = pad([stack_frames(fbank(waveform))])
         with torch.inference_mode():
-            heard = paraformer.recognise(features, lengths)
+            recognised = paraformer.recognise(features, lengths)
             logits, counts = theirs.recognise(paraformer.cmvn(theirs.features([waveform])[0])[None], lengths)
             logits[..., paraformer.never] = -torch.inf
-        assert counts.tolist() == heard.token_lengths.tolist()
-        known = logits.log_softmax(2).gather(2, heard.tokens)
-        torch.testing.assert_close(known, heard.log_probabilities, atol=1e-4, rtol=1e-4)
-        assert theirs.transcribe([waveform]) == heard.tokens[..., 0].tolist()
+        assert counts.tolist() == recognised.token_lengths.tolist()
+        known = logits.log_softmax(2).gather(2, recognised.tokens)
+        torch.testing.assert_close(known, recognised.log_probabilities, atol=1e-4, rtol=1e-4)
+        assert theirs.transcribe([waveform]) == recognised.tokens[..., 0].tolist()
 
 
-def test_the_export_recognises_what_funasr_does_up_to_eight_bits(
+def test_the_export_agrees_with_funasr_to_eight_bits(
     find: Callable[[str], Baseline], waveforms: list[np.ndarray], paraformer: Paraformer
 ) -> None:
     exported, modules = find("funasr onnx").transcriber, find("funasr").transcriber
@@ -166,7 +166,7 @@ def test_the_export_recognises_what_funasr_does_up_to_eight_bits(
     assert difference.norm() < 0.05 * expected.log_softmax(2)[0, :both].norm()
 
 
-def test_int8_leaves_the_text_encoder_that_it_copies_alone(text_encoder: TextEncoder) -> None:
+def test_int8_does_not_change_the_copied_encoder(text_encoder: TextEncoder) -> None:
     text_encoder = copy.deepcopy(text_encoder)
     replace_linear(text_encoder.transformer, OnednnLinear)  # as an encoder that was loaded may have them
     ids = [[5, 6, 7], [8]]
@@ -177,7 +177,7 @@ def test_int8_leaves_the_text_encoder_that_it_copies_alone(text_encoder: TextEnc
     assert (embed(copied, ids) * before).sum(1).min() > 0.99
 
 
-def test_a_baseline_without_its_package_says_what_to_install(text_encoder: TextEncoder) -> None:
+def test_a_missing_package_is_named_to_install(text_encoder: TextEncoder) -> None:
     def never() -> WhisperTranscriber:
         raise AssertionError("made without its package")
 

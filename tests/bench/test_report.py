@@ -1,4 +1,4 @@
-"""The benchmark as a command: what was asked for is measured, written whole, and put into a page."""
+"""The benchmark as a command: the parts wanted are measured, written whole, and put into a page."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_a_page_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_measures_a_checkpoint_and_puts_it_into_a_page(
+def test_the_command_writes_a_checkpoint_into_a_page(
     tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "STAGE_SHAPE", (1.0, 2))
@@ -96,9 +96,7 @@ def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     ("device", "said"),
     [("meta", "--device meta: only path and shapes are timed there: give --only"), ("nonsense", "nonsense")],
 )
-def test_a_device_that_is_none_or_times_no_such_part_is_refused(
-    device: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unusable_devices_are_refused(device: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--device", device, "--only", "shapes", "search"]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

@@ -37,7 +37,7 @@ def test_vectors_have_the_statistics_that_are_stated() -> None:
     assert shared == pytest.approx(search.SHARED, abs=0.06)
 
 
-def test_questions_are_as_near_to_their_windows_as_stated() -> None:
+def test_questions_lie_near_their_windows_as_stated() -> None:
     meanings = search.Meanings(64, np.random.default_rng(0))
     vectors = meanings.of_windows(5, 20)
     questions = meanings.of_questions(vectors)

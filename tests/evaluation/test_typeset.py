@@ -65,13 +65,13 @@ def test_latex_has_groups_rules_and_escapes() -> None:
     ]
 
 
-def test_every_line_of_the_latex_body_has_all_columns() -> None:
+def test_latex_lines_have_all_columns() -> None:
     body = to_latex(TABLE).split(r"\toprule")[1].split(r"\bottomrule")[0]
     rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert [line.replace(r"\&", "").count("&") for line in rows] == [3] * 4
 
 
-def test_csv_says_in_each_row_what_it_is_of() -> None:
+def test_csv_repeats_the_label_in_each_row() -> None:
     assert list(csv.reader(to_csv(TABLE).splitlines())) == [
         ["Set", "WER", "Q-C R@1", "Q-C R@5"],
         ["test_a*", "5.0", "50.0 [1.0, 9.0]", "✓"],
@@ -93,7 +93,7 @@ def test_files_are_named_by_the_table(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "table-3.md").read_text() == to_markdown(TABLE)
 
 
-def test_a_page_goes_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_page_replaces_text_between_markers_alone(tmp_path: Path) -> None:
     file = tmp_path / "README.md"
     file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     file.chmod(0o640)

@@ -25,7 +25,7 @@ def test_rank_by_hand() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 100])  # the matrix product sums in another order for each
-def test_ties_go_to_the_smaller_id_wherever_the_rows_stand(count: int) -> None:
+def test_ties_go_to_the_smaller_id(count: int) -> None:
     generator = np.random.default_rng(0)
     queries, vectors = generator.normal(size=(count, 384)), generator.normal(size=(2, 384))
     names = [f"p{number}" for number in generator.permutation(301)]
@@ -50,7 +50,7 @@ def test_rank_agrees_with_sorting_every_score(monkeypatch: pytest.MonkeyPatch) -
         assert [name for name, _ in rankings[query_id]] == [name for _, name in sorted(scored)[:7]]
 
 
-def test_rank_keeps_all_candidates_where_there_are_fewer_than_the_depth() -> None:
+def test_rank_keeps_all_candidates_below_the_depth() -> None:
     assert len(rank(np.eye(2), np.eye(2), ["x", "y"], ["a", "b"])["x"]) == 2
 
 
@@ -63,7 +63,7 @@ def test_rank_keeps_all_candidates_where_there_are_fewer_than_the_depth() -> Non
         (np.array([[1, np.nan], [0, 1]]), ["x", "y"]),
     ],
 )
-def test_rank_refuses_rows_without_an_id_of_their_own_or_a_value(queries: np.ndarray, query_ids: list[str]) -> None:
+def test_rank_refuses_repeated_ids_and_missing_values(queries: np.ndarray, query_ids: list[str]) -> None:
     with pytest.raises(ValueError, match="query embeddings"):
         rank(queries, np.eye(2), query_ids, ["a", "b"])
 
@@ -119,7 +119,7 @@ def test_a_query_without_relevant_candidate_is_refused() -> None:
             per_query(rankings, relevance)
 
 
-def test_a_judged_query_that_was_not_ranked_is_refused() -> None:
+def test_judged_queries_without_ranking_are_refused() -> None:
     with pytest.raises(InputError, match="'q2' is not in the set"):
         per_query({"q1": ranking("a")}, {"q1": {"a": 1}, "q2": {"a": 1}})
 
@@ -144,7 +144,7 @@ def test_bootstrap_has_the_width_of_the_normal_approximation() -> None:
     assert bootstrap(values) == interval != bootstrap(values, seed=1)
 
 
-def test_bootstrap_interval_covers_the_truth_about_95_times_in_100() -> None:
+def test_bootstrap_intervals_cover_the_truth_95_percent() -> None:
     generator = np.random.default_rng(3)
     covered = 0
     for trial in range(300):
@@ -153,7 +153,7 @@ def test_bootstrap_interval_covers_the_truth_about_95_times_in_100() -> None:
     assert 0.90 <= covered / 300 <= 0.98  # standard error 0.013
 
 
-def test_pairing_sees_a_small_difference_that_single_intervals_hide() -> None:
+def test_pairing_shows_differences_that_single_intervals_hide() -> None:
     a = np.repeat([1.0, 0.0], [210, 190])
     b = np.repeat([1.0, 0.0], [200, 200])  # right on the same questions but ten
     assert bootstrap(a).low < bootstrap(b).high

@@ -13,8 +13,8 @@ def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
     above = list(range(len(hypothesis) + 1))
     for row, said in enumerate(reference, 1):
         here = [row]
-        for column, heard in enumerate(hypothesis, 1):
-            here.append(min(above[column] + 1, here[-1] + 1, above[column - 1] + (said != heard)))
+        for column, recognised in enumerate(hypothesis, 1):
+            here.append(min(above[column] + 1, here[-1] + 1, above[column - 1] + (said != recognised)))
         above = here
     return above[-1]
 
@@ -108,7 +108,7 @@ def test_real_chinese_recogniser_output(shared_data: Path) -> None:
     rows = [json.loads(line) for line in (shared_data / "text_qa" / "odsqa_zh.jsonl").open(encoding="utf-8")]
     pairs = [(normalise(row["question_ref"]), normalise(row["question"])) for row in rows]
     assert error_unit(said for said, _ in pairs) == "character"
-    counts = [word_errors(said, heard) for said, heard in pairs]
-    assert 0.05 < pool(counts).value < 0.1857  # the publisher's rate of all questions; these are the ones best heard
-    for (said, heard), count in list(zip(pairs, counts))[::40]:
-        assert count == (edit_distance(split_units(said), split_units(heard)), len(split_units(said)))
+    counts = [word_errors(said, recognised) for said, recognised in pairs]
+    assert 0.05 < pool(counts).value < 0.1857  # the publisher's rate of all questions; these are recognised best
+    for (said, recognised), count in list(zip(pairs, counts))[::40]:
+        assert count == (edit_distance(split_units(said), split_units(recognised)), len(split_units(said)))

@@ -27,14 +27,14 @@ def baseline(tiny_settings: TrainingConfig, tmp_path: Path) -> Path:
     return tmp_path / "parabge"
 
 
-def test_frames_go_to_the_token_whose_span_holds_their_middle() -> None:
+def test_frames_belong_to_the_token_around_their_middle() -> None:
     frames = torch.arange(6.0)[:, None] * torch.ones(1, 2)  # middles at 0.03, 0.09, 0.15, 0.21, 0.27, 0.33 s
     times = [(0.0, 0.12), (0.12, 0.3), (0.30, 0.31), (0.9, 1.0)]
     # frames 0 and 1; 2, 3 and 4; no middle within 10 ms: frame 5; past the end: the last
     assert mean_by_token(frames, times)[:, 0].tolist() == [0.5, 3.0, 5.0, 5.0]
 
 
-def test_a_question_is_aligned_with_what_was_heard(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:
+def test_a_question_is_aligned_with_recognised_tokens(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:
     whole = read_retrieval_set(tone_corpus / "dev")
     said = (whole.passages[0].text or "").split()
     clsr, parabge = align(tone_model, baseline, tone_corpus / "dev", "q00")
@@ -57,12 +57,12 @@ def test_similarity_is_that_of_contextual_vectors(tone_model: Path, baseline: Pa
     clsr, parabge = align(tone_model, baseline, tone_corpus / "dev", "q01")
     encoder, waveform = load_speech_encoder(tone_model), read_waveform(passage.recording)
     texts = encoder.text_encoder
-    asked = torch.tensor([[texts.tokenizer.token_to_id(piece) for piece in clsr.question]])
-    question = texts.token_vectors(texts.word_embeddings[asked], torch.tensor([asked.shape[1]]))[0]
-    reading = encoder.recognise([waveform])[0][0]
-    assert np.abs(clsr.similarity - (encoder.token_vectors(reading) @ question.T).numpy()).max() < 1e-5
+    ids = torch.tensor([[texts.tokenizer.token_to_id(piece) for piece in clsr.question]])
+    question = texts.token_vectors(texts.word_embeddings[ids], torch.tensor([ids.shape[1]]))[0]
+    hypothesis = encoder.recognise([waveform])[0][0]
+    assert np.abs(clsr.similarity - (encoder.token_vectors(hypothesis) @ question.T).numpy()).max() < 1e-5
     frames = torch.nn.functional.normalize(load_parabge(baseline)[0].frame_vectors(waveform), dim=1)
-    means = torch.nn.functional.normalize(mean_by_token(frames, reading.times), dim=1)
+    means = torch.nn.functional.normalize(mean_by_token(frames, hypothesis.times), dim=1)
     assert np.abs(parabge.similarity - (means @ question.T).numpy()).max() < 1e-5
 
 

@@ -64,7 +64,7 @@ def test_learning_curve_draws_the_logged_values(tmp_path: Path, figures: list[Fi
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["curve.png"]
 
 
-def test_learning_curve_names_runs_by_what_tells_them_apart(tmp_path: Path, figures: list[Figure]) -> None:
+def test_learning_curves_name_runs_by_their_differences(tmp_path: Path, figures: list[Figure]) -> None:
     files = [write_metrics(tmp_path / run / "metrics.csv", "step,loss", "1,2.0") for run in ("asr", "joint/v1.5")]
     learning_curve(files, tmp_path / "curve.png")
     (losses,) = figures[0].axes  # no panel for a word error rate that nobody logged
@@ -91,9 +91,7 @@ def test_learning_curve_refuses_a_missing_file(tmp_path: Path) -> None:
         learning_curve([tmp_path / "absent.csv"], tmp_path / "curve.png")
 
 
-def test_recall_bars_have_the_height_of_the_recall_and_whiskers_of_its_interval(
-    tmp_path: Path, figures: list[Figure]
-) -> None:
+def test_bars_show_recall_and_whiskers_its_interval(tmp_path: Path, figures: list[Figure]) -> None:
     folder = write_bars(tmp_path / "run", bars("text", 0.9), ReportRow("whisper-bge"), bars("clsr", 0.625))
     recall_bars([folder], tmp_path / "bars.png")
     (panel,) = figures[0].axes

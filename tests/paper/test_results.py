@@ -11,7 +11,7 @@ from clsr.paper.results import CLEAN, collect, collect_longform, find_files, noi
 Write = Callable[..., Path]
 
 
-def test_reports_are_found_at_any_depth_and_put_together_by_their_tags(tmp_path: Path, write_result: Write) -> None:
+def test_reports_at_any_depth_are_grouped_by_tags(tmp_path: Path, write_result: Write) -> None:
     for seed in ("10", "2"):
         write_result(tmp_path / "a" / seed, {"dataset": "mini", "seed": seed}, {"clsr": 0.5})
     write_result(tmp_path / "b", {"dataset": "librisqa", "seed": "2"}, {"clsr": 0.5})
@@ -20,7 +20,7 @@ def test_reports_are_found_at_any_depth_and_put_together_by_their_tags(tmp_path:
     assert second.seeds == list(second.rows["clsr"]) == ["2", "10"]
 
 
-def test_a_copy_of_a_report_is_no_second_report(tmp_path: Path, write_result: Write) -> None:
+def test_copies_of_a_report_count_once(tmp_path: Path, write_result: Write) -> None:
     file = write_result(tmp_path / "measures" / "test", {"dataset": "mini"}, {"clsr": 0.5})
     shutil.copy(file, tmp_path)
     file.with_name("rankings.jsonl").write_text("")
@@ -28,7 +28,7 @@ def test_a_copy_of_a_report_is_no_second_report(tmp_path: Path, write_result: Wr
     assert len(collect([tmp_path])) == 1
 
 
-def test_two_reports_of_one_system_under_the_same_tags_are_refused(tmp_path: Path, write_result: Write) -> None:
+def test_two_reports_with_the_same_tags_are_refused(tmp_path: Path, write_result: Write) -> None:
     tags = {"dataset": "mini", "seed": "1"}
     write_result(tmp_path / "a", tags, {"clsr": 0.5})
     write_result(tmp_path / "b", tags, {"clsr": 0.75})

@@ -62,7 +62,7 @@ def test_systems_of_some_sets_are_named_with_them(tmp_path: Path, write_result: 
     assert any(note.startswith(f"Not run: {missing}") for note in make(tmp_path, "4").notes)
 
 
-def test_seeds_are_a_mean_with_the_lowest_and_the_highest(tmp_path: Path, write_result: Write) -> None:
+def test_seeds_are_a_mean_with_lowest_and_highest(tmp_path: Path, write_result: Write) -> None:
     for seed, recall, errors in (("0", 0.5, 100), ("1", 0.6, 130), ("2", 0.4, 100)):
         write_result(tmp_path / seed, MINI | {"seed": seed}, {"clsr": recall}, errors)
     write_result(tmp_path / "whisper", MINI, {"whisper-bge": 0.7})
@@ -72,7 +72,7 @@ def test_seeds_are_a_mean_with_the_lowest_and_the_highest(tmp_path: Path, write_
     assert "Seeds of mini (test): 0, 1, 2; whisper-bge: 0." in table.notes
 
 
-def test_the_papers_own_rows_follow_ours_on_its_datasets(tmp_path: Path, write_result: Write) -> None:
+def test_the_papers_rows_follow_ours(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, {"dataset": "slue_sqa5", "split": "test"}, {"clsr": 0.5})
     table = make(tmp_path, "2")
     rows = table.blocks[0]
@@ -85,7 +85,7 @@ def test_the_papers_own_rows_follow_ours_on_its_datasets(tmp_path: Path, write_r
     assert cells(table, "paper: SpeechDPR")[5:] == ["–", "–", "–", "19.94*", "–", "–", "–"]
 
 
-def test_main_tables_leave_out_noise_ablation_and_early_checkpoints(tmp_path: Path, write_result: Write) -> None:
+def test_main_tables_leave_out_noise_ablation_checkpoints(tmp_path: Path, write_result: Write) -> None:
     for number, tag in enumerate(({}, {"snr_db": "10"}, {"step": "400"}, {"training": "no-vq"})):
         write_result(tmp_path / str(number), MINI | tag, {"clsr": number / 4, "parabge": 0.1})
     for name in ("2", "4", "6", "7"):
@@ -110,7 +110,7 @@ def test_table_3_has_the_papers_settings_below_ours(tmp_path: Path, write_result
         make(tmp_path, "3")
 
 
-def test_table_4_and_7_compare_with_their_own_baselines(tmp_path: Path, write_result: Write) -> None:
+def test_table_4_and_7_compare_with_their_baselines(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, {"dataset": "librisqa"}, {"parabge": 0.25, "clsr": 0.5, "whisper-bge-noisy": 0.5})
     assert [row[1] for row in make(tmp_path, "4").blocks[0]] == [
         "ParaBGE (parabge)", "paper: ParaBGE", "CLSR (clsr)", "paper: CLSR",
@@ -120,7 +120,7 @@ def test_table_4_and_7_compare_with_their_own_baselines(tmp_path: Path, write_re
     assert cells(make(tmp_path, "7"), "Whisper+BGE* (whisper-bge-noisy)")[3] == "50.0 [45.0, 55.0]"
 
 
-def test_table_5_leaves_answers_and_their_time_open_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
+def test_table_5_has_no_answers_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
     write_longform(tmp_path, {"dataset": "slue_sqa5"}, answerer=None)
     table = make(tmp_path, "5")
     (block,) = table.blocks
@@ -227,7 +227,7 @@ def test_the_command_prints_writes_and_inserts(
 
 
 @pytest.mark.parametrize("kind", ["learning", "recall", "wer-recall", "noise", "alignment"])
-def test_figures_of_an_unknown_suffix_are_refused_before_anything_is_read(
+def test_unknown_figure_suffixes_are_refused_first(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--model", "absent", "--set", "absent", "--question", "q"] if kind == "alignment" else ["absent"]

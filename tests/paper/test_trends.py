@@ -35,14 +35,14 @@ def point(wer: float, value: float, row: str = "clsr-soft", width: float = 0.05)
     return Point(row, "noise", (), wer, dict.fromkeys(("recall@1", "recall@5", "recall@10"), interval))
 
 
-def test_a_falling_curve_and_one_within_its_intervals_do_not_rise() -> None:
+def test_falling_and_uncertain_curves_do_not_rise() -> None:
     assert rises([point(0.1, 0.9), point(0.2, 0.7), point(0.3, 0.5)], "recall@1") == []
     assert rises([point(0.1, 0.5), point(0.2, 0.59)], "recall@1") == []  # 0.45 to 0.55 and 0.54 to 0.64 overlap
     assert rises([point(0.1, 0.5), point(0.1, 0.9)], "recall@1") == []  # no more errors
     assert rises([point(0.1, 0.5)], "recall@1") == []
 
 
-def test_a_significant_rise_is_found_between_points_that_are_no_neighbours() -> None:
+def test_rises_are_found_between_distant_points() -> None:
     low, between, high = point(0.1, 0.5), point(0.2, 0.58), point(0.3, 0.66)
     assert rises([high, low, between], "recall@1") == [(low, high)]
 
@@ -56,8 +56,8 @@ def test_the_trend_is_said_of_each_row() -> None:
         "(WER 10.0 %: 50.0 [45.0, 55.0] and WER 20.0 %: 70.0 [65.0, 75.0]), 1 of them of one kind"
     )
     assert len(lines) == 6
-    young = points[3]._replace(varied="earlier checkpoint")
-    assert describe_trend([points[2], young])[0].endswith("75.0]), none of them of one kind of variation")
+    early = points[3]._replace(varied="earlier checkpoint")
+    assert describe_trend([points[2], early])[0].endswith("75.0]), none of them of one kind of variation")
 
 
 def test_points_say_what_was_varied(tmp_path: Path, write_result: Write) -> None:
@@ -70,7 +70,7 @@ def test_points_say_what_was_varied(tmp_path: Path, write_result: Write) -> None
         ("cascade", "as trained", 0.1),
         ("cascade", "noise", 0.2),
         ("cascade", "earlier checkpoint", 0.3),
-        ("cascade", "unheard voice", 0.4),
+        ("cascade", "unseen voice", 0.4),
     ]
     assert len(points) == 8
 
@@ -117,9 +117,7 @@ def test_noise_curves_go_up_to_clean_speech(tmp_path: Path, figures: list[Figure
     assert legend and [text.get_text() for text in legend.get_texts()] == ["text", "clsr"]
 
 
-def test_several_seeds_of_a_ratio_are_a_mean_with_their_range(
-    tmp_path: Path, figures: list[Figure], write_result: Write
-) -> None:
+def test_seeds_of_a_ratio_show_mean_and_range(tmp_path: Path, figures: list[Figure], write_result: Write) -> None:
     for seed, recall in (("0", 0.3), ("1", 0.5), ("2", 0.7)):
         write_result(tmp_path / seed, MINI | {"snr_db": "5", "seed": seed}, {"clsr": recall, "text": 0.9})
     noise_curves([tmp_path], tmp_path / "figure.png")

@@ -25,18 +25,18 @@ def recognition(*positions: dict[int, float]) -> LengthHypotheses:
     return [LengthHypothesis(tokens, scores, [(float(u), u + 1.0) for u in range(len(positions))])]
 
 
-def slow_n_best(heard: LengthHypothesis, n: int) -> list[tuple[tuple[int, ...], float]]:
+def slow_n_best(recognised: LengthHypothesis, n: int) -> list[tuple[tuple[int, ...], float]]:
     hypotheses = []
-    for choice in itertools.product(range(heard.tokens.shape[1]), repeat=len(heard.tokens)):
-        score = sum(float(heard.scores[u, k]) for u, k in enumerate(choice))
-        hypotheses.append((tuple(int(heard.tokens[u, k]) for u, k in enumerate(choice)), math.exp(score)))
+    for choice in itertools.product(range(recognised.tokens.shape[1]), repeat=len(recognised.tokens)):
+        score = sum(float(recognised.scores[u, k]) for u, k in enumerate(choice))
+        hypotheses.append((tuple(int(recognised.tokens[u, k]) for u, k in enumerate(choice)), math.exp(score)))
     best = sorted(hypotheses, key=lambda hypothesis: -hypothesis[1])[:n]
     return [(tokens, p / sum(p for _, p in best)) for tokens, p in best]
 
 
 def test_n_best_by_hand():
-    heard = recognition({5: 0.6, 7: 0.4}, {2: 0.9, 3: 0.1})
-    first, second, third = n_best(heard, 3)
+    recognised = recognition({5: 0.6, 7: 0.4}, {2: 0.9, 3: 0.1})
+    first, second, third = n_best(recognised, 3)
     assert [h.tokens for h in (first, second, third)] == [(5, 2), (7, 2), (5, 3)]  # 0.54, 0.36, 0.06
     assert [h.probability for h in (first, second, third)] == pytest.approx([54 / 96, 36 / 96, 6 / 96], rel=1e-4)
 
@@ -46,9 +46,9 @@ def test_n_best_is_what_enumeration_finds():
     for _ in range(20):
         scores = -np.sort(-draw.standard_normal((5, 4)).astype(np.float32), axis=1)
         tokens = np.array([draw.permutation(20)[:4] for _ in range(5)])
-        heard = LengthHypothesis(tokens, scores, [(0.0, 1.0)] * 5)
-        expected = slow_n_best(heard, 4)
-        found = n_best([heard], 4)
+        recognised = LengthHypothesis(tokens, scores, [(0.0, 1.0)] * 5)
+        expected = slow_n_best(recognised, 4)
+        found = n_best([recognised], 4)
         assert [h.tokens for h in found] == [hypothesis for hypothesis, _ in expected]
         assert [h.probability for h in found] == pytest.approx([p for _, p in expected], rel=1e-4)
 
@@ -68,17 +68,17 @@ def test_nothing_heard_is_one_empty_reading():
 
 def test_a_transcript_is_encoded_as_any_text(encoder: SpeechEncoder):
     red, dog, sun = (encoder.vocabulary.pieces.index(piece) for piece in ("red", "dog", "sun"))
-    heard = [recognition({red: 0.9, sun: 0.1}, {dog: 0.8, sun: 0.2}), recognition({sun: 0.7, red: 0.3})]
-    assert transcripts(encoder, heard) == ["red dog", "sun"]
+    recognised = [recognition({red: 0.9, sun: 0.1}, {dog: 0.8, sun: 0.2}), recognition({sun: 0.7, red: 0.3})]
+    assert transcripts(encoder, recognised) == ["red dog", "sun"]
     expected = encoder.text_encoder.encode(["red dog", "sun"])
-    assert torch.equal(encode_transcripts(encoder, heard), expected)
-    assert torch.allclose(encode_n_best(encoder, heard, 1), expected, atol=1e-6)
+    assert torch.equal(encode_transcripts(encoder, recognised), expected)
+    assert torch.allclose(encode_n_best(encoder, recognised, 1), expected, atol=1e-6)
 
 
 def test_the_n_best_vector_is_a_weighted_mean(encoder: SpeechEncoder):
     red, dog, sun = (encoder.vocabulary.pieces.index(piece) for piece in ("red", "dog", "sun"))
-    heard = [recognition({sun: 0.7, red: 0.3}), recognition({red: 0.5, dog: 0.5}, {sun: 0.75, dog: 0.25})]
-    vectors = encode_n_best(encoder, heard, 2)
+    recognised = [recognition({sun: 0.7, red: 0.3}), recognition({red: 0.5, dog: 0.5}, {sun: 0.75, dog: 0.25})]
+    vectors = encode_n_best(encoder, recognised, 2)
     sun_vector, red_vector = encoder.text_encoder.encode(["sun", "red"])
     red_sun, dog_sun = encoder.text_encoder.encode(["red sun", "dog sun"])
     expected = torch.stack([0.7 * sun_vector + 0.3 * red_vector, 0.5 * red_sun + 0.5 * dog_sun])

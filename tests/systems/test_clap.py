@@ -34,7 +34,7 @@ def noise(samples: int) -> np.ndarray:
     return np.random.default_rng(samples).standard_normal(samples, dtype=np.float32)
 
 
-def test_a_short_waveform_is_what_transformers_makes_of_it(clap: Clap):
+def test_short_waveforms_agree_with_transformers(clap: Clap):
     import soxr
 
     waveform = noise(9000)
@@ -45,7 +45,7 @@ def test_a_short_waveform_is_what_transformers_makes_of_it(clap: Clap):
     assert torch.allclose(clap(features[None], torch.tensor([1001])), expected, atol=1e-5)
 
 
-def test_a_long_waveform_is_the_mean_of_its_pieces(clap: Clap):
+def test_long_waveforms_are_the_mean_of_pieces(clap: Clap):
     features = clap.features(noise(LONG))
     pieces = features.split(1001)
     assert len(pieces) == 3
@@ -57,7 +57,7 @@ def test_a_long_waveform_is_the_mean_of_its_pieces(clap: Clap):
     assert torch.allclose(vectors[0], clap(short[None], torch.tensor([1001]))[0], atol=1e-5)
 
 
-def test_with_fusion_a_piece_has_four_channels_and_nothing_is_drawn(tiny_settings: TrainingConfig, clap: Clap):
+def test_fusion_has_four_channels_and_no_randomness(tiny_settings: TrainingConfig, clap: Clap):
     from transformers import ClapFeatureExtractor, ClapModel
 
     config = clap.model.config
@@ -94,10 +94,10 @@ def test_one_batch_is_learnt_by_heart(tiny_settings: TrainingConfig, tone_corpus
     module = ClapModule(fresh, config, splits)
     data = SpeechDataModule(*splits, NO_TARGETS._replace(features=fresh.features), config.data, 0)
     batch = next(data.train_set[cuts] for cuts in data._train_sampler)
-    asked = [splits[0].pairs[row].question for row in batch.pair_rows]
+    questions = [splits[0].pairs[row].question for row in batch.pair_rows]
     module.clap.eval()
     speech = module.clap(batch.features, batch.frame_lengths)
-    expected = batch_nll(speech, module.clap.encode_texts(asked), 0.1)
+    expected = batch_nll(speech, module.clap.encode_texts(questions), 0.1)
     assert module.training_step(batch, 0).item() == pytest.approx(expected.item(), rel=1e-5)
     parameters = [weight for weight in module.parameters() if weight.requires_grad]
     losses = descend(lambda step: module.training_step(batch, step), parameters, 3e-3, 25)

@@ -38,12 +38,15 @@ def test_train_evaluate_report(
     assert "whisper-bge" in capsys.readouterr().out
     assert main([*evaluate, "--model", models[1]]) == 0  # a system by itself, which has no vocabulary
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["parameters"] > 0
-    assert main(["data", "transcribed", "--model", models[1], *evaluate[1:3], "--output", str(tmp_path / "heard")]) == 2
+    assert (
+        main(["data", "transcribed", "--model", models[1], *evaluate[1:3], "--output", str(tmp_path / "transcribed")])
+        == 2
+    )
     assert "writes no transcripts: name a recogniser" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["whisper", "whisper-noisy", "faster-whisper", "funasr", "clap", "other"])
-def test_a_system_that_is_not_there_is_one_line(
+def test_missing_systems_give_one_line(
     scheme: str, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     command = ["evaluate", "--set", str(tone_corpus / "dev"), "--output", str(tmp_path / "report")]

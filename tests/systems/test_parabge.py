@@ -32,7 +32,7 @@ def tiny() -> ParaBge:
     return ParaBge(ModelConfig(encoder=EncoderConfig(width=16, hidden=24, layers=2, heads=2)), 6).eval()
 
 
-def test_a_vector_is_the_projected_mean_of_the_frames():
+def test_vectors_are_projected_means_of_frames():
     model, rows = tiny(), [torch.randn(length, FEATURE_SIZE) for length in (5, 2, 9)]
     vectors = model(*pad(rows))
     for row, vector in zip(rows, vectors):  # alone, without padding
@@ -48,7 +48,7 @@ def test_waveforms_are_encoded_one_by_one_in_order():
     assert torch.equal(model.encode(waveforms), expected)
 
 
-def test_the_mean_of_the_frames_has_the_direction_of_the_vector():
+def test_frame_mean_has_the_vectors_direction():
     model, waveform = tiny(), np.random.default_rng(0).standard_normal(9000, dtype=np.float32)
     frames = model.frame_vectors(waveform)
     assert frames.shape == (len(stack_frames(fbank(waveform))), 6)

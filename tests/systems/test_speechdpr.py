@@ -50,7 +50,7 @@ def test_the_loss_is_the_divergence_from_the_cascade(
     assert any("_sp" in utterance_id for utterance_id in batch.ids)
 
 
-def test_a_passage_without_question_is_there_to_choose_from(module: SpeechDprModule, batch: SpeechBatch):
+def test_passages_without_questions_are_candidates(module: SpeechDprModule, batch: SpeechBatch):
     rows = batch.pair_rows.clone()
     whole = module.training_step(batch, 0)
     rows[0] = -1
@@ -90,10 +90,10 @@ def test_the_system_keeps_order_and_norm(module: SpeechDprModule, tiny_settings:
     alone = torch.cat([system.encode(system.recognise([waveform]), "speechdpr", "question") for waveform in waveforms])
     assert torch.allclose(vectors, alone, atol=1e-6)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
-    asked = system.encode_text(["red dog", "blue cat"], "question")
-    assert torch.allclose(asked.norm(dim=1), torch.ones(2), atol=1e-5)
+    questions = system.encode_text(["red dog", "blue cat"], "question")
+    assert torch.allclose(questions.norm(dim=1), torch.ones(2), atol=1e-5)
     assert torch.equal(system.encode_text(["red dog"], "passage"), text_encoder.encode(["red dog"]))
-    assert not torch.allclose(asked[:1], text_encoder.encode(["red dog"], "question"))
+    assert not torch.allclose(questions[:1], text_encoder.encode(["red dog"], "question"))
     assert system.transcribe(recognised) is None
 
 

@@ -68,7 +68,7 @@ def test_it_writes_what_is_likeliest_token_by_token(whisper: Whisper):
     assert whisper.write([waveform])[0] == whisper.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def test_what_is_longer_than_it_takes_is_written_in_parts(whisper: Whisper, monkeypatch: pytest.MonkeyPatch):
+def test_longer_audio_is_written_in_parts(whisper: Whisper, monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
 
     def features(waveform: np.ndarray) -> torch.Tensor:
@@ -80,17 +80,17 @@ def test_what_is_longer_than_it_takes_is_written_in_parts(whisper: Whisper, monk
     assert sizes == [26667, 26667, 26666]
 
 
-def test_a_model_with_timestamps_goes_from_one_to_the_next(whisper: Whisper, monkeypatch: pytest.MonkeyPatch):
-    asked: dict = {}
+def test_timestamped_models_decode_from_stamp_to_stamp(whisper: Whisper, monkeypatch: pytest.MonkeyPatch):
+    generated_from: dict = {}
 
     def generate(**inputs: torch.Tensor) -> torch.Tensor:
-        asked.update(inputs)
+        generated_from.update(inputs)
         return torch.tensor([whisper.targets("red dog")])
 
     monkeypatch.setattr(whisper.model, "generate", generate)
     monkeypatch.setattr(whisper.model.config, "vocab_size", 4000)
     assert whisper.write([noise(5 * SECOND)]) == ["red dog"]
-    assert asked["return_timestamps"] and asked["input_features"].shape == (1, 80, 500)
+    assert generated_from["return_timestamps"] and generated_from["input_features"].shape == (1, 80, 500)
 
 
 def test_it_learns_to_write_tones_down(tiny_settings: TrainingConfig, tone_corpus: Path, descend):
@@ -159,7 +159,7 @@ def test_a_pipeline_keeps_order_and_norm(text_encoder: TextEncoder):
     assert torch.equal(system.encode_text(["who?"], "question"), text_encoder.encode(["who?"], "question"))
 
 
-def test_the_noisy_row_has_a_text_encoder_of_its_own(trained: Path, tiny_settings: TrainingConfig):
+def test_the_noisy_row_has_another_text_encoder(trained: Path, tiny_settings: TrainingConfig):
     system = load_system(f"whisper-noisy:{trained}", tiny_settings.text_encoder)
     assert system.rows == ("whisper-bge-noisy",)
     with pytest.raises(InputError, match="needs the text encoder that was fine-tuned on its transcripts"):

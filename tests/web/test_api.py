@@ -162,7 +162,7 @@ def test_other_formats_are_taken_found_and_played(
         assert asked["question"].startswith("boat boat sun")  # the padding of aac is part of a fourth second
 
 
-def test_a_spoken_question_on_which_decoding_hangs_is_refused(
+def test_spoken_questions_that_hang_decoding_are_refused(
     ask: Any, service: SearchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.decoder, "timeout_s", 0.0)
@@ -444,7 +444,7 @@ def test_the_page_is_opened_with_the_token_once(client: Client, way: str, monkey
     assert ask("POST", "/api/search", json={"question": "cat"}, headers=FOREIGN).status_code == 403
 
 
-def test_bodies_without_a_length_are_stopped_where_they_grow_too_long(client: Client) -> None:
+def test_long_bodies_without_a_length_are_stopped(client: Client) -> None:
     sent = []
 
     async def endless() -> Any:

@@ -335,7 +335,7 @@ def test_a_folder_of_the_server(visit: Callable, empty_service: SearchService) -
     assert "2 of 2 recordings" in page.inner_text("#progress") and "talks/sub/b.wav" in page.inner_text("#listing")
 
 
-def test_a_format_that_browsers_do_not_play_comes_as_wav(visit: Callable, service: SearchService, talks: Path) -> None:
+def test_formats_unknown_to_browsers_come_as_wav(visit: Callable, service: SearchService, talks: Path) -> None:
     (talks / "a.wav").write_bytes(b"not what was indexed")
     page = visit(service)
     ask(page, "cat")
@@ -360,7 +360,7 @@ def test_a_fault_is_said_in_a_line(visit: Callable, empty_service: SearchService
     page.wait_for_selector("text=nothing is indexed yet; add recordings first")
 
 
-def test_with_a_token_the_page_asks_for_it_and_works(visit: Callable, service: SearchService, serve: Callable) -> None:
+def test_a_page_with_a_token_asks_for_it(visit: Callable, service: SearchService, serve: Callable) -> None:
     page = visit(service, ServeConfig(token="correct horse"), "/?token=correct%20horse")
     assert page.url.endswith("/")
     ask(page, "cat")

@@ -34,7 +34,7 @@ def found(service: SearchService, question: Any, **options: Any) -> list[tuple[s
     return [(hit.recording.name, hit.hit.start_s, round(hit.hit.score, 4)) for hit in hits]
 
 
-def test_hits_have_name_and_profile_of_their_whole_recording(service: SearchService, talks: Path) -> None:
+def test_hits_have_their_recordings_name_and_profile(service: SearchService, talks: Path) -> None:
     """``a`` in windows of four seconds: cat the dog the | - | tea sea sun boat | - | cat tea cat tea | -."""
     (best,) = service.search("cat", top_k=1).hits
     assert (best.recording.name, best.recording.duration_s, best.recording.windows) == ("talks/a.wav", 24.0, 6)
@@ -51,7 +51,7 @@ def test_search_is_limited_to_recordings(service: SearchService, talks: Path) ->
         service.search("sea", recordings=["0" * 16])
 
 
-def test_a_spoken_question_finds_what_the_typed_one_does(service: SearchService, speak: Speak, tmp_path: Path) -> None:
+def test_spoken_and_typed_questions_find_the_same(service: SearchService, speak: Speak, tmp_path: Path) -> None:
     assert found(service, speak(tmp_path / "q.wav", "cat tea")) == found(service, "cat tea")
 
 
@@ -93,7 +93,7 @@ def test_indexing_a_folder(empty_service: SearchService, settled: Callable, talk
     assert found(empty_service, "sun", top_k=1) == [("talks/sub/b.wav", 0.0, 0.7071)]
 
 
-def test_what_is_added_is_cut_as_the_index_is(
+def test_added_recordings_have_the_index_windows(
     service: SearchService, settled: Callable, speak: Speak, talks: Path
 ) -> None:
     speak(talks / "c.wav", "boat " * 9)
@@ -121,7 +121,7 @@ def test_names_that_lead_nowhere(service: SearchService, talks: Path, tmp_path: 
     assert service.jobs() == []
 
 
-def test_links_out_of_a_folder_are_left_out_of_it(talks: Path, tmp_path: Path) -> None:
+def test_links_out_of_a_folder_are_ignored(talks: Path, tmp_path: Path) -> None:
     (talks / "out.wav").symlink_to(tmp_path / "private.wav")
     (talks / "sub" / "again.wav").symlink_to(talks / "a.wav")
     folders = Folders([talks], tmp_path / "uploads")
@@ -135,7 +135,7 @@ def test_links_out_of_a_folder_are_left_out_of_it(talks: Path, tmp_path: Path) -
     assert folders.listing() == ["talks", "talks/none", "talks/sub"]
 
 
-def test_folders_of_one_name_have_labels_of_their_own(tmp_path: Path) -> None:
+def test_folders_of_one_name_have_different_labels(tmp_path: Path) -> None:
     for parent in "xy":
         (tmp_path / parent / "talks").mkdir(parents=True)
     folders = Folders([tmp_path / "x" / "talks", tmp_path / "y" / "talks"], tmp_path / "uploads")
@@ -197,7 +197,7 @@ def test_recordings_replaced_by_links_are_not_played(service: SearchService, tal
         service.playable(other)
 
 
-def test_jobs_wait_for_one_another_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_wait_their_turn_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, order = threading.Event(), []
 
     def index(paths: Sequence[Path], watch: Watch) -> None:
@@ -221,7 +221,7 @@ def test_jobs_wait_for_one_another_and_not_without_end(monkeypatch: pytest.Monke
     assert order == ["a", "b", "c"] and [job.id for job in indexer.jobs()] == [2, 1]
 
 
-def test_a_fault_of_the_index_stops_a_job_and_not_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_fault_stops_one_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     faults: list[Exception] = [InputError("no room"), MemoryError("/secret/path")]
 
     def index(paths: Sequence[Path], watch: Watch) -> None:
@@ -241,7 +241,7 @@ def test_messages_tell_no_paths(service: SearchService, tmp_path: Path) -> None:
     assert str(tmp_path) not in said and "/etc" not in said and said.startswith("index: cannot be read")
 
 
-def test_any_range_of_the_wav_is_that_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_of_the_wav_agree_with_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clsr.web.playback.PIECE_S", 1)
     samples = np.round(np.random.default_rng(0).uniform(-0.9, 0.9, 3 * SAMPLE_RATE + 100) * 32768) / 32768
     path = tmp_path / "a.flac"
@@ -265,7 +265,7 @@ def test_any_range_of_the_wav_is_that_of_the_whole(tmp_path: Path, monkeypatch: 
         assert b"".join(stream_wav(path, duration_s, first, end, read_waveform)) == whole[first:end]
 
 
-def test_a_file_that_hangs_its_decoder_is_not_tried_again() -> None:
+def test_files_that_hang_the_decoder_are_tried_once() -> None:
     tries = []
 
     def read(path: Path, start_s: float, end_s: float) -> np.ndarray:
@@ -280,7 +280,7 @@ def test_a_file_that_hangs_its_decoder_is_not_tried_again() -> None:
     assert tries == [0.0, 20.0]
 
 
-def test_what_cannot_be_decoded_is_silence_of_its_length(tmp_path: Path) -> None:
+def test_undecodable_audio_is_silence_of_equal_length(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"nothing")
     assert b"".join(stream_wav(tmp_path / "a.wav", 0.5, 44, wav_bytes(0.5), read_waveform)) == bytes(SAMPLE_RATE)
 
@@ -346,7 +346,7 @@ def test_the_command_refuses_in_one_line(
     assert not (tmp_path / "index").exists()
 
 
-def test_without_the_extra_the_command_says_what_to_install(
+def test_a_missing_extra_is_named_to_install(
     loaded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
