@@ -12,6 +12,7 @@ from clsr.index.config import IndexConfig
 from clsr.index.index import Index
 from clsr.index.location import Location
 from clsr.index.tables import Tables
+from clsr.model import load
 
 
 @pytest.mark.slow
@@ -27,7 +28,7 @@ def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_g
     taken = sorted(odd)
     for i, path in enumerate(good):  # spread among them
         taken.insert(i * len(odd) // 5, path)
-    found = Index.create(tmp_path / "index", tone_model, IndexConfig("4/3")).add(taken)
+    found = Index.create(tmp_path / "index", load(tone_model), IndexConfig("4/3")).add(taken)
     assert [status.path for status in found] == [str(path.resolve()) for path in taken]
     by_path = {Path(status.path): status for status in found}
     assert all(by_path[path].status == "indexed" and by_path[path].indexed_s == pytest.approx(1.2) for path in good)
