@@ -1,15 +1,21 @@
-"""A LangChain retriever; needs langchain-core (``pip install clsr[langchain]``)."""
+"""A LangChain retriever; needs langchain-core (``pip install 'clsr[langchain]'``)."""
 
 from __future__ import annotations
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
 
+from clsr.errors import InputError
+from clsr.extras import how_to_install
 from clsr.index.config import Mode
 from clsr.index.filters import Filter
 from clsr.search.retriever import Retriever
+
+try:
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+except ImportError as error:
+    raise InputError(how_to_install(["langchain_core"])) from error
 
 
 class ClsrRetriever(BaseRetriever):

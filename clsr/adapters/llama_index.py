@@ -1,13 +1,18 @@
-"""A LlamaIndex retriever; needs llama-index-core (``pip install clsr[llama-index]``)."""
+"""A LlamaIndex retriever; needs llama-index-core (``pip install 'clsr[llama-index]'``)."""
 
 from __future__ import annotations
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-
+from clsr.errors import InputError
+from clsr.extras import how_to_install
 from clsr.index.config import Mode
 from clsr.index.filters import Filter
 from clsr.search.retriever import Retriever
+
+try:
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+except ImportError as error:
+    raise InputError(how_to_install(["llama_index.core"])) from error
 
 
 class ClsrRetriever(BaseRetriever):

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,6 +24,7 @@ from clsr.audio.features import FEATURE_SIZE, MEL_BINS, STACK, STRIDE
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.bench.timing import threads
 from clsr.errors import InputError
+from clsr.extras import missing
 from clsr.models.paraformer import Paraformer
 from clsr.models.precision import Int8Linear, replace_linear
 from clsr.models.recogniser import batches
@@ -86,8 +86,8 @@ class Baseline:
     @property
     def reason(self) -> str | None:
         """Why it cannot run here; ``None`` where it can."""
-        missing = [name for name in self.packages if find_spec(name) is None]
-        return f"not run: pip install 'clsr[baselines]' (no {', '.join(missing)})" if missing else None
+        absent = missing(self.packages)
+        return f"not run: pip install 'clsr[baselines]' (no {', '.join(absent)})" if absent else None
 
     @cached_property
     def transcriber(self) -> Transcriber:

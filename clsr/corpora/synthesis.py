@@ -25,6 +25,7 @@ from clsr.corpora.config import SynthesisConfig
 from clsr.data.kaldi import Utterance, write_data_dir, write_lines, write_table
 from clsr.data.retrieval_set import write_answers, write_relevance
 from clsr.errors import InputError
+from clsr.extras import require
 
 # Full-width letters, digits and the marks within numbers: espeak-ng is silent about them or spells their names.
 _FULL_WIDTH = "０１２３４５６７８９％．" + "".join(chr(ord(a) + i) for a in "Ａａ" for i in range(26))
@@ -65,10 +66,9 @@ class Synthesizer:
         Raises:
             InputError: the package ``espeakng-loader`` is not installed.
         """
-        try:
-            import espeakng_loader
-        except ImportError as error:
-            raise InputError("speech synthesis needs espeakng-loader; run: pip install 'clsr[demo]'") from error
+        require("espeakng_loader")
+        import espeakng_loader
+
         self._library = espeakng_loader.get_library_path()
         self._data = Path(espeakng_loader.get_data_path())
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import find_recordings, size_bytes
 from clsr.errors import InputError
+from clsr.extras import require
 from clsr.index.config import RayConfig
 from clsr.index.filters import quote
 from clsr.index.index import Index, IndexDescription
@@ -193,11 +194,9 @@ def _start(cluster: RayConfig) -> None:
     """Connect to a cluster, or start one, without what Ray and lance say of themselves on the way."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
-    try:
-        import lance_ray  # noqa: F401
-        import ray
-    except ImportError as error:
-        raise InputError(f"Ray is not installed ({error}): pip install 'clsr[ray]'") from error
+    require("ray", "lance_ray")
+    import ray
+
     if not ray.is_initialized():
         try:
             _require_answer(cluster.address)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
+from clsr.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,12 @@ def image_format(output: Path) -> str:
 
 
 def new_figure(width_inches: float, height_inches: float) -> "Figure":
-    """Return an empty figure drawn by Agg, apart from pyplot and its global state."""
+    """Return an empty figure drawn by Agg, apart from pyplot and its global state.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
     from matplotlib.figure import Figure
 

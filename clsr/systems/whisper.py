@@ -19,6 +19,7 @@ from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, at_speeds, data_digest, read_splits
 from clsr.errors import InputError
+from clsr.extras import require
 from clsr.systems.released import load_released, weights_digest
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
@@ -239,10 +240,9 @@ def load_faster_whisper(folder: Path) -> Callable[[Sequence[np.ndarray]], list[s
     missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder}: no {missing[0]}: name a folder that ct2-transformers-converter wrote")
-    try:
-        from faster_whisper import WhisperModel
-    except ImportError as error:
-        raise InputError("faster-whisper is not installed: pip install 'clsr[baselines]'") from error
+    require("faster_whisper")
+    from faster_whisper import WhisperModel
+
     try:
         model = WhisperModel(str(folder), local_files_only=True)
     except (RuntimeError, ValueError) as error:

@@ -26,6 +26,7 @@ from clsr.checkpoint import average, fingerprint
 from clsr.config import TrainingConfig
 from clsr.data.splits import Split, data_digest
 from clsr.errors import InputError
+from clsr.extras import how_to_install, missing
 from clsr.models.text_encoder import TextEncoder
 from clsr.settings import read_checkpoint_settings, write_yaml
 
@@ -216,10 +217,17 @@ def _trainer(config: TrainingConfig, csv: CSVLogger, callbacks: list[Callback]) 
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
         callbacks=[*callbacks, _Seeds(config.seed), LearningRateMonitor("step"), _ProgressBar(refresh_rate=50)],
-        logger=[csv, TensorBoardLogger(csv.root_dir, "", version="tensorboard")],
+        logger=[csv, *_tensorboard(csv.root_dir)],
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
     )
+
+
+def _tensorboard(folder: str) -> list[TensorBoardLogger]:
+    if absent := missing(["tensorboard"]):
+        log.info("%s; the curves are in metrics.csv alone", how_to_install(absent))
+        return []
+    return [TensorBoardLogger(folder, "", version="tensorboard")]
 
 
 def _early_stop(config: TrainingConfig, monitor: str, mode: str) -> list[Callback]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
+from clsr.extras import require
 from clsr.models.paraformer import Paraformer
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | N
         if name not in parts:
             raise InputError(f"lora.modules_to_save: no part is called {name}; there are decoder.output_layer, ...")
 
+    require("peft")
     import peft
 
     settings = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.layers))

@@ -10,6 +10,7 @@ import socket
 import tempfile
 
 from clsr.errors import InputError
+from clsr.extras import require
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.guard import App, Guard, Rules
 from clsr.web.service import SearchService
@@ -106,12 +107,7 @@ def require_packages() -> None:
     Raises:
         InputError: it is not.
     """
-    try:
-        import fastapi  # noqa: F401
-        import gradio  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"clsr serve needs {error.name}: pip install 'clsr[web]'") from error
+    require("fastapi", "gradio", "uvicorn")
 
 
 def _printed(host: str) -> str:
