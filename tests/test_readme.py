@@ -27,6 +27,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "examples" / "README.md",
     *sorted(DOCS.rglob("*.md")),
+    ROOT / "recipes" / "README.md",
     *sorted(ROOT.glob("recipes/*/README.md")),
 ]
 NO_STAGE = ["--stage", "1", "--stop-stage", "0"]  # a recipe then checks its options and ends
