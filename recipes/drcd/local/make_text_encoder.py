@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from clsr.corpora.script import run_script
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
 from clsr.models.bert import Bert
@@ -119,11 +120,12 @@ def main() -> None:
     parser.add_argument("--width", type=width, default=256, help="a multiple of 32 (256)")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    try:
-        write_encoder(args.output, make_vocabulary(read_texts(args.texts)), args.width, args.layers, args.seed)
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(
+        parser,
+        lambda args: write_encoder(
+            args.output, make_vocabulary(read_texts(args.texts)), args.width, args.layers, args.seed
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from clsr.corpora.holdout import held_out
 from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.script import run_script
 from clsr.corpora.sources import Source, check_sources
 from clsr.corpora.squad import answer_passage, read_squad, sentence_spans
 from clsr.data.kaldi import write_lines
@@ -177,15 +178,11 @@ def _row(id_: str, question: str, context: str) -> dict[str, str]:
 
 def main() -> None:
     """Read the command line and write the texts."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder as described above")
     parser.add_argument("output", type=Path, help="folder for the JSONL files")
     parser.add_argument("--rest", action="store_true", help="the rest of the paragraphs too, for the recogniser")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

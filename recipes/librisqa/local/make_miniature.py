@@ -12,9 +12,9 @@ from pathlib import Path
 import soundfile
 
 from clsr.audio.waveform import SAMPLE_RATE
+from clsr.corpora.script import run_script
 from clsr.corpora.synthesis import Synthesizer
 from clsr.data.kaldi import write_lines
-from clsr.errors import InputError
 
 
 def make(table: Path, corpus: Path) -> None:
@@ -45,11 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("corpus", type=Path, help="folder to write")
-    args = parser.parse_args()
-    try:
-        make(args.table, args.corpus)
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, lambda args: make(args.table, args.corpus))
 
 
 if __name__ == "__main__":

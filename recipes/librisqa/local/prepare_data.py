@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from clsr.audio.waveform import duration_s
 from clsr.corpora.holdout import held_out
+from clsr.corpora.script import run_script
 from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
@@ -151,14 +152,10 @@ def prepare(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and write the sets."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder as described above")
     parser.add_argument("output", type=Path, help="folder for train/, dev/ and test/")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.corpora.script import positive, run_script
 from clsr.data.kaldi import write_lines
-from clsr.errors import InputError
 
 MIN_WORDS, MAX_WORDS = 10, 16
 MIN_NAMED = 2  # parts of the statement that a question names at least, besides its deed
@@ -371,12 +371,12 @@ def write_corpus(output: Path, sizes: dict[str, int], seed: int) -> None:
         write_lines(output / f"{split}.jsonl", (json.dumps(row) + "\n" for row in rows))
 
 
-def positive(text: str) -> int:
-    """The number that an option gives, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+def prepare(args: argparse.Namespace) -> None:
+    """Write the corpus in the sizes asked for."""
+    sizes = {"test": args.test_pairs, "dev": 200, "long": 40, "train": args.statements}
+    if args.smoke:
+        sizes = {"test": 12, "dev": 8, "long": 6, "train": 48}
+    write_corpus(args.output, sizes, args.seed)
 
 
 def main() -> None:
@@ -387,14 +387,7 @@ def main() -> None:
     parser.add_argument("--statements", type=positive, default=10000, help="training pairs")
     parser.add_argument("--test-pairs", type=positive, default=600)
     parser.add_argument("--smoke", action="store_true", help="a few pairs of each, whatever the other sizes")
-    args = parser.parse_args()
-    sizes = {"test": args.test_pairs, "dev": 200, "long": 40, "train": args.statements}
-    if args.smoke:
-        sizes = {"test": 12, "dev": 8, "long": 6, "train": 48}
-    try:
-        write_corpus(args.output, sizes, args.seed)
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

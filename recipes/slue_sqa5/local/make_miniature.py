@@ -10,9 +10,9 @@ import csv
 from pathlib import Path
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.corpora.script import run_script
 from clsr.corpora.synthesis import Synthesizer
 from clsr.data.kaldi import write_lines
-from clsr.errors import InputError
 
 COLUMNS = (
     "question_id question_text normalized_question_text question_speaker_id document_id document_text "
@@ -60,11 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("corpus", type=Path, help="folder to write")
-    args = parser.parse_args()
-    try:
-        make(args.table, args.corpus)
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, lambda args: make(args.table, args.corpus))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clsr.audio.waveform import duration_s
+from clsr.corpora.script import run_script
 from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.data.kaldi import Utterance, write_data_dir
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
@@ -127,14 +128,10 @@ def prepare(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and write the sets."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder as described above")
     parser.add_argument("output", type=Path, help="folder for sets/ and asr/")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.script import positive, run_script
 from clsr.corpora.word_lists import whole_words, word_lists
 from clsr.data.kaldi import read_text, write_lines
 from clsr.errors import InputError
@@ -130,14 +131,6 @@ def prepare(args: argparse.Namespace) -> None:
             write_rows(args.output / f"{name}.jsonl", texts, args.limit)
 
 
-def positive(text: str) -> int:
-    """The number that an option gives, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
 def main() -> None:
     """Read the command line and write the splits."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -148,10 +141,7 @@ def main() -> None:
     parser.add_argument("--word-lists", type=positive, metavar="N", help="lists of words, each heard N times")
     parser.add_argument("--text-encoder", default=OFFLINE_TEXT_ENCODER, help="whose words (the offline one)")
     parser.add_argument("--exclude", type=Path, metavar="DATA_DIR", help="leave out extra text with an id in its text")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

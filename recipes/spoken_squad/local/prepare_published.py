@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from clsr.audio.waveform import duration_s
 from clsr.corpora.holdout import held_out
 from clsr.corpora.one_to_one import one_to_one
+from clsr.corpora.script import run_script
 from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.corpora.squad import SquadQuestion, read_squad
 from clsr.data.kaldi import Utterance
@@ -157,15 +158,11 @@ def prepare(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line and write the sets."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path, help="folder as described above")
     parser.add_argument("output", type=Path, help="folder for train/, dev/ and test/")
     parser.add_argument("--pairs", choices=["all", "one-to-one"], default="one-to-one", help="which pairs (one-to-one)")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

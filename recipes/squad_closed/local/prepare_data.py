@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.corpora.script import positive, run_script
 from clsr.corpora.word_lists import word_lists
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
@@ -134,14 +135,6 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
     write_lines(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def positive(text: str) -> int:
-    """The number that an option gives, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
 def main() -> None:
     """Read the command line and write the splits."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,10 +145,7 @@ def main() -> None:
     parser.add_argument("--dev", type=positive, default=60, help="sentences to develop on (60)")
     parser.add_argument("--times", type=positive, default=10, help="a word is heard by the recogniser, at least (10)")
     parser.add_argument("--seed", type=int, default=0, help="of the word lists (0)")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

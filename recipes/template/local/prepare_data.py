@@ -13,6 +13,7 @@ from itertools import cycle
 from pathlib import Path
 
 from clsr.corpora.config import SynthesisConfig
+from clsr.corpora.script import run_script
 from clsr.corpora.synthesis import synthesize_recording
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
@@ -75,10 +76,7 @@ def main() -> None:
     parser.add_argument("jsonl", type=Path)
     parser.add_argument("folder", type=Path, help="for the recordings and table.csv")
     parser.add_argument("--limit", type=int, help="rows at most")
-    try:
-        prepare(parser.parse_args())
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+    run_script(parser, prepare)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""The frame of a recipe's own scripts: a command line, log lines, and bad input said in one line."""
+
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+from clsr.errors import InputError
+
+
+def run_script(parser: ArgumentParser, work: Callable[[Namespace], None]) -> None:
+    """Read the command line and do the work; an ``InputError`` ends the script with one line and status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        work(parser.parse_args())
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def positive(text: str) -> int:
+    """Return the number that an option gives, 1 or more.
+
+    Raises:
+        ValueError: it is none, or below 1.
+    """
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
