@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clsr.search.hit import Hit
     from clsr.search.retriever import Retriever
 
-__version__ = "0.1.0"
+__version__: str  # of what is installed; setup.py says it
 __all__ = ["Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__version__", "load"]
 
 # OpenMP's threads spin while they wait for one another, on cores that another process could use: two trainings at once
@@ -46,6 +46,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("clsr")
     if name not in _HOMES:
         raise AttributeError(f"module 'clsr' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -3,9 +3,12 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+
+import clsr
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +32,7 @@ def test_version_is_the_same_everywhere() -> None:
     first_release = re.search(r"^## \[?(\d+\.\d+\.\d+)", read("CHANGELOG.md"), re.MULTILINE)
     cited = yaml.safe_load(read("CITATION.cff"))["version"]
     assert first_release and declared_version() == first_release[1] == cited
+    assert clsr.__version__ == version("clsr")
 
 
 def test_licence_is_the_same_everywhere() -> None:
