@@ -69,7 +69,7 @@ def test_the_mean_of_states():
     assert torch.equal(average(states[:1])["a"], states[0]["a"])
 
 
-def test_a_fingerprint_is_of_weights_vocabulary_and_text_encoder(copy: Path):
+def test_a_fingerprint_covers_weights_vocabulary_and_encoder(copy: Path):
     before = fingerprint(copy)
     assert re.fullmatch("[0-9a-f]{16}", before)
     meta = json.loads((copy / "meta.json").read_text())
@@ -91,7 +91,7 @@ def test_the_text_side_needs_no_speech_side(copy: Path):
     assert load_text_side(copy).encode(["red"]).shape == (1, 32)
 
 
-def test_a_text_encoder_inside_goes_before_the_one_named(copy: Path, tiny_bert: Path):
+def test_a_bundled_text_encoder_comes_first(copy: Path, tiny_bert: Path):
     other = load_text_encoder(str(tiny_bert))
     with torch.no_grad():
         other.transformer.word_embeddings.weight.mul_(2)

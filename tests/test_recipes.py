@@ -44,7 +44,7 @@ def state(folder: Path) -> dict[Path, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
-def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, name: str) -> None:
+def test_a_smoke_run_reports_and_repeats_idly(copies: Path, name: str) -> None:
     first = run(copies / name, "--smoke", "true")
     assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-2000:]
     report = json.loads((copies / name / "exp" / "smoke" / "report.json").read_text())
@@ -61,7 +61,7 @@ def test_smoke_run_leaves_a_report_and_a_second_one_does_nothing(copies: Path, n
     assert all("done before" in line for line in second.stdout.splitlines()), second.stdout
 
 
-def test_a_deleted_output_is_made_again_and_nothing_else(copies: Path) -> None:
+def test_a_deleted_output_alone_is_made_again(copies: Path) -> None:
     recipe = copies / "mini"
     for _ in range(2):
         assert run(recipe, "--smoke", "true", "--stop-stage", "0").returncode == 0
@@ -72,7 +72,7 @@ def test_a_deleted_output_is_made_again_and_nothing_else(copies: Path) -> None:
     assert not (recipe / "data").exists()
 
 
-def test_a_failed_stage_stops_the_recipe_and_is_not_done(copies: Path) -> None:
+def test_a_failed_stage_stops_the_recipe(copies: Path) -> None:
     result = run(copies / "spoken_squad", "--corpus", "nowhere")
     assert result.returncode != 0
     assert "nowhere/squad_sent.dev.jsonl: no such file" in result.stdout
@@ -93,7 +93,7 @@ def test_a_failed_stage_stops_the_recipe_and_is_not_done(copies: Path) -> None:
         (["smoke"], "smoke: expected an option"),
     ],
 )
-def test_a_wrong_option_stops_a_recipe_at_its_start(recipe: Path, options: list[str], complaint: str) -> None:
+def test_a_wrong_option_stops_a_recipe(recipe: Path, options: list[str], complaint: str) -> None:
     result = run(recipe, *OPTIONS_ONLY, *options)
     assert (result.returncode, result.stdout) == (2, "")
     assert complaint in result.stderr and result.stderr.count("\n") == 1
@@ -125,9 +125,7 @@ def test_recipes_are_short(recipe: Path) -> None:
 @pytest.mark.parametrize(
     "script", sorted(ROOT.glob("recipes/*/*.sh")), ids=lambda path: f"{path.parent.name}/{path.stem}"
 )
-def test_what_is_measured_has_tags_for_the_tables_and_options_that_there_are(
-    script: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_measures_have_tags_and_known_options(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         read_command(["evaluate", "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
@@ -178,7 +176,7 @@ def test_the_claims_end_in_a_table(copies: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copies: Path) -> None:
+def test_chinese_is_measured_under_all_conditions(copies: Path) -> None:
     recipe = copies / "drcd"
     assert run(recipe, "--smoke", "true", "--stop-stage", "4").returncode == 0
     result = run(recipe, "--smoke", "true", script="conditions.sh")
@@ -226,7 +224,7 @@ def test_chinese_is_measured_by_another_voice_in_noise_and_asked_in_writing(copi
 
 
 @pytest.mark.slow
-def test_the_large_training_measures_each_set_and_goes_on_where_it_was_stopped(copies: Path) -> None:
+def test_the_large_training_measures_each_set_and_resumes(copies: Path) -> None:
     recipe = copies / "spoken_squad"
     first = run(recipe, "--smoke", "true", script="large.sh")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
@@ -246,7 +244,7 @@ def test_the_large_training_measures_each_set_and_goes_on_where_it_was_stopped(c
 
 
 @pytest.mark.slow
-def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path) -> None:
+def test_ablation_and_figures_resume(copies: Path) -> None:
     recipe = copies / "mini"
     assert run(recipe, "--smoke", "true", "--stop-stage", "3").returncode == 0
     for script, stages, count in (("ablation.sh", "3", 8), ("figures.sh", "3", 6), ("precision.sh", "2", 3)):
@@ -261,7 +259,7 @@ def test_the_ablation_and_the_figures_go_on_where_they_were_stopped(copies: Path
         assert state(copies) == before
 
 
-def test_results_are_kept_without_copies_models_and_smoke_runs(tmp_path: Path) -> None:
+def test_results_are_kept_without_models(tmp_path: Path) -> None:
     exp, kept = tmp_path / "exp", tmp_path / "results"
     for name in (
         "report.json",

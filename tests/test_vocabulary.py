@@ -49,7 +49,7 @@ def test_normalise(text: str, normal: str):
     assert normalise(normal) == normal
 
 
-def test_of_texts_keeps_the_pieces_in_use_most_frequent_first(tokenizer: Tokenizer):
+def test_of_texts_keeps_used_pieces_by_frequency(tokenizer: Tokenizer):
     vocabulary = Vocabulary.of_texts(["The cat, playing!", "the cat", "THE dog"], tokenizer)
     assert vocabulary.pieces == ["[PAD]", "[UNK]", "the", "cat", "##ing", "play"]
     assert vocabulary.text_ids == [1, 0, 8, 9, 6, 5]
@@ -61,7 +61,7 @@ def test_texts_without_a_known_piece_are_refused(tokenizer: Tokenizer):
         Vocabulary.of_texts(["dog", "?", ""], tokenizer)
 
 
-def test_the_whole_vocabulary_leaves_out_what_text_cannot_hold(tokenizer: Tokenizer):
+def test_the_whole_vocabulary_omits_special_tokens(tokenizer: Tokenizer):
     expected = ["[PAD]", "[UNK]", "'", "play", "##ing", "##ed", "the", "cat", "s", "[", "]"]
     assert Vocabulary.whole(tokenizer).pieces == expected
 
@@ -88,7 +88,7 @@ def test_words_join_pieces_and_apostrophes(tokenizer: Tokenizer):
     assert vocabulary.decode(indices) == "the playing cat's"
 
 
-def test_a_lost_beginning_makes_a_word_of_its_own(tokenizer: Tokenizer):
+def test_a_word_may_lack_its_beginning(tokenizer: Tokenizer):
     vocabulary = Vocabulary.whole(tokenizer)
     continuation, apostrophe, cat = (vocabulary.pieces.index(piece) for piece in ("##ing", "'", "cat"))
     assert vocabulary.decode([continuation, cat]) == "ing cat"
@@ -135,7 +135,7 @@ def test_chinese_characters_are_pieces(chinese_tokenizer: Tokenizer, text: str, 
     assert vocabulary.encode(decoded) == indices  # what is written is heard the same
 
 
-def test_chinese_characters_outside_the_vocabulary_are_unknown_one_by_one(chinese_tokenizer: Tokenizer):
+def test_unknown_chinese_characters_count_one_by_one(chinese_tokenizer: Tokenizer):
     vocabulary = Vocabulary.of_texts(["他打電話"], chinese_tokenizer)
     assert sorted(vocabulary.pieces[2:]) == sorted("他打電話")
     assert vocabulary.encode("他用電腦") == [
@@ -200,7 +200,7 @@ def test_a_release_writes_characters_and_words(release: ReleaseVocabulary, piece
     assert release.decode(indices(pieces)) == text
 
 
-def test_words_of_a_release_last_from_their_first_token_to_their_last(release: ReleaseVocabulary):
+def test_words_of_a_release_span_their_tokens(release: ReleaseVocabulary):
     times = [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 2.0), (2.0, 2.5)]
     found = release.words(indices("你 lo@@ <unk> ve 好"), times)
     assert found == [Word("你", 0.0, 0.5), Word("love", 0.5, 2.0), Word("好", 2.0, 2.5)]
@@ -222,7 +222,7 @@ def test_decoding_is_funasrs(release: ReleaseVocabulary):
         assert release.decode([RELEASE.index(piece) for piece in pieces]) == sentence_postprocess(pieces)[0], pieces
 
 
-def test_funasr_loses_or_moves_the_end_of_a_word_cut_short(release: ReleaseVocabulary):
+def test_funasr_moves_ends_of_words_cut_short(release: ReleaseVocabulary):
     from funasr.utils.postprocess_utils import sentence_postprocess
 
     assert sentence_postprocess(["hello", "lo@@"])[0] == "hello"

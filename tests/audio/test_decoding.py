@@ -166,7 +166,7 @@ def test_a_decoder_that_fails_costs_one_file(faulty: Path, good: Path, fault: st
 
 
 @pytest.mark.slow
-def test_a_decoder_that_fails_at_once_is_not_taken_for_one_that_was_never_asked(faulty: Path, good: Path) -> None:
+def test_a_decoder_that_fails_at_once_is_noticed(faulty: Path, good: Path) -> None:
     path = good.rename(faulty / "exit.wav")
     with Decoder() as decoder:
         for _ in range(20):
@@ -204,7 +204,7 @@ def test_a_process_that_died_idle_is_replaced(decoder: Decoder, good: Path, seen
         assert sum(map(len, decoder.stream(good))) == 25 * SAMPLE_RATE
 
 
-def test_a_process_that_takes_a_request_and_dies_before_it_looks_at_it_is_replaced(
+def test_a_process_that_dies_on_request_is_replaced(
     decoder: Decoder, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipe has taken the request: the write itself tells nothing."""
@@ -219,7 +219,7 @@ def test_a_process_that_takes_a_request_and_dies_before_it_looks_at_it_is_replac
     assert sum(map(len, decoder.stream(good))) == 25 * SAMPLE_RATE
 
 
-def test_a_stream_that_is_left_leaves_the_decoder_usable(decoder: Decoder, good: Path) -> None:
+def test_an_abandoned_stream_leaves_the_decoder_usable(decoder: Decoder, good: Path) -> None:
     stream = decoder.stream(good)
     next(stream)
     with pytest.raises(RuntimeError, match="not finished its last stream"):
@@ -238,7 +238,7 @@ def test_threads_take_turns(decoder: Decoder, good: Path) -> None:
     assert lengths == [25 * SAMPLE_RATE] * 8
 
 
-def test_one_process_serves_file_after_file_and_leaves_nothing(good: Path) -> None:
+def test_one_process_serves_many_files(good: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with Decoder() as decoder:
         assert decoder._process is None  # started when first needed
@@ -285,9 +285,7 @@ def test_nothing_is_left_when_who_asked_is_killed(faulty: Path, good: Path, faul
 
 
 @pytest.mark.slow
-def test_a_hang_with_the_interpreter_locked_outlives_nobody_long(
-    faulty: Path, good: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_decoder_is_ended(faulty: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = good.rename(faulty / "lock.wav")
     code = PARENT.replace("timeout_s=30.0", "timeout_s=0.5")
     parent = subprocess.Popen([sys.executable, "-c", code, str(faulty / "worker.py"), str(path)],

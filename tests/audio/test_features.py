@@ -125,7 +125,7 @@ def test_an_unfitted_normalisation_changes_nothing():
     assert torch.equal(Cmvn()(features), features)
 
 
-def test_filter_banks_of_a_batch_are_those_of_each_waveform_whatever_it_is_padded_with():
+def test_batched_filter_banks_equal_those_of_each_waveform():
     waveforms = [noise(length, seed) for seed, length in enumerate((16_000, 399, 400, 5_555, 48_001))]
     padded = torch.full((5, 48_001), 0.7)
     for row, waveform in zip(padded, waveforms, strict=True):

@@ -22,7 +22,7 @@ def test_digital_silence_is_a_pause_to_the_frame() -> None:
     assert find_pauses(waveform.astype(np.float32)) == [pytest.approx((1.0, 1.5)), pytest.approx((3.5, 3.7))]
 
 
-def test_a_closure_of_a_tenth_of_a_second_is_none() -> None:
+def test_a_short_closure_is_no_pause() -> None:
     assert find_pauses(np.concatenate([noise(1.0, -20), np.zeros(1600), noise(1.0, -20)])) == []
 
 

@@ -55,7 +55,7 @@ def test_a_pause_of_three_seconds_ends_a_window() -> None:
     assert plan(recording((10, 1), (94, 0), (10, 1)), 40) == [(0, 10 * 512 + MARGIN), (104 * 512 - MARGIN, 114 * 512)]
 
 
-def test_a_window_is_certain_once_the_pause_is_three_seconds_long() -> None:
+def test_a_window_is_final_after_three_seconds_pause() -> None:
     cutter = SpeechCutter(40, loudness)
     assert cutter.feed(recording((10, 1), (86, 0))) == []  # judged to frame 95, and 10 + 94 are needed
     assert cutter.needed_from_s == 0.0
@@ -64,7 +64,7 @@ def test_a_window_is_certain_once_the_pause_is_three_seconds_long() -> None:
     assert cutter.finish() == []
 
 
-def test_a_window_that_gets_too_long_ends_at_its_last_pause() -> None:
+def test_a_long_window_ends_at_its_last_pause() -> None:
     """100 frames fit. Speech reaches the margin at frame 94; the pause of frames 50 to 59 is shorter than two margins,
     so that the windows meet in its middle."""
     parts = (20, 1), (20, 0), (10, 1), (10, 0), (81, 1)
@@ -84,7 +84,7 @@ def test_windows_keep_their_margins_in_a_long_pause() -> None:
         ((10, 9, 9), 179 * 512 + 256),  # the later of two equal ones, frames 175 to 183
     ],
 )
-def test_the_longest_pause_of_the_last_quarter_is_best(pauses: tuple[int, int, int], border: int) -> None:
+def test_the_longest_late_pause_is_cut(pauses: tuple[int, int, int], border: int) -> None:
     """200 frames are a window; the second pause starts at frame 152, the third at 175."""
     speech = (20, 152 - 20 - pauses[0], 175 - 152 - pauses[1])
     parts = [part for frames in zip(speech, pauses) for part in zip(frames, (1, 0))]
@@ -92,13 +92,13 @@ def test_the_longest_pause_of_the_last_quarter_is_best(pauses: tuple[int, int, i
     assert windows[0][1] == windows[1][0] == border
 
 
-def test_speech_without_a_pause_is_cut_where_it_is_least_likely_near_the_end() -> None:
+def test_speech_without_pause_is_cut_where_least_likely() -> None:
     """Of a window of 100 frames the last quarter starts at 75: frame 74 is too early, and frame 80 is cut amid."""
     speech = recording((74, 0.9), (1, 0.36), (5, 0.9), (1, 0.6), (50, 0.9), (1, 0.4), (10, 0.9))
     assert plan(speech, 3.2) == [(0, 80 * 512 + 256), (80 * 512 + 256, 142 * 512)]
 
 
-def test_of_equally_likely_frames_the_last_that_fits_is_cut() -> None:
+def test_ties_are_cut_at_the_last_frame() -> None:
     """Frame 93, the 94th, leaves no room for a margin. What is left of it is speech, however short."""
     border = 93 * 512 + 256
     assert plan(recording((94, 1), (200, 0)), 3.2) == [(0, border), (border, 94 * 512 + MARGIN)]
@@ -262,7 +262,7 @@ def test_a_sentence_is_found_between_other_sound(sentence: np.ndarray, between: 
         assert start + spoken_s - 0.4 <= end_s <= start + spoken_s + 0.5
 
 
-def test_probabilities_are_those_of_the_package_s_own_loop(sentence: np.ndarray) -> None:
+def test_probabilities_equal_those_of_the_package(sentence: np.ndarray) -> None:
     waveform = np.concatenate([noise(1, 0.01), sentence])
     waveform = waveform[: len(waveform) // RUN_SAMPLES * RUN_SAMPLES]
     path = distribution("silero-vad").locate_file("silero_vad/data/silero_vad.jit")
@@ -314,7 +314,7 @@ def test_readers_are_heard_and_long_silences_left_out(shared_data: Path) -> None
         assert sum(max(0, min(e, next_s) - max(s, end_s)) for s, e in windows) <= 0.8
 
 
-def test_every_word_that_an_aligner_hears_is_in_a_window(shared_data: Path) -> None:
+def test_every_aligned_word_is_in_a_window(shared_data: Path) -> None:
     """Five sentences of real speech 5 s apart; the aligner's borders are good to 0.05 s."""
     folder = shared_data / "speech" / "austen_en"
     parts, words, at_s = [], [], 0.0

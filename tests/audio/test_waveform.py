@@ -175,7 +175,7 @@ def test_truncated_wav_gives_what_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("claimed_samples", [2**36 - 1, 20_000, 0])  # 0 is what a stream writes
-def test_flac_header_is_not_believed_beyond_what_there_is(tmp_path: Path, claimed_samples: int) -> None:
+def test_a_wrong_flac_length_is_not_believed(tmp_path: Path, claimed_samples: int) -> None:
     stream = io.BytesIO()
     soundfile.write(stream, np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE), SAMPLE_RATE, format="FLAC")
     flac = bytearray(stream.getvalue())
@@ -186,7 +186,7 @@ def test_flac_header_is_not_believed_beyond_what_there_is(tmp_path: Path, claime
     assert len(read_waveform(tmp_path / "a.flac")) == SAMPLE_RATE
 
 
-def test_span_past_the_end_of_an_mp3_is_refused(tmp_path: Path) -> None:
+def test_a_span_past_an_mp3_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", tone(440, 1.5), SAMPLE_RATE, format="MP3")
     with pytest.raises(InputError, match="no sound between 5.0 s and 6.0"):
         read_waveform(tmp_path / "a.mp3", 5.0, 6.0)
@@ -210,7 +210,7 @@ def test_unwritable_place_is_one_line_and_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000])
-def test_stream_is_the_waveform_in_blocks_of_ten_seconds(tmp_path: Path, rate: int) -> None:
+def test_a_stream_is_the_waveform_in_blocks(tmp_path: Path, rate: int) -> None:
     samples = np.random.default_rng(rate).uniform(-0.5, 0.5, (round(25.3 * rate), 2))
     soundfile.write(tmp_path / "a.wav", samples, rate)
     for span in ((0.0, None), (3.21, 24.7), (24.7, 99.0)):
@@ -221,7 +221,7 @@ def test_stream_is_the_waveform_in_blocks_of_ten_seconds(tmp_path: Path, rate: i
         np.testing.assert_allclose(np.concatenate(blocks), whole, rtol=0, atol=1e-6)
 
 
-def test_stream_gives_what_is_good_before_samples_that_are_no_numbers(tmp_path: Path) -> None:
+def test_a_stream_ends_before_samples_not_finite(tmp_path: Path) -> None:
     samples = tone(440, 20.0, 8_000)
     soundfile.write(tmp_path / "good.wav", samples, 8_000, subtype="FLOAT")
     samples[-1] = np.nan
@@ -262,7 +262,7 @@ def test_stream_without_sound_is_refused(tmp_path: Path) -> None:
             read(tmp_path / "b.wav")
 
 
-def test_memory_of_a_stream_does_not_grow_with_the_recording(tmp_path: Path) -> None:
+def test_a_stream_takes_constant_memory(tmp_path: Path) -> None:
     write_waveforms(tmp_path / "a.wav", (tone(440, 60.0) for _ in range(30)))
     tracemalloc.start()
     assert sum(map(len, stream_waveform(tmp_path / "a.wav"))) == 1800 * SAMPLE_RATE
@@ -284,7 +284,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
                 read(path)
 
 
-def test_nothing_of_ffmpeg_is_loaded_for_what_libsndfile_reads(tmp_path: Path) -> None:
+def test_libsndfile_formats_load_no_ffmpeg(tmp_path: Path) -> None:
     write_waveform(tmp_path / "a.wav", tone(440, 0.1))
     code = "import sys; from clsr.audio.waveform import *; read_waveform(sys.argv[1]); assert 'av' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.wav")], check=True)
@@ -311,7 +311,7 @@ def test_silence_has_no_signal_to_noise_ratio() -> None:
             add_noise(waveform, noise, 10.0)
 
 
-def test_odd_files_are_read_or_refused_in_one_line(shared_data: Path) -> None:
+def test_odd_files_are_read_or_refused(shared_data: Path) -> None:
     """Malformed and unusual files: neither crash nor memory, lengths that agree, and libsndfile's verdict."""
     folder = shared_data / "odd_audio"
     with open(folder / "manifest.tsv", encoding="utf-8", newline="") as file:

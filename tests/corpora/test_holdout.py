@@ -8,7 +8,7 @@ from clsr.corpora.holdout import held_out
 from clsr.errors import InputError
 
 
-def test_groups_with_the_smallest_digest_until_the_share_is_reached() -> None:
+def test_groups_of_smallest_digest_make_the_share() -> None:
     order = sorted("ABCDE", key=lambda name: hashlib.sha1(name.encode()).digest())
     rows = [name for name in "ABCDE" for _ in range(4)]  # 20
     assert held_out(rows, 0.01) == set(order[:1])

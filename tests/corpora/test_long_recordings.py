@@ -63,7 +63,7 @@ def test_passages_are_cut_out_as_they_went_in(noises: Path, tmp_path: Path) -> N
     assert second.answer is None and second.answer_span is None
 
 
-def test_recordings_are_as_long_as_asked_for_and_hold_everything(noises: Path, tmp_path: Path) -> None:
+def test_recordings_have_their_length_and_hold_everything(noises: Path, tmp_path: Path) -> None:
     lengthen(noises, tmp_path / "long", minutes=3 / 60)
     lengths = [duration_s(path) for path in sorted((tmp_path / "long" / "recordings").iterdir())]
     assert len(lengths) == 2 and min(lengths) >= 3.0

@@ -18,12 +18,12 @@ def ids(rows: list[Row]) -> list[str]:
     return [row.id for row in rows]
 
 
-def test_first_question_of_a_passage_and_first_passage_of_a_question() -> None:
+def test_first_question_and_first_passage_are_kept() -> None:
     rows = [Row("a", "Q1", "P1"), Row("b", "Q2", "P1"), Row("c", "Q1", "P2"), Row("d", "Q3", "P3")]
     assert ids(one_to_one(rows)) == ["a", "d"]
 
 
-def test_what_a_dropped_pair_says_is_free_for_the_next() -> None:
+def test_texts_of_dropped_pairs_are_free_again() -> None:
     rows = [Row("a", "Q1", "P1"), Row("b", "Q1", "P2"), Row("c", "Q2", "P2")]
     assert ids(one_to_one(rows)) == ["a", "c"]
 
@@ -67,7 +67,7 @@ def test_texts_that_are_not(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_pairs_are_one_to_one_and_no_more_could_be_kept(seed: int) -> None:
+def test_random_pairs_are_one_to_one_and_maximal(seed: int) -> None:
     draw = random.Random(seed)
     rows = [Row(str(i), f"Q{draw.randrange(8)}", f"P{draw.randrange(8)}") for i in range(30)]
     kept = one_to_one(rows)

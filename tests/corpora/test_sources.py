@@ -32,7 +32,7 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
         check_sources(tmp_path, [Source("a.zip", "", ABC, True)])
 
 
-def test_what_is_missing_is_said_before_anything_is_read(tmp_path: Path) -> None:
+def test_missing_files_are_named_before_reading(tmp_path: Path) -> None:
     (tmp_path / "known.json").write_text("changed")
     sources = [Source("known.json", "", ABC), Source("wavs", "get it with: wget http://example.org/wavs.zip")]
     with pytest.raises(InputError, match="wavs: no such file or folder; get it with: wget http://example.org/wavs.zip"):

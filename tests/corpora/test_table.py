@@ -55,7 +55,7 @@ def test_the_same_rows_in_other_clothes(corpus: Path):
     assert (other.utterance.id, other.utterance.start_s, other.utterance.end_s) == ("7", 1.0, 2.5)
 
 
-def test_rows_of_one_span_are_one_passage_with_several_questions(corpus: Path):
+def test_rows_of_one_span_are_one_passage(corpus: Path):
     rows = "r1,a.wav,0,2,red dogs,Which?,\nr2,a.wav,,,Red dogs.,What colour?,\nr3,a.wav,1,2,dogs,,\n"
     one, other = read_passages(table(corpus, HEADER + rows), refuse)
     assert (one.utterance.id, one.questions) == ("r1", {"r1": "Which?", "r2": "What colour?"})
@@ -147,7 +147,7 @@ def test_nothing_is_in_two_splits(passages: list[Passage], split_by):
         assert {name: len(chosen) for name, chosen in splits.items()} == {"train": 70, "dev": 10, "test": 20}
 
 
-def test_a_split_is_given_by_the_seed_and_not_by_the_place(passages: list[Passage]):
+def test_a_split_depends_on_the_seed_alone(passages: list[Passage]):
     def ids(seed: int, folder: str = "") -> list[str]:
         moved = [
             Passage(
@@ -211,7 +211,7 @@ def test_speech_that_nobody_asks_about_becomes_data_directories(make_table, tmp_
     assert not (tmp_path / "sets" / "test" / "qrels").exists()
 
 
-def test_a_split_without_questions_is_refused_and_nothing_written(make_table, tmp_path: Path, passages):
+def test_a_split_without_questions_is_refused(make_table, tmp_path: Path, passages):
     splits = {"train": passages[:5], "dev": [Passage(passages[5].utterance, 1)], "test": passages[6:8]}
     with pytest.raises(InputError, match="dev: none of its 1 passages has a question"):
         write_sets(splits, tmp_path / "sets")

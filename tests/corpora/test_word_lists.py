@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from clsr.corpora.word_lists import whole_words, word_lists
 
 
-def test_lists_make_up_for_what_is_not_heard_often_enough():
+def test_word_lists_fill_up_rare_words():
     made = list(word_lists({"a", "b", "c"}, Counter(a=5, b=1), 3, seed=0))
     assert Counter(" ".join(made).split()) == {"b": 2, "c": 3}
     assert list(word_lists({"a"}, Counter(a=3), 3, seed=0)) == []
@@ -21,7 +21,7 @@ def test_lists_make_up_for_what_is_not_heard_often_enough():
     )
 
 
-def test_a_whole_word_is_a_piece_that_begins_and_ends_a_word(tiny_bert: Path):
+def test_a_whole_word_is_one_piece(tiny_bert: Path):
     words = whole_words(Tokenizer.from_file(str(tiny_bert / "tokenizer.json")))
     assert {"where", "is", "the", "red", "boat", "a"} <= set(words)
     assert not any(piece.startswith(("##", "[")) or piece == "'" for piece in words) and words == sorted(words)

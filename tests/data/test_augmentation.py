@@ -96,7 +96,7 @@ def test_a_copy_is_played_faster(tmp_path: Path):
         assert np.abs(np.fft.rfft(played)).argmax() / copy.duration_s == pytest.approx(pitch_hz, abs=1)
 
 
-def test_an_epoch_holds_each_utterance_at_each_speed_in_batches_of_its_duration(split: Split):
+def test_an_epoch_holds_each_utterance_at_each_speed(split: Split):
     lengths_s = {"_sp0.5": 4.0, "_sp0.8": 2.5, "": 2.0, "_sp1.25": 1.6, "_sp2": 1.0}
     found = list(batches(split, AugmentConfig(speeds=(0.5, 0.8, 1.0, 1.25, 2.0)), batch_s=8.0, buckets=3))
     ids = [i for batch in found for i in batch.ids]
@@ -130,7 +130,7 @@ def test_a_noise_has_the_ratio_asked_for(sound, snr_db: float, length_s: float):
     assert np.abs(np.fft.rfft(noise)).argmax() / 2 == pytest.approx(400, abs=1)  # resampled, and repeated where short
 
 
-def test_a_noise_is_taken_from_any_place_of_any_file(sound):
+def test_noise_comes_from_any_part_of_files(sound):
     sound(np.arange(20 * SAMPLE_RATE, dtype=np.float32) / 1e6, name="up.wav")
     folder = sound(-np.arange(20 * SAMPLE_RATE, dtype=np.float32) / 1e6, name="down.flac.wav")
     augmentation = Augmentation(AugmentConfig(noise_dir=folder, noise_probability=1.0, noise_snr_db=(0.0, 0.0)), 0)
@@ -142,7 +142,7 @@ def test_a_noise_is_taken_from_any_place_of_any_file(sound):
     assert min(starts_s) < 3 and max(starts_s) > 15
 
 
-def test_noise_comes_to_the_share_and_within_the_range(sound):
+def test_noise_has_its_share_and_range(sound):
     folder = sound(speech(seed=1))
     augmentation = Augmentation(AugmentConfig(noise_dir=folder, noise_probability=0.3, noise_snr_db=(5.0, 15.0)), 0)
     clean, ratios_db = speech(), []
@@ -174,7 +174,7 @@ def test_a_unit_impulse_changes_nothing(sound, place: int, rate: int):
     assert room.shape == clean.shape and room.dtype == np.float32
 
 
-def test_an_echo_comes_when_and_as_loud_as_the_response_says(sound):
+def test_an_echo_follows_the_impulse_response(sound):
     config = AugmentConfig(reverb_dir=sound(impulses((100, 0.8), (900, 0.4))), reverb_probability=1.0)
     clean = speech()
     room = Augmentation(config, 0).alter(clean, "u", 0)
@@ -209,7 +209,7 @@ def test_noise_stands_outside_the_room(sound):
 MASKS = AugmentConfig(time_masks=2, time_mask_frames=4, time_mask_share=0.5, frequency_masks=2, frequency_mask_bins=10)
 
 
-def test_a_mask_is_the_mean_and_the_same_band_in_all_seven_frames():
+def test_a_mask_covers_the_band_in_all_frames():
     frames = torch.randn(30, 560)
     widths_t, widths_f = set(), set()
     for epoch in range(60):
@@ -226,7 +226,7 @@ def test_a_mask_is_the_mean_and_the_same_band_in_all_seven_frames():
     assert min(widths_f) <= 2 and 15 <= max(widths_f) <= 20  # two bands of 0 to 10
 
 
-def test_a_mask_of_time_is_no_more_than_its_share():
+def test_a_time_mask_keeps_to_its_share():
     config = replace(MASKS, time_masks=1, time_mask_frames=100, time_mask_share=0.2, frequency_masks=0)
     frames = torch.randn(20, 560)
     masked = [(Augmentation(config, 0).mask(frames, "u", e) == frames.mean(0)).all(1).sum() for e in range(50)]
@@ -235,7 +235,7 @@ def test_a_mask_of_time_is_no_more_than_its_share():
         assert Augmentation(MASKS, 0).mask(torch.randn(short, 560), "u", 0).shape == (short, 560)
 
 
-def test_after_normalisation_a_mask_is_zero_for_an_utterance_of_the_global_mean():
+def test_a_mask_is_zero_after_normalisation():
     frames = torch.randn(50, 560)
     normalised = frames - frames.mean(0)  # what CMVN subtracts, were this the whole corpus
     config = replace(MASKS, frequency_masks=0, time_masks=1, time_mask_frames=10)
@@ -254,7 +254,7 @@ def everything(sound) -> AugmentConfig:
     return replace(MASKS, speeds=(0.9, 1.0), noise_dir=noises, noise_probability=0.8, reverb_dir=rooms)
 
 
-def test_draws_are_given_by_seed_epoch_and_utterance_alone(split: Split, everything: AugmentConfig):
+def test_draws_depend_on_seed_epoch_and_utterance(split: Split, everything: AugmentConfig):
     first = features(split, everything, epoch=3)
     fewer = Split(split.utterances[3:], [], {})
     for other in (
@@ -347,7 +347,7 @@ def test_faults_come_before_training(tmp_path: Path, tone_corpus: Path, tiny_set
     assert not (tmp_path / "out").exists()
 
 
-def test_training_with_all_of_it_on_is_given_by_the_seed(
+def test_augmented_training_is_reproducible(
     tmp_path: Path, tone_corpus: Path, tiny_settings: TrainingConfig, everything: AugmentConfig
 ):
     data = replace(tiny_settings.data, augment=everything)

@@ -51,7 +51,7 @@ def epoch(module: SpeechDataModule, number: int = 0) -> Iterator[SpeechBatch]:
     return (module.train_set[cuts] for cuts in module._train_sampler)
 
 
-def test_each_epoch_asks_one_of_the_questions_of_a_passage(tone_set: Path):
+def test_each_epoch_draws_one_question_a_passage(tone_set: Path):
     write_table(tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Low again?"), ("q3", "Other?")])
     write_relevance(tone_set / "qrels", {"q1": {"p-a": 1}, "q2": {"p-a": 1}, "q3": {"p-b": 1}})
     module = data_module(read_split(tone_set), DataConfig())
@@ -87,7 +87,7 @@ def test_an_utterance_may_be_part_of_a_recording(make_split: Callable[..., Split
     assert torch.equal(batch.features[0], stack_frames(fbank(read_waveform(utterance.recording)[8000:24_000])))
 
 
-def test_an_epoch_holds_every_utterance_once_in_batches_of_alike_length(make_split: Callable[..., Split]):
+def test_an_epoch_holds_every_utterance_once(make_split: Callable[..., Split]):
     durations_s = np.random.default_rng(0).uniform(0.2, 2.0, 60).round(2).tolist()
     module = data_module(make_split(durations_s), DataConfig(batch_s=6.0, buckets=4))
     batches = list(epoch(module))
@@ -101,7 +101,7 @@ def test_an_epoch_holds_every_utterance_once_in_batches_of_alike_length(make_spl
     assert padded_s < 1.3 * sum(durations_s)  # in random order it is 1.7 times
 
 
-def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[..., Split]):
+def test_order_depends_on_epoch_and_seed(make_split: Callable[..., Split]):
     split = make_split([0.3] * 30)
 
     def order(seed: int, number: int) -> list[list[str]]:
@@ -111,7 +111,7 @@ def test_the_order_is_new_each_epoch_and_given_by_the_seed(make_split: Callable[
     assert order(0, 0) != order(0, 1) != order(1, 1)
 
 
-def test_a_trainer_gets_the_order_and_the_noise_of_its_epoch(make_split: Callable[..., Split]):
+def test_a_trainer_gets_its_order_and_noise(make_split: Callable[..., Split]):
     module = data_module(make_split([0.3] * 30), DataConfig(batch_s=1.5))
     for number in (0, 1, 2):
         module.trainer = SimpleNamespace(current_epoch=number, global_rank=0, world_size=1, accumulate_grad_batches=1)  # type: ignore[assignment]
@@ -161,7 +161,7 @@ def test_parts_of_a_batch(make_split: Callable[..., Split]):
     assert [part.ids for part in split_batch(batch, 10**6)] == [batch.ids]
 
 
-def test_development_batches_have_a_fixed_order_and_no_noise(make_split: Callable[..., Split]):
+def test_development_batches_are_fixed_and_clean(make_split: Callable[..., Split]):
     module = data_module(make_split([0.4] * 12), DataConfig(batch_s=2.0, noise_probability=1.0))
     first, second = ([module.dev_set[cuts] for cuts in module.val_dataloader().sampler] for _ in range(2))
     assert [batch.ids for batch in first] == [batch.ids for batch in second]
@@ -169,7 +169,7 @@ def test_development_batches_have_a_fixed_order_and_no_noise(make_split: Callabl
     assert torch.equal(first[0].features[0], stack_frames(fbank(read_waveform(utterance.recording))))
 
 
-def test_noise_is_drawn_anew_each_epoch_and_only_then(make_split: Callable[..., Split]):
+def test_noise_is_drawn_anew_each_epoch(make_split: Callable[..., Split]):
     split = make_split([0.3])
     config = DataConfig(noise_probability=1.0, noise_snr_db=(10.0, 10.0))
     module = data_module(split, config)
@@ -200,7 +200,7 @@ def test_noise_comes_to_the_share_asked_for(make_split: Callable[..., Split]):
     assert changed / 500 == pytest.approx(0.3, abs=0.08)  # 4 deviations
 
 
-def test_a_front_end_of_a_baseline_hears_the_waveform_with_its_noise(make_split: Callable[..., Split]):
+def test_a_baseline_front_end_gets_noisy_waveforms(make_split: Callable[..., Split]):
     split = make_split([3.0])
     as_it_is = LETTERS._replace(features=lambda waveform: torch.from_numpy(waveform)[:, None])
     clean = SpeechDataModule(split, split, as_it_is, DataConfig(), 0)
@@ -232,7 +232,7 @@ def test_filter_banks_are_kept_up_to_a_size(make_split: Callable[..., Split], mo
 
 
 @pytest.mark.slow
-def test_workers_hand_over_what_is_kept_up_to_a_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
+def test_workers_fill_the_cache_up_to_its_size(make_split: Callable[..., Split], monkeypatch: pytest.MonkeyPatch):
     split = make_split([1.0] * 5)
     expected = {u.id: data_module(split).train_set.frames(u.id) for u in split.utterances}
     for cache_bytes, kept in ((10**6, 5), (70_000, 2), (0, 0)):

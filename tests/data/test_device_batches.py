@@ -31,11 +31,11 @@ def test_one_device_gets_the_batches_as_they_are():
     assert list(equal_groups(batches, 1)) == [[batch] for batch in batches]
 
 
-def test_whole_rounds_keep_their_batches():
+def test_whole_groups_keep_their_batches():
     assert list(equal_groups(["ab", "cd", "ef", "gh"], 2)) == [[["a", "b"], ["c", "d"]], [["e", "f"], ["g", "h"]]]
 
 
-def test_a_device_goes_on_after_the_rounds_that_are_done():
+def test_a_device_resumes_after_finished_groups():
     batches = [[i] for i in range(7)]
     whole = list(DeviceBatches(lambda: batches, Rank(1, 2)))
     assert whole == [[1], [3], [5]]  # the other has [4, 6] then
@@ -44,12 +44,12 @@ def test_a_device_goes_on_after_the_rounds_that_are_done():
     assert next(iter(DeviceBatches(lambda: batches, Rank(0, 2), make=tuple))) == (0,)
 
 
-def test_no_batches_are_no_rounds():
+def test_no_batches_make_no_groups():
     assert list(equal_groups([], 2)) == []
 
 
 @pytest.mark.parametrize("count", [4, 7, 9])
-def test_an_epoch_is_a_whole_number_of_accumulated_steps(count: int):
+def test_an_epoch_has_whole_accumulated_steps(count: int):
     batches = [[i, -i] for i in range(1, count + 1)]
     shares = [list(DeviceBatches(lambda: batches, Rank(device, 2, 2))) for device in range(2)]
     assert len(shares[0]) == len(shares[1]) and len(shares[0]) % 2 == 0

@@ -134,7 +134,7 @@ def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path)
         assert check_retrieval_set(whole.path) == []
 
 
-def test_a_fault_in_one_set_leaves_all_as_they_were(tone_set: Path, tmp_path: Path) -> None:
+def test_a_fault_in_one_set_writes_none(tone_set: Path, tmp_path: Path) -> None:
     read = read_retrieval_set(tone_set)
     good = replace(read, path=tmp_path / "sets" / "good")
     bad = RetrievalSet(tmp_path / "sets" / "bad", [read.passages[0]] * 2, {"q-a": "Who?"}, None, {"q-a": {"p-a": 1}})

@@ -71,7 +71,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
     torch.save(weights, folder / "model.pt")
 
 
-def test_settings_weights_and_statistics_are_those_of_the_files(folder: Path, tokens: list[str], tmp_path: Path):
+def test_a_release_is_read_with_all_its_files(folder: Path, tokens: list[str], tmp_path: Path):
     release = import_release(folder, tmp_path / "out")
     assert release.ignored == BESIDE
     model = release.model

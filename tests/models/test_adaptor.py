@@ -61,7 +61,7 @@ def test_what_is_never_recognised_has_no_weight():
 
 
 @pytest.mark.parametrize("gamma", [0.1, 1.0])
-def test_straight_through_is_exactly_the_row_with_the_gradient_of_the_mixture(gamma: float):
+def test_straight_through_has_the_gradient_of_the_mixture(gamma: float):
     torch.manual_seed(0)
     logits, codebook, upstream = torch.randn(4, 9, 50, requires_grad=True), torch.randn(50, 16), torch.randn(4, 9, 16)
     codes = straight_through_codes(logits, codebook, gamma)
@@ -115,7 +115,7 @@ def test_probabilities_by_hand():
 
 
 @pytest.mark.parametrize("kind", ["logits", "probabilities"])
-def test_the_best_outputs_are_enough_for_the_codes_of_training(kind):
+def test_best_outputs_suffice_for_training_codes(kind):
     logits = torch.randn(2, 5, 4)
     config = AdaptorConfig("top_k", top_k=2, input=kind, gamma=0.7)
     best = logits.log_softmax(2).topk(3)
@@ -129,7 +129,7 @@ def test_hard_codes_pass_no_gradient_on():
     assert torch.equal(codes, hard_codes(random_logits(), TABLE)) and not codes.requires_grad
 
 
-def test_a_passage_projection_starts_from_the_identity_and_keeps_length():
+def test_a_passage_projection_starts_as_the_identity():
     torch.manual_seed(0)
     passage_projection, vectors = PassageProjection(5), torch.nn.functional.normalize(torch.randn(3, 5), dim=1)
     assert torch.allclose(passage_projection(vectors), vectors, atol=1e-6)
@@ -141,7 +141,7 @@ def test_a_passage_projection_starts_from_the_identity_and_keeps_length():
 
 
 @pytest.mark.parametrize("kind", ["top_k", "soft", "straight_through"])
-def test_gradients_reach_the_firing_weights_and_leave_the_text_encoder_untouched(tiny_bert, kind: str):
+def test_gradients_reach_firing_weights_not_the_text_encoder(tiny_bert, kind: str):
     torch.manual_seed(0)
     text_encoder = load_text_encoder(str(tiny_bert))
     config = ModelConfig(encoder=EncoderConfig(width=32, hidden=32, layers=2))

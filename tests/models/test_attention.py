@@ -49,7 +49,7 @@ def test_memory_is_a_weighted_neighbourhood_plus_the_input(kernel: int):
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 4, 11])
-def test_memory_by_products_is_that_by_convolution_and_its_gradient_too(kernel: int):
+def test_products_equal_convolution_for_the_memory(kernel: int):
     torch.manual_seed(0)
     block, values = MemoryBlock(6, kernel), torch.randn(3, 9, 6, requires_grad=True)
     wanted = torch.randn(3, 9, 6)

@@ -45,7 +45,7 @@ def test_halves_make_pairs():
     assert lengths.tolist() == [2]
 
 
-def test_a_heavy_frame_fires_as_often_as_its_weight_says():
+def test_a_heavy_frame_fires_several_times():
     tokens, lengths = integrate_and_fire(column(1, 10), torch.tensor([[0.5, 2.75]]))
     assert tokens.flatten().tolist() == [5.5, 10.0, 10.0]  # 0.5 + 0.5 * 10, and two whole ones; 0.25 is left over
     assert lengths.tolist() == [3]
@@ -145,7 +145,7 @@ def test_times_of_a_heavy_frame_divide_it():
     assert times.flatten().tolist() == pytest.approx([0.0, 1.2, 1.2, 1.6, 1.6, 2.0])
 
 
-def test_a_token_never_completed_ends_with_the_last_frame():
+def test_an_incomplete_token_ends_with_the_last_frame():
     assert firing_times(torch.tensor([[0.5, 0.7, 0.3]]), 2)[0, 1].tolist() == pytest.approx([1 + 0.5 / 0.7, 3.0])
     assert firing_times(torch.tensor([[0.5, 0.7]]), 0).shape == (1, 0, 2)
 
@@ -159,7 +159,7 @@ def test_times_follow_each_other():
     assert (times[..., 1] >= times[..., 0]).all() and (times <= 200).all() and not times[:, 0, 0].any()
 
 
-def test_firing_weights_lie_between_0_and_1_and_never_on_padding():
+def test_firing_weights_are_shares_and_0_on_padding():
     torch.manual_seed(0)
     cif = Cif(8, CifConfig(left_context=1, right_context=2))
     lengths = torch.tensor([6, 3])
@@ -182,7 +182,7 @@ def test_a_weight_depends_on_its_context_alone():
 
 
 @pytest.mark.parametrize("context", [(1, 1), (0, 2), (3, 1)])
-def test_hidden_frames_by_products_are_those_by_convolution_and_their_gradients_too(context: tuple[int, int]):
+def test_products_equal_convolution_for_hidden_frames(context: tuple[int, int]):
     torch.manual_seed(0)
     cif, frames = Cif(6, CifConfig(*context)), torch.randn(2, 9, 6, requires_grad=True)
     wanted, parameters = torch.randn(2, 9, 6), (frames, *cif.cif_conv1d.parameters())

@@ -29,7 +29,7 @@ def test_padding_of_tokens_and_frames_changes_nothing():
         assert torch.allclose(logits[i, : len(token_row)], alone[0], atol=1e-5)
 
 
-def test_a_token_is_heard_as_far_as_the_memory_reaches():
+def test_a_token_affects_frames_within_the_memory():
     model = decoder()
     tokens, mask = torch.randn(1, 11, 16), torch.ones(1, 11, dtype=torch.bool)
     frames = torch.randn(1, 4, 16)

@@ -8,7 +8,7 @@ from clsr.models.dropout import Dropout, drop
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_share_is_dropped_at_every_place_and_the_rest_scaled(share: float):
+def test_dropout_drops_its_share_and_scales_the_rest(share: float):
     torch.manual_seed(0)
     kept = drop(torch.ones(100_000, 8), share)
     levels = round(share * 65536)
@@ -23,7 +23,7 @@ def test_neighbours_are_dropped_independently():
     assert torch.allclose(torch.corrcoef(dropped.T), torch.eye(4), atol=5 / 200_000**0.5)
 
 
-def test_rows_that_fill_no_whole_number_and_rows_out_of_order():
+def test_uneven_and_unordered_rows():
     torch.manual_seed(0)
     values = torch.randn(3, 5, 7).transpose(0, 2)
     kept = drop(values, 0.5)
@@ -39,7 +39,7 @@ def test_the_gradient_goes_where_the_value_went():
     assert values.grad is not None and torch.allclose(values.grad, kept.detach() / values.detach())
 
 
-def test_a_seed_drops_the_same_again_and_inference_drops_nothing():
+def test_dropout_is_seeded_and_off_at_inference():
     layer, values = Dropout(0.3), torch.randn(4, 9)
     torch.manual_seed(5)
     first = layer(values)

@@ -30,7 +30,7 @@ def test_padding_and_batch_order_change_nothing():
         assert not frames[i, len(row) :].any()
 
 
-def test_only_a_layer_that_keeps_the_width_has_a_residual_around_attention():
+def test_only_layers_of_equal_width_have_a_residual():
     mask = torch.ones(1, 4, dtype=torch.bool)
     for input_width, kept in ((16, 1.0), (10, 0.0)):
         layer = EncoderLayer(input_width, TINY)

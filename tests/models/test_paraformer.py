@@ -45,7 +45,7 @@ def test_training_says_as_many_tokens_as_the_targets():
     assert output.ctc_logits is None
 
 
-def test_the_second_pass_decodes_the_right_tokens_in_the_place_of_wrong_ones():
+def test_the_second_pass_sees_targets_for_wrong_tokens():
     model = tiny(SamplerConfig(ratio=1.0, positions="wrong"))
     features, frame_lengths, targets, target_lengths = batch()
     output = model(features, frame_lengths, targets, target_lengths)
@@ -67,14 +67,14 @@ def test_outside_training_there_is_no_sampler():
     assert torch.equal(model(*batch()).logits, plain(*batch()).logits)
 
 
-def test_ctc_predicts_slots_times_a_frame_and_only_in_training():
+def test_ctc_upsamples_and_only_in_training():
     model = tiny(ctc_size=5, slots=2)
     output = model(*batch())
     assert output.ctc_logits is not None and output.ctc_logits.shape == (3, 60, 5)
     assert model.eval()(*batch()).ctc_logits is None
 
 
-def test_ctc_slots_of_a_frame_stand_side_by_side():
+def test_ctc_predictions_of_a_frame_are_adjacent():
     head = CtcHead(4, 3, slots=2)
     frames = torch.randn(1, 5, 4)
     flat = head.ctc_lo(frames)
@@ -97,7 +97,7 @@ def test_recognition_does_not_depend_on_the_batch():
         assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
 
 
-def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
+def test_inference_rounds_the_quantity_or_adds_a_tail():
     model = tiny().eval()
     model.config.cif.length_margin = 0
     torch.manual_seed(2)
@@ -111,7 +111,7 @@ def test_recognition_rounds_what_the_weights_announce_or_adds_a_tail():
 
 
 @torch.no_grad()
-def test_every_number_of_tokens_within_the_margin_is_read_and_scored():
+def test_every_length_within_the_margin_is_scored():
     model = tiny().eval()
     features, lengths, _, _ = batch()
     frames, frame_mask = model.encoder(model.cmvn(features), lengths)
@@ -153,7 +153,7 @@ def test_speech_is_never_read_as_silence():
     assert hypotheses.scores[1, 0] == -math.inf and torch.isfinite(hypotheses.scores[::2, 0]).all()
 
 
-def test_recognition_of_the_right_number_of_tokens_is_what_training_sees():
+def test_inference_equals_training_at_the_right_length():
     model = tiny().eval()
     features, lengths, _, _ = batch()
     heard = model.recognise(features, lengths)
@@ -174,7 +174,7 @@ def test_padding_and_unknown_are_never_recognised():
         assert count > 0 and (tokens[:count] >= 2).all()
 
 
-def test_times_lie_within_the_utterance_and_follow_each_other():
+def test_times_are_ordered_within_the_utterance():
     model = tiny().eval()
     features, lengths, _, _ = batch()
     heard = model.recognise(features, lengths)

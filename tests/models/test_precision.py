@@ -38,7 +38,7 @@ def rounded_by_hand(linear: nn.Linear, values: Tensor, steps: int) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(5, 24), (2, 7, 24)])
-def test_an_int8_map_is_that_of_rounded_weights_and_inputs(shape: tuple[int, ...]):
+def test_an_int8_layer_rounds_weights_and_inputs(shape: tuple[int, ...]):
     torch.manual_seed(0)
     linear, values = nn.Linear(24, 10), torch.randn(shape) * 3 + 1
     int8 = Int8Linear(linear)
@@ -56,7 +56,7 @@ def test_an_int8_map_of_nothing_and_without_bias():
     assert int8(torch.zeros(3, 6)).tolist() == [[0.0] * 4] * 3
 
 
-def test_the_engine_of_others_is_left_as_it_was():
+def test_the_quantisation_engine_is_restored():
     before = torch.backends.quantized.engine
     Int8Linear(nn.Linear(6, 4))
     assert torch.backends.quantized.engine == before
@@ -85,7 +85,7 @@ def test_a_map_by_onednn_is_the_same_map(dtype: torch.dtype, bias: bool):
 
 @onednn
 @pytest.mark.parametrize("held_back", [True, False])
-def test_float32_takes_the_faster_library_and_says_the_same(
+def test_float32_is_equal_with_either_library(
     tone_model: Path, waveforms: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, held_back: bool
 ):
     monkeypatch.setattr(precision, "mkl_holds_back", lambda: False)
@@ -113,7 +113,7 @@ def test_mkl_holds_back_on_wide_processors_of_others(
 
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
 @pytest.mark.parametrize("codes", ["soft", "hard"])
-def test_lower_precision_hears_the_same_and_moves_vectors_little(
+def test_lower_precision_keeps_transcripts_and_nearly_vectors(
     tone_model: Path, waveforms: list[np.ndarray], kind, codes
 ):
     whole, lowered = load_speech_encoder(tone_model), load_speech_encoder(tone_model, precision=kind)
@@ -138,9 +138,7 @@ def test_firing_weights_stay_float32(tone_model: Path, kind):
         assert not frames[1, 13:].any()
 
 
-def test_every_linear_map_of_the_recogniser_but_that_of_firing_is_int8(
-    tone_model: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_all_recogniser_layers_but_firing_are_int8(tone_model: Path, monkeypatch: pytest.MonkeyPatch):
     for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast)
         monkeypatch.setattr(precision, "lays_out_bfloat16", lambda: False)
@@ -167,7 +165,7 @@ def test_a_release_is_lowered_too(release_model: Path, say_in_tones: Callable[[s
 
 @onednn
 @pytest.mark.parametrize("looks", [5, LONG + 3])
-def test_attention_by_onednn_is_the_same_and_sees_no_padding(looks: int):
+def test_onednn_attention_is_equal_and_ignores_padding(looks: int):
     torch.manual_seed(0)
     count = LONG + 3
     queries, keys, values = torch.randn(3, looks, 16), torch.randn(3, count, 16), torch.randn(3, count, 16)
@@ -180,7 +178,7 @@ def test_attention_by_onednn_is_the_same_and_sees_no_padding(looks: int):
 
 
 @onednn
-def test_a_rectifier_is_part_of_the_map_before_it():
+def test_a_rectifier_joins_the_layer_before():
     torch.manual_seed(0)
     linear, values = nn.Linear(24, 10), torch.randn(7, 24)
     rectified = OnednnLinear(linear, rectified=True)
@@ -192,7 +190,7 @@ def test_a_rectifier_is_part_of_the_map_before_it():
 
 @onednn
 @pytest.mark.parametrize("rectified", [True, False])
-def test_a_map_by_onednn_has_the_gradient_of_its_inputs(rectified: bool):
+def test_a_onednn_layer_passes_gradients_to_inputs(rectified: bool):
     torch.manual_seed(0)
     linear, values = nn.Linear(24, 10), torch.randn(7, 24, requires_grad=True)
     mapped = linear(values).relu() if rectified else linear(values)
@@ -202,7 +200,7 @@ def test_a_map_by_onednn_has_the_gradient_of_its_inputs(rectified: bool):
 
 
 @onednn
-def test_a_copy_of_a_map_by_onednn_shares_nothing_that_changes():
+def test_a_copied_onednn_layer_shares_nothing():
     linear = OnednnLinear(nn.Linear(24, 10), rectified=True)
     copied = copy.deepcopy(linear)
     with torch.no_grad():
@@ -211,7 +209,7 @@ def test_a_copy_of_a_map_by_onednn_shares_nothing_that_changes():
     assert torch.equal(copied.bias, linear.bias + 1)
 
 
-def test_attention_in_bfloat16_is_that_of_float32_and_sees_no_padding():
+def test_bfloat16_attention_is_close_and_ignores_padding():
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, 5, 16), torch.randn(3, 9, 16), torch.randn(3, 9, 16)
     mask = length_mask(torch.tensor([9, 4, 0]))
@@ -245,7 +243,7 @@ def test_auto_leaves_a_small_model_as_it_is(tone_model: Path, waveforms: list[np
 
 @pytest.mark.parametrize("kind", ["float32", "bf16", "int8", "auto"])
 @pytest.mark.parametrize("large", [True, False])
-def test_a_text_side_loaded_alone_computes_as_in_the_whole_model(
+def test_the_text_side_alone_equals_the_whole_model(
     tone_model: Path, monkeypatch: pytest.MonkeyPatch, kind, large: bool
 ):
     monkeypatch.setattr(precision, "PAYS_FROM", 1 if large else 10**9)

@@ -37,7 +37,7 @@ def random_batch() -> tuple[Tensor, Tensor, Tensor]:
     return torch.randint(2, 5, (64, 12)), targets, length_mask(torch.randint(1, 13, (64,)), 12)
 
 
-def test_all_wrong_tokens_and_no_others_at_ratio_1():
+def test_ratio_1_replaces_exactly_the_wrong_tokens():
     predictions, targets, mask = random_batch()
     where = replaced(predictions, targets, mask, SamplerConfig(1.0, "wrong"))
     assert torch.equal(where, (predictions != targets) & mask)
@@ -98,7 +98,7 @@ def test_a_perfect_first_pass_changes_nothing():
     assert torch.equal(mixed, tokens)
 
 
-def test_gradients_reach_what_is_kept_and_what_is_put_in():
+def test_gradients_reach_kept_and_sampled_tokens():
     tokens = torch.zeros(1, 3, 2, requires_grad=True)
     embeddings = torch.zeros(1, 3, 2, requires_grad=True)
     predictions, targets = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 9, 3]])

@@ -55,7 +55,7 @@ def test_words_are_heard_where_they_are_said(encoder: SpeechEncoder, waveforms: 
     assert words[-1].end_s == pytest.approx(1.8, abs=0.06)  # a stacked frame
 
 
-def test_token_vectors_are_what_the_vector_is_pooled_from(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+def test_token_vectors_pool_to_the_text_vector(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     hypothesis = encoder.recognise(unsure(encoder, waveforms)[2:3])[0][0]
     ids = torch.tensor([[encoder.vocabulary.text_ids[i] for i in hypothesis.best]])
     hard = encoder.token_vectors(hypothesis, "hard")
@@ -67,7 +67,7 @@ def test_token_vectors_are_what_the_vector_is_pooled_from(encoder: SpeechEncoder
 
 
 @pytest.mark.parametrize("heard", [list, unsure], ids=["sure", "unsure"])
-def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, waveforms: list[np.ndarray], heard):
+def test_hard_codes_equal_the_recognised_text(encoder: SpeechEncoder, waveforms: list[np.ndarray], heard):
     given = waveforms if heard is list else unsure(encoder, waveforms)
     encoding = encoder.encode(given, "hard")
     of_tokens = encoder.text_encoder.encode_ids(encoding.token_ids).numpy()
@@ -76,9 +76,7 @@ def test_hard_codes_are_the_vector_of_the_tokens_heard(encoder: SpeechEncoder, w
         assert np.abs(encoding.vectors - encoder.text_encoder.encode(encoding.transcripts).numpy()).max() < 1e-6
 
 
-def test_soft_codes_are_mixtures_of_the_best_three_and_of_hypotheses(
-    encoder: SpeechEncoder, waveforms: list[np.ndarray]
-):
+def test_soft_codes_mix_best_tokens_and_hypotheses(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     """Against logits of the whole vocabulary, of each number of tokens by itself."""
     mixed, network = [], encoder.paraformer
     codebook, gamma = encoder.text_encoder.word_embeddings[encoder.text_ids], network.config.adaptor.gamma
@@ -104,7 +102,7 @@ def test_soft_codes_are_mixtures_of_the_best_three_and_of_hypotheses(
     assert max(mixed) > 1
 
 
-def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: list[np.ndarray]):
+def test_a_length_off_by_one_is_corrected(tone_model: Path, waveforms: list[np.ndarray]):
     short = load_speech_encoder(tone_model)
     short.paraformer.config.cif.length_margin = 0
     with torch.no_grad():
@@ -115,7 +113,7 @@ def test_a_number_of_tokens_off_by_one_is_mended(tone_model: Path, waveforms: li
     assert short.encode(waveforms[2:3]).transcripts == TEXTS[2:3]
 
 
-def test_a_code_is_a_row_of_the_text_encoder(encoder: SpeechEncoder):
+def test_a_code_is_a_word_embedding(encoder: SpeechEncoder):
     for index, piece in enumerate(encoder.vocabulary.pieces):
         row = encoder.text_encoder.word_embeddings[encoder.text_encoder.tokenizer.token_to_id(piece)]
         assert torch.equal(encoder.text_encoder.word_embeddings[encoder.text_ids[index]], row)
@@ -163,6 +161,6 @@ def test_recognition_keeps_the_best_tokens_in_order(encoder: SpeechEncoder, wave
             assert (hypothesis.tokens > UNKNOWN).all()
 
 
-def test_longer_speech_than_was_trained_on_is_heard_too(encoder: SpeechEncoder, say_in_tones):
+def test_longer_speech_than_trained_is_recognised(encoder: SpeechEncoder, say_in_tones):
     text = " ".join(TEXTS * 2)  # 24 words, and four at most in training
     assert word_errors(text, encoder.encode([say_in_tones(text)]).transcripts[0]).errors <= 2

@@ -65,7 +65,7 @@ def test_any_folder_is_what_sentence_transformers_says(changed_folder, pooling: 
     assert np.linalg.norm(passages, axis=1) == pytest.approx(1.0)
 
 
-def test_an_encoder_of_another_family_is_read_through_transformers(tiny_bert: Path, tmp_path: Path):
+def test_other_encoders_are_read_through_transformers(tiny_bert: Path, tmp_path: Path):
     from transformers import RobertaConfig, RobertaModel
 
     torch.manual_seed(0)
@@ -87,7 +87,7 @@ def test_an_encoder_of_another_family_is_read_through_transformers(tiny_bert: Pa
     assert load_text_encoder(str(tmp_path / "again")).fingerprint == encoder.fingerprint
 
 
-def test_embeddings_may_be_given_in_the_place_of_words(tiny: TextEncoder):
+def test_embeddings_may_replace_words(tiny: TextEncoder):
     ids = tiny.token_ids("the red dog")
     vector = tiny(tiny.word_embeddings[torch.tensor([ids])], torch.tensor([len(ids)]))
     assert torch.allclose(vector, tiny.encode(["the red dog"]), atol=1e-6)
@@ -124,7 +124,7 @@ def test_token_vectors_are_those_of_sentence_transformers(request: pytest.Fixtur
         assert len(whole) >= length + 2 and not row[length:].any()
 
 
-def test_token_vectors_end_with_what_the_encoder_can_take(tiny: TextEncoder):
+def test_token_vectors_end_at_the_longest_input(tiny: TextEncoder):
     rows = tiny.word_embeddings[torch.tensor([tiny.token_ids("red " * 50)])]
     vectors = tiny.token_vectors(rows, torch.tensor([50]))
     assert vectors.shape == (1, 38, 32)

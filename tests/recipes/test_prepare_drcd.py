@@ -121,7 +121,7 @@ def test_what_is_written_of_the_published_files(corpus: Path, tmp_path: Path) ->
     assert "DRCD_dev.json: sha256 " in result.stderr and "(none is published)" in result.stderr
 
 
-def test_full_width_text_is_recognised_as_it_is_said() -> None:
+def test_full_width_text_is_read_as_half_width() -> None:
     assert normalise(BUILT + TEA_HOUSE).startswith("這座木橋建於1923年 橋身長 六十公尺 全長共用了2400根木頭")
     assert "由abc茶行" in normalise(TEA_HOUSE)
 
@@ -263,7 +263,7 @@ def test_the_vocabulary_has_every_character_once() -> None:
 
 
 @pytest.mark.slow
-def test_the_text_encoder_can_be_loaded_and_is_the_same_each_time(tmp_path: Path) -> None:
+def test_the_made_text_encoder_loads_and_is_reproducible(tmp_path: Path) -> None:
     write_rows(tmp_path / "texts.jsonl", {"question": "誰造橋？", "context": BUILT})
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         options = ("--output", tmp_path / name, "--width", 32, "--layers", 1, "--seed", seed)

@@ -104,7 +104,7 @@ def test_development_speakers_are_not_trained_on(corpus: Path, tmp_path: Path) -
         ("LibriSpeech/train-clean-360/14/212/14-212.trans.txt", "no such file; unpack train-clean-360.tar.gz again"),
     ],
 )
-def test_what_is_missing_is_one_line_and_nothing_is_written(corpus: Path, tmp_path: Path, name: str, said: str) -> None:
+def test_missing_files_are_one_line_and_write_nothing(corpus: Path, tmp_path: Path, name: str, said: str) -> None:
     (corpus / name).rename(tmp_path / "away")
     check_refused(run(corpus, tmp_path / "sets"), f"{corpus / name}: {said}", tmp_path)
 

@@ -58,7 +58,7 @@ def test_splits_share_no_title(script: ModuleType, corpus: Path) -> None:
     assert [len(pairs) for pairs in splits.values()] == [3, 12, 6]
 
 
-def test_question_of_the_test_set_is_not_trained_on(script: ModuleType, corpus: Path) -> None:
+def test_test_questions_are_not_trained_on(script: ModuleType, corpus: Path) -> None:
     trained = script.make_splits(corpus)["train"]
     test = read_rows(corpus / "squad_sent.dev.jsonl")
     write_rows(corpus / "squad_sent.dev.jsonl", [dict(test[0], question=trained[0].question.upper()), *test[1:]])
@@ -95,7 +95,7 @@ def test_extra_text_without_what_is_excluded(corpus: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_word_lists_make_up_for_what_the_texts_lack(corpus: Path, tmp_path: Path, tiny_bert: Path) -> None:
+def test_word_lists_fill_what_texts_lack(corpus: Path, tmp_path: Path, tiny_bert: Path) -> None:
     rows = [row(f"x{number}", "A", context="The red boat is red.") for number in range(2)]
     write_rows(corpus / "squad_sent.train.jsonl", [rows[0], dict(rows[1], context="Blue is the sun."), row("y", "B")])
     options = ["--extra-text", tmp_path / "one.tsv", "--word-lists", 2, "--text-encoder", tiny_bert]

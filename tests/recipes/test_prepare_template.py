@@ -26,7 +26,7 @@ def write_rows(path: Path, *rows: tuple[str, str, str]) -> Path:
     return path
 
 
-def test_each_title_is_one_recording_and_the_table_says_what_lies_where(tmp_path: Path):
+def test_each_title_is_one_recording_with_times(tmp_path: Path):
     jsonl = write_rows(
         tmp_path / "rows.jsonl", ("a", "Tea", "Hot, green tea."), ("b", "Sea", "Salt."), ("c", "Tea", "Milk?")
     )

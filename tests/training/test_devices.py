@@ -119,7 +119,7 @@ def test_two_processes_are_one(tiny_settings: TrainingConfig, tone_corpus: Path,
 
 
 @pytest.mark.slow
-def test_a_process_whose_passages_nobody_asks_for_waits_for_nobody(
+def test_a_device_without_questions_blocks_nobody(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
     shutil.copytree(tone_corpus, tmp_path / "data")

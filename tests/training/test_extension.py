@@ -69,7 +69,7 @@ def test_it_is_said_before_training(tone_model: Path, tone_corpus: Path, tiny_se
     assert not caplog.messages
 
 
-def test_a_longer_output_layer_says_what_the_shorter_one_said(
+def test_an_extended_output_layer_recognises_the_same(
     tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig
 ):
     old_vocabulary, old, _ = start(tiny_settings, tone_corpus, tone_model, "red")
@@ -96,9 +96,7 @@ def test_without_a_start_extend_is_corpus(tone_corpus: Path, tiny_settings: Trai
     assert str(one) == str(other)
 
 
-def test_new_words_are_learnt_and_the_checkpoint_is_an_ordinary_one(
-    tmp_path: Path, tone_corpus: Path, tiny_settings: TrainingConfig
-):
+def test_new_words_are_learnt(tmp_path: Path, tone_corpus: Path, tiny_settings: TrainingConfig):
     """A model that knows two words only goes on to learn all eight, its character CTC included."""
     sizes = replace(tiny_settings.model, ctc=CtcConfig("characters"))
     config = replace(tiny_settings, model=sizes, loss=LossConfig(ctc_weight=0.1), vocabulary="extend")

@@ -78,7 +78,7 @@ def measured_steps(folder: Path) -> list[int]:
     return [int(row["step"]) for row in csv_rows(folder) if row["dev/wer"]]
 
 
-def test_the_learning_rate_warms_up_and_decays_to_a_hundredth():
+def test_the_learning_rate_warms_up_and_decays():
     module = torch.nn.Linear(2, 2)
     module.bias.requires_grad_(False)
     made = optimizers(module, TrainingConfig(optimizer=OptimizerConfig(2.0, warmup_steps=10, max_steps=110)))  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert read_meta(tmp_path / "run").kind == "asr"
 
 
-def test_a_run_that_got_worse_goes_on_where_it_stopped_too(
+def test_a_run_that_got_worse_resumes_too(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     rates = {2: 0.25, 4: 0.5, 6: 0.75, 8: 1.0}
@@ -142,7 +142,7 @@ def test_a_finished_run_is_not_run_again(
     assert measured_steps(tmp_path) == [1, 3, 5, 7]
 
 
-def test_other_settings_are_refused_in_the_folder_of_a_run(short: TrainingConfig, tone_corpus: Path, tmp_path: Path):
+def test_a_run_refuses_other_settings(short: TrainingConfig, tone_corpus: Path, tmp_path: Path):
     train_asr(short, tone_corpus, tmp_path)
     before = (tmp_path / "config.yaml").read_bytes()
     with pytest.raises(InputError, match=f"{tmp_path}: holds a run with other settings: name another --output"):
@@ -150,9 +150,7 @@ def test_other_settings_are_refused_in_the_folder_of_a_run(short: TrainingConfig
     assert (tmp_path / "config.yaml").read_bytes() == before
 
 
-def test_other_data_and_another_start_are_refused_in_the_folder_of_a_run(
-    short: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
-):
+def test_a_run_refuses_other_data_or_start(short: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path):
     train_asr(short, tone_corpus, tmp_path / "run")
     with pytest.raises(InputError, match=f"^{tmp_path}/run: holds a run with other start: name another --output"):
         train_asr(short, tone_corpus, tmp_path / "run", start=tone_model)
@@ -193,7 +191,7 @@ def test_the_best_states_are_averaged(short: TrainingConfig, tone_corpus: Path, 
         assert torch.allclose(weight.double(), mean, atol=1e-6), name
 
 
-def test_the_best_state_is_kept_even_if_it_was_not_the_last(
+def test_the_best_state_is_kept(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     rates = iter([0.5, 0.25, 0.75, 1.0])
@@ -230,7 +228,7 @@ def test_gradients_are_clipped(short: TrainingConfig, tone_corpus: Path, tmp_pat
     assert after == pytest.approx([0.1] * 8, rel=1e-3)
 
 
-def test_rows_end_with_the_state_that_training_goes_on_from(tmp_path: Path):
+def test_log_rows_end_where_training_resumes(tmp_path: Path):
     path = tmp_path / "metrics.csv"
     assert read_rows(path, 50) == []
     path.write_text("dev/wer,step,train/ce\n,49,3.5\n0.5,49,\n,99,2.5\n")
@@ -275,7 +273,7 @@ def test_accumulated_gradients_are_a_mean_over_batches(
 
 
 @pytest.mark.slow
-def test_every_accumulated_step_counts_all_its_batches_and_is_resumed(
+def test_accumulated_steps_count_all_batches_and_resume(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, steps_taken: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     """An epoch of three batches is dealt out as four, so that no step at its end has fewer."""
@@ -319,9 +317,7 @@ def test_bfloat16_learns_too(tiny_settings: TrainingConfig, tone_corpus: Path, t
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_weights(
-    tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
-):
+def test_killed_training_ends_with_the_same_weights(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
     """All that is drawn by chance is on: dropout, sampler, noise and the candidates of MWER."""
     config = replace(
         tiny_settings,

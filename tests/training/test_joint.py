@@ -96,7 +96,7 @@ def test_questions_alone_teach_the_recogniser(
     assert all(weight.grad is None for weight in text_encoder.parameters())
 
 
-def test_a_recogniser_goes_on_to_retrieve(
+def test_joint_training_starts_from_a_recogniser(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tiny_bert: Path, tmp_path: Path
 ):
     config = replace(
@@ -115,7 +115,7 @@ def test_a_recogniser_goes_on_to_retrieve(
     train_joint(config, tone_corpus, tmp_path, start=tone_model)  # and is not missed when resuming
 
 
-def test_a_model_that_hears_nothing_is_measured_too(
+def test_a_model_that_recognises_nothing_is_measured(
     tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder
 ):
     module, batches = make(tiny_settings, tone_corpus, text_encoder)
@@ -241,7 +241,7 @@ def test_the_contrastive_weight_grows_over_its_first_steps():
     assert ramped(LossConfig(nll_weight=0.4), 0).nll_weight == 0.4
 
 
-def test_gradients_at_cif_are_those_of_the_weighted_losses(
+def test_cif_gradients_are_of_weighted_losses(
     tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder
 ):
     loss = LossConfig(mae_weight=0.3, nll_weight=0.2)

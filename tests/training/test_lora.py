@@ -40,7 +40,7 @@ def test_the_trained_parameters_by_hand(adapting: TrainingConfig):
     assert all("lora_" in name or name.startswith("predictor.") for name in trained)
 
 
-def test_adapters_change_nothing_at_first_and_merge_into_what_they_are(adapting: TrainingConfig):
+def test_adapters_start_neutral_and_merge_exactly(adapting: TrainingConfig):
     torch.manual_seed(0)
     paraformer = Paraformer(adapting.model, 10).eval()
     names = {name: weight.shape for name, weight in paraformer.state_dict().items()}

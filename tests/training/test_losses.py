@@ -37,7 +37,7 @@ def test_cross_entropy_by_hand():
     assert token_cross_entropy(logits, targets, lengths).item() == pytest.approx((math.log(2) - math.log(0.75)) / 2)
 
 
-def test_cross_entropy_is_a_mean_over_tokens_not_utterances():
+def test_cross_entropy_is_a_mean_over_tokens():
     logits = torch.zeros(2, 3, 4)
     logits[0, 0, 1] = 100.0  # certain and right, in the utterance of one token
     targets, lengths = torch.tensor([[1, 0, 0], [0, 0, 0]]), torch.tensor([1, 3])
@@ -161,14 +161,14 @@ def test_bank_nll_with_loops(own: list[int]):
     assert loss.item() == pytest.approx(slow_bank_nll(speech, own, questions, passages, 0.2), rel=1e-5)
 
 
-def test_a_bank_of_the_batch_alone_is_the_batch():
+def test_a_bank_of_the_batch_equals_it():
     torch.manual_seed(0)
     speech, questions = unit(4, 3), unit(4, 3)
     bank = bank_nll(speech, torch.arange(4), questions, unit(4, 3), 0.1)
     assert bank.item() == pytest.approx(batch_nll(speech, questions, 0.1).item(), rel=1e-5)
 
 
-def test_other_copies_of_a_passage_are_no_wrong_answers():
+def test_copies_of_a_passage_are_no_negatives():
     speech = torch.eye(3)[[0, 0, 0, 1]]  # three voices of one passage, heard perfectly
     groups = torch.tensor([5, 5, 5, 7])
     assert batch_nll(speech, speech, 0.05, groups).item() < 1e-6

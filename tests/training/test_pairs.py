@@ -10,7 +10,7 @@ from clsr.models.text_encoder import load_text_encoder
 from clsr.training.pairs import PairBank, RecallMeter
 
 
-def test_a_bank_holds_questions_and_passages_as_search_sees_them(tiny_bert: Path):
+def test_a_bank_encodes_texts_as_search_does(tiny_bert: Path):
     text_encoder = load_text_encoder(str(tiny_bert))
     text_encoder.prompts = {"question": "the ", "passage": ""}
     bank = PairBank([Pair("Where is it?", "Red, dog!", 0), Pair("sun", "Sun", 1)], text_encoder)
@@ -26,7 +26,7 @@ def test_a_bank_moves_to_a_device_once(tiny_bert: Path):
     assert bank.on(torch.device("meta")).questions is moved
 
 
-def test_recall_asks_each_question_that_has_a_passage_once():
+def test_recall_counts_each_question_once():
     meter, groups = RecallMeter(), torch.arange(4)
     # Question 0 is answered in two voices, one of them well; 2 finds a passage of 0, and 3 has none.
     meter.add(torch.tensor([[0.2, 0.0, 0.9], [0.8, 0.1, 0.0]]), torch.tensor([0, 0]))
@@ -36,7 +36,7 @@ def test_recall_asks_each_question_that_has_a_passage_once():
     assert meter.recall_at_1(torch.eye(3), groups[:3]) == 1.0  # nothing is left of what came before
 
 
-def test_a_passage_nobody_asks_for_can_be_mistaken_for_the_right_one():
+def test_passages_without_question_are_distractors():
     meter = RecallMeter()
     meter.add(torch.tensor([[0.5, 0.0], [0.9, 0.0], [0.0, 0.9]]), torch.tensor([0, -1, 1]))
     assert meter.recall_at_1(torch.eye(2), torch.arange(2)) == 0.5

@@ -32,7 +32,7 @@ def post(tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path) -> 
     return PostModule(paraformer, vocabulary, text_encoder, tiny_settings, splits), batch
 
 
-def test_the_loss_is_over_what_was_heard_and_its_questions(post: tuple[PostModule, SpeechBatch]):
+def test_the_loss_compares_recognised_speech_with_questions(post: tuple[PostModule, SpeechBatch]):
     module, batch = post
     module.eval()  # without dropout
     loss = module.training_step(batch, 0)
@@ -78,7 +78,7 @@ def test_a_passage_nobody_asks_for_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_later_stage_takes_the_text_encoder_that_was_trained(
+def test_later_stages_take_the_trained_text_encoder(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
     config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 2, 2), trainer=TrainerConfig(1))

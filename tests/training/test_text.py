@@ -14,7 +14,7 @@ from clsr.training.losses import batch_nll
 from clsr.training.text import PairDataModule, TextModule, train_text
 
 
-def test_the_loss_is_over_questions_and_passages_as_search_sees_them(tiny_settings: TrainingConfig):
+def test_the_loss_encodes_texts_as_search_does(tiny_settings: TrainingConfig):
     encoder = load_text_encoder(tiny_settings.text_encoder)
     encoder.prompts = {"question": "the ", "passage": ""}
     module = TextModule(encoder, replace(tiny_settings, loss=LossConfig(temperature=0.3))).eval()
@@ -45,9 +45,7 @@ def test_every_pair_comes_up_in_an_epoch():
     assert [len(batch) for batch in few.train_dataloader()] == [3]
 
 
-def test_what_is_trained_is_a_text_encoder_for_later_stages(
-    tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
-):
+def test_training_leaves_a_text_encoder(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
     source = Path(tiny_settings.text_encoder)
     before = (source / "model.safetensors").read_bytes()
     config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 2, 30))
