@@ -18,12 +18,12 @@ class EncoderConfig:
     """SAN-M encoder.
 
     Args:
-        width: size of a frame.
-        hidden: size of the feed-forward layer.
+        width: width of a frame, a multiple of the heads.
+        hidden: width of the feed-forward layer.
         layers: number of layers, the widening first one included.
-        heads: attention heads.
-        kernel: frames that the memory block sees.
-        dropout: share of values dropped in training, 0 to 1.
+        heads: number of attention heads.
+        kernel: kernel size of the memory block, in frames of 60 ms.
+        dropout: dropout probability in training.
     """
 
     width: int = 128
@@ -39,14 +39,14 @@ class CifConfig:
     """Continuous integrate-and-fire.
 
     Args:
-        left_context: frames before the present one that its firing weight depends on.
-        right_context: frames after it.
-        threshold: weight that makes one token.
-        ending: what inference does with the weight that makes no whole token: "scale" rounds the number of tokens and
-            scales all weights to it, as training does; "tail" adds a little after the last frame (FunASR).
-        length_margin: how many tokens below and above the rounded number "scale" tries as well; the likeliest of these
-            length hypotheses is the transcript, and mixtures weigh all of them.
-        tail: the weight that "tail" adds, so that a token almost complete still fires.
+        left_context: number of frames before a frame that its firing weight depends on.
+        right_context: number of frames after a frame that its firing weight depends on.
+        threshold: sum of firing weights that makes one token.
+        ending: treatment of the weight left after the last token at inference: "scale" rounds the number of tokens and
+            scales all weights to it, as training does; "tail" adds a fixed weight after the last frame (FunASR).
+        length_margin: number of tokens below and above the rounded number up to which "scale" decodes length
+            hypotheses; the likeliest is the transcript, and mixtures weigh all of them.
+        tail: weight that "tail" adds, so that a last token that is almost complete still fires.
     """
 
     left_context: int = 1
@@ -62,9 +62,9 @@ class SamplerConfig:
     """Sampler of the two-pass training.
 
     Args:
-        ratio: target embeddings mixed in per wrongly decoded token; 0 turns the second pass off.
-        positions: "wrong" replaces wrong tokens, rounding up (the equation of CLSR); "random" replaces any,
-            rounding down (its Algorithm 1, FunASR).
+        ratio: sampling ratio: target embeddings mixed in per wrongly decoded token; 0 turns the second pass off.
+        positions: positions that get a target embedding: "wrong" only wrong tokens, their number rounded up (the
+            equation of CLSR); "random" any, rounded down (its Algorithm 1, FunASR).
     """
 
     ratio: float = 0.0
@@ -76,11 +76,11 @@ class DecoderConfig:
     """SAN-M decoder.
 
     Args:
-        hidden: size of the feed-forward layer.
-        layers: layers that look at the frames; a closing feed-forward layer is added.
-        heads: attention heads.
-        kernel: tokens that the memory block sees.
-        dropout: share of values dropped in training, 0 to 1.
+        hidden: width of the feed-forward layer.
+        layers: number of layers with attention to the frames; a last feed-forward layer is added.
+        heads: number of attention heads.
+        kernel: kernel size of the memory block, in tokens.
+        dropout: dropout probability in training.
     """
 
     hidden: int = 512
@@ -95,11 +95,11 @@ class AdaptorConfig:
     """Token logits to text-encoder inputs.
 
     Args:
-        codes: what joint training sends through: "top_k" and "soft" are mixtures of embedding rows,
-            "straight_through" is the paper's hard code with the gradient of a soft one; "hard" passes none on.
-        top_k: rows in a "top_k" mixture, in training and at inference.
-        input: what the softmax of a mixture is taken of.
-        gamma: temperature of that softmax; above 1 it hedges more.
+        codes: codes of joint training: "top_k" and "soft" are mixtures of embedding rows, "straight_through" is the
+            paper's hard code with the gradient of a soft one, "hard" has no gradient.
+        top_k: number of rows in a "top_k" mixture, in training and at inference.
+        input: decoder output that the softmax of a mixture is taken of.
+        gamma: temperature of that softmax; above 1 the weights are more even.
         passage_projection: learn a linear projection of passage vectors in joint training, from the identity.
     """
 
@@ -115,8 +115,8 @@ class CtcConfig:
     """Auxiliary CTC on the encoder, in training only; it makes small models converge.
 
     Args:
-        units: what it predicts, or "none".
-        upsampling: predictions of a frame; 2 where units come faster than a frame of 60 ms.
+        units: units that it predicts; "none" is no CTC.
+        upsampling: number of predictions per frame; 2 where units come faster than frames of 60 ms.
     """
 
     units: Literal["none", "characters", "pieces"] = "none"
@@ -140,18 +140,18 @@ class LossConfig:
     """Weights of ``(1 - a - b) (L_CE + m L_MWER) + a L_MAE + b L_NLL + c L_CTC``.
 
     Args:
-        mae_weight: ``a``, share of the quantity loss of CIF.
-        nll_weight: ``b``, share of the contrastive loss; 0 in ASR pre-training.
-        nll_ramp_steps: steps over which ``b`` grows from 0 to its value.
+        mae_weight: ``a``, weight of the quantity loss of CIF.
+        nll_weight: ``b``, weight of the contrastive loss; 0 in ASR training.
+        nll_ramp_steps: number of steps over which ``b`` grows from 0 to its value.
         ctc_weight: ``c``, weight of the auxiliary CTC.
-        label_smoothing: probability given to all other tokens, 0 to 1.
-        mwer_weight: ``m``, weight of the expected word errors of an utterance, beside the cross entropy of a token.
-        mwer_candidates: transcripts drawn from each utterance to estimate them, 2 or more.
-        mwer_draw: "mask" hides the best token here and there and takes the next best (Paraformer), "sample" draws
-            from the decoder's distribution.
-        temperature: divisor of the cosines in the contrastive loss.
-        negatives: "bank" compares with all frozen training questions and gold passages, "batch" with the
-            other pairs of the batch, "gathered" with those of the batches of all devices.
+        label_smoothing: probability given to all other tokens.
+        mwer_weight: ``m``, weight of the expected number of word errors of an utterance (MWER).
+        mwer_candidates: number of hypotheses drawn from each utterance to estimate it.
+        mwer_draw: how hypotheses are drawn: "mask" replaces the best token at random positions by the second best
+            (Paraformer), "sample" samples from the decoder's distribution.
+        temperature: temperature of the contrastive loss, which divides the cosines.
+        negatives: negatives of the contrastive loss: "bank" all training questions and gold passages, as frozen
+            vectors; "batch" the other pairs of the batch; "gathered" those of the batches of all devices.
     """
 
     mae_weight: float = 0.5
@@ -171,10 +171,10 @@ class OptimizerConfig:
     """Adam with linear warm-up and cosine decay to a hundredth.
 
     Args:
-        learning_rate: the highest rate.
-        warmup_steps: steps to reach it.
-        max_steps: length of the training, in steps.
-        clip_norm: gradients are scaled down to this norm.
+        learning_rate: highest learning rate.
+        warmup_steps: number of steps to reach it.
+        max_steps: number of training steps.
+        clip_norm: largest norm of the gradient; above it the gradient is scaled down.
         weight_decay: decoupled weight decay.
     """
 
@@ -190,17 +190,17 @@ class AugmentConfig:
     """Augmentation of training speech; all off by default. Draws depend on seed, epoch and utterance id alone.
 
     Args:
-        speeds: factors, 0.5 to 2; an epoch holds each utterance once at each.
-        noise_dir: folder of noise recordings, mixed into speech.
-        noise_probability: share of utterances that get one.
-        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
+        speeds: speed factors, 0.5 to 2; an epoch has each utterance once at each speed.
+        noise_dir: folder of noise recordings to mix into speech.
+        noise_probability: share of utterances that get noise from there, 0 to 1.
+        noise_snr_db: lowest and highest signal-to-noise ratio, in dB.
         reverb_dir: folder of room impulse responses.
-        reverb_probability: share of utterances that sound as in one of these rooms.
-        time_masks: spans of features replaced by their mean, in each utterance.
-        time_mask_frames: longest span, in stacked frames of 60 ms.
-        time_mask_share: longest span as a share of the utterance, 0 to 1.
-        frequency_masks: bands of features replaced by their mean.
-        frequency_mask_bins: widest band, of 80 mel bins.
+        reverb_probability: share of utterances that are convolved with one of them, 0 to 1.
+        time_masks: number of time masks per utterance; masked features are replaced by their mean.
+        time_mask_frames: longest time mask, in stacked frames of 60 ms.
+        time_mask_share: longest time mask as a share of the utterance, 0 to 1.
+        frequency_masks: number of frequency masks per utterance.
+        frequency_mask_bins: widest frequency mask, in mel bins, of 80.
     """
 
     speeds: tuple[float, ...] = (1.0,)
@@ -221,13 +221,13 @@ class DataConfig:
     """Batches of speech.
 
     Args:
-        batch_s: seconds of audio in a batch; padding comes on top.
-        buckets: utterances are batched with others of their duration, in so many classes.
-        max_utterance_s: longer utterances are left out of training, and counted.
+        batch_s: seconds of audio in a batch, without padding.
+        buckets: number of duration classes; a batch is of one class.
+        max_utterance_s: longest training utterance, in seconds; longer ones are skipped, and counted.
         noise_probability: share of training utterances that get white noise.
-        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
-        cache_gb: filter banks, or waveforms where augmentation alters those, are kept in memory up to this size.
-        workers: processes that prepare batches, and before the first epoch what is kept; 0 does it between steps.
+        noise_snr_db: lowest and highest signal-to-noise ratio of the white noise, in dB.
+        cache_gb: memory for cached filter banks, or waveforms where augmentation changes those, in GB.
+        workers: number of processes that prepare batches and fill the cache; 0 does it in the training process.
     """
 
     batch_s: float = 60.0
@@ -245,17 +245,16 @@ class TrainerConfig:
     """How long and how carefully to train.
 
     Args:
-        validate_every: steps between measurements on the development set (and between resume points), at most;
-            fewer where that makes the last measurement fall on the last step.
-        patience: measurements without improvement after which training stops; 0 never stops early.
-        average: how many of the best states are averaged into the final weights; 1 keeps the best one.
-        accumulate: batches whose gradients are averaged into one step; a batch is then so many times larger, but
-            not its negatives.
+        validate_every: largest number of steps between validations on the development set, which are also the points
+            to resume from; fewer where that makes the last validation fall on the last step.
+        patience: number of validations without improvement after which training stops; 0 never stops early.
+        average: number of the best states that are averaged into the final weights; 1 keeps the best one.
+        accumulate: number of batches whose gradients are averaged into one step; the negatives are those of one batch.
         chunk_s: seconds of audio that go through the model at once in joint training, by gradient caching; 0 takes
             whole batches. Allows batches, and negatives, beyond the memory.
         precision: number format of the computation.
-        devices: devices of one kind to train on.
-        threads: CPU threads; 0 leaves the choice to torch.
+        devices: number of devices to train on, all of one kind.
+        threads: number of CPU threads; 0 leaves the choice to torch.
     """
 
     validate_every: int = 500
@@ -273,8 +272,8 @@ class LoraConfig:
     """Low-rank adapters (arXiv:2106.09685): ``W + alpha / rank * B A`` with ``W`` frozen, merged into one at the end.
 
     Args:
-        rank: rows of ``A`` and columns of ``B``; 0 trains all weights instead. Needs a checkpoint to start from.
-        alpha: scale of what the adapters add.
+        rank: rank of the adapters; 0 trains all weights instead. Needs a checkpoint to start from.
+        alpha: the adapters are scaled by ``alpha / rank``.
         layers: linear layers that get an adapter, by the ends of their names.
         modules_to_save: parts of the recogniser whose own weights are trained, beside the adapters.
     """
@@ -290,10 +289,10 @@ class TrainingConfig:
     """One training stage.
 
     Args:
-        text_encoder: a sentence-transformers folder, ``modelscope:NAME``, or the offline default.
-        vocabulary: "corpus" restricts the output layer to the pieces of the training transcripts, or leaves it as it
-            is in the checkpoint to start from; "extend" adds to that the pieces that only the transcripts have.
-        seed: of initial weights, order and noise.
+        text_encoder: sentence-transformers folder, ``modelscope:NAME``, or the offline default.
+        vocabulary: pieces of the output layer: "corpus" those of the training transcripts, or of the checkpoint to
+            start from; "extend" those of the checkpoint and of the transcripts; "whole" all of the text encoder.
+        seed: seed of initial weights, order of batches, and noise.
     """
 
     text_encoder: str = OFFLINE_TEXT_ENCODER

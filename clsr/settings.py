@@ -10,9 +10,9 @@ import dataclasses
 import inspect
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 from clsr.config import BUNDLED
 from clsr.errors import InputError
@@ -109,7 +109,7 @@ def start_settings(checkpoint: Path) -> dict[str, Any]:
 
 def setting_names(kind: type) -> list[str]:
     """Return the names of all settings, as in ``model.encoder.layers``."""
-    return list(_flatten(dataclasses.asdict(kind())))
+    return [setting.key for setting in list_settings(kind)]
 
 
 def settings_parser(kind: type) -> ArgumentParser:
@@ -121,17 +121,28 @@ def settings_parser(kind: type) -> ArgumentParser:
     return parser
 
 
-def describe_settings(kind: type, prefix: str = "") -> str:
-    """Return one line a setting: its option, its default, what it means (from the docstrings)."""
+class Setting(NamedTuple):
+    """A setting: its key (``optimizer.max_steps``), its section, its default, and what it means."""
+
+    key: str
+    section: type
+    default: Any
+    meaning: str
+
+
+def list_settings(kind: type, prefix: str = "") -> Iterator[Setting]:
+    """Yield the settings of a dataclass and of those in it, with their meanings from the docstrings."""
     hints, texts = get_type_hints(kind), meanings(kind)
-    lines = []
     for entry in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[entry.name]):
-            lines.append(describe_settings(hints[entry.name], f"{prefix}{entry.name}."))
+            yield from list_settings(hints[entry.name], f"{prefix}{entry.name}.")
         else:
-            option = f"--{prefix}{entry.name}"
-            lines.append(f"  {option:<34} {texts.get(entry.name, '')} ({json.dumps(entry.default)})")
-    return "\n".join(lines)
+            yield Setting(f"{prefix}{entry.name}", kind, entry.default, texts.get(entry.name, ""))
+
+
+def describe_settings(kind: type) -> str:
+    """Return one line per setting: its option, what it means, its default."""
+    return "\n".join(f"  --{s.key:<32} {s.meaning} ({json.dumps(s.default)})" for s in list_settings(kind))
 
 
 def meanings(kind: type) -> dict[str, str]:
@@ -151,7 +162,7 @@ def _args(docstring: str) -> dict[str, str]:
             texts[name] = text
         elif texts:
             texts[next(reversed(texts))] += " " + line.strip()
-    return {name: text.strip().rstrip(".") for name, text in texts.items()}
+    return {name: text if text.endswith("...") else text.removesuffix(".") for name, text in texts.items()}
 
 
 def write_yaml(path: Path, settings: Any) -> None:

@@ -212,7 +212,7 @@ def test_a_stage_takes_over_text_encoder_vocabulary_and_sizes(tmp_path: Path):
 def test_every_setting_is_described():
     lines = describe_settings(TrainingConfig).splitlines()
     steps = next(line for line in lines if "--optimizer.max_steps " in line)
-    assert steps.split() == "--optimizer.max_steps length of the training, in steps (4000)".split()
+    assert steps.split() == "--optimizer.max_steps number of training steps (4000)".split()
     assert not [line for line in lines if len(line.split()) < 3]  # an option, a meaning, a default
 
 

@@ -18,7 +18,7 @@ class Train:
     Args:
         configs: YAML files of settings; later ones override earlier ones.
         data: folder with the retrieval sets or data directories train/ and dev/.
-        output: folder of the checkpoint; the same command resumes what was interrupted.
+        output: folder of the checkpoint; an interrupted run is resumed by the same command.
         start: checkpoint to start from; sizes, vocabulary and text encoder are taken from it.
         given: settings that are given as options.
     """
