@@ -51,7 +51,7 @@ def normalise(text: str) -> str:
 
 
 class Word(NamedTuple):
-    """A recognised word and where it was heard, in seconds."""
+    """A recognised word and its times, in seconds."""
 
     text: str
     start_s: float
@@ -62,7 +62,7 @@ class Vocabulary:
     """The recogniser's output layer in terms of the text encoder's WordPieces.
 
     Output index ``0`` is ``[PAD]`` (also the CTC blank), ``1`` is ``[UNK]``; the other indices are pieces of
-    the text encoder. ``text_ids[i]`` is the text encoder's id of output index ``i``: the map that turns a
+    the text encoder. ``text_ids[i]`` is the text encoder's id of output index ``i``: the index that turns a
     recognised token into a row of the text encoder's embedding matrix.
 
     Args:
@@ -180,7 +180,7 @@ class ReleaseVocabulary:
     """The output layer of an imported FunASR model in its own tokens: it writes text, and no text encoder knows it.
 
     Three ways of splitting words are undone: characters (a Han character or digit is a word, written without spaces
-    around it), ``@@`` at the end of a piece that its word goes on after, and, where any token has it, sentencepiece's
+    around it), ``@@`` at the end of a piece that its word continues after, and, where any token has it, sentencepiece's
     ``▁`` at the start of a word. Single letters stay single: FunASR joins spelt ones (``u s a``) into ``USA``.
 
     Args:

@@ -30,7 +30,7 @@ run() {
   log "$shown" | tee -a "$stage_output/log.txt"
   "$@" 2>&1 | tee -a "$stage_output/log.txt" || {
     local status=$?
-    log "$stage_name: failed, see $(realpath "$stage_output")/log.txt; the same command goes on from here" >&2
+    log "$stage_name: failed, see $(realpath "$stage_output")/log.txt; the same command resumes from here" >&2
     exit "$status"
   }
 }

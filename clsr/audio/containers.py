@@ -24,7 +24,7 @@ FORMATS = (
 # Codecs whose packets give the same number of frames whatever was decoded before: passed over, they are still counted.
 _COUNTABLE = ("aac", "opus")
 _STEADY_PACKETS = 16  # alike in a row, and more of their kind are counted without being decoded
-_WARM_UP_S = 0.5  # decoded before a span: what is heard of a packet leans on those before it
+_WARM_UP_S = 0.5  # decoded before a span: the samples of a packet depend on those before it
 
 _FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31}  # 1.0 in samples of each kind
 
@@ -74,7 +74,7 @@ class Container:
         return claimed_us / 1_000_000 if claimed_us and claimed_us > 0 else None
 
     def counted_frames(self) -> int | None:
-        """Frames as far as known without decoding: ``None``, for what these headers say is seldom exact."""
+        """Frames as far as known without decoding: ``None``, since these headers are seldom exact."""
         return None
 
     def blocks(self, start: int, end: int | None, block_frames: int) -> Iterator[np.ndarray]:
@@ -143,7 +143,7 @@ class Container:
                 yield self._samples(last)
             if isinstance(frame, int):
                 last = None
-                yield np.broadcast_to(np.float32(0), (frame, self.channels))  # no memory, and never heard
+                yield np.broadcast_to(np.float32(0), (frame, self.channels))  # no memory, and never decoded
                 continue
             last = frame
             if not self.samplerate:
@@ -187,7 +187,7 @@ class Container:
                 raise self._unreadable(error) from error
 
     def _samples(self, frame: AudioFrame) -> np.ndarray:
-        """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can say."""
+        """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can hold."""
         try:
             samples = frame.to_ndarray()
         except ValueError as error:  # integers of 64 bits
@@ -227,7 +227,7 @@ class _Steady:
             and context.name in _COUNTABLE
             and context.profile in (None, "LC")  # others lean on more than half a second
             and not packet.is_discard
-            and not any(True for _ in packet.iter_sidedata())  # which says that the packet is cut
+            and not any(True for _ in packet.iter_sidedata())  # which marks the packet as cut
         )
 
 

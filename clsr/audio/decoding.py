@@ -135,7 +135,7 @@ class Decoder:
         return kind, content
 
     def _send(self, line: bytes) -> None:
-        """Hand a request over; a process that died while nothing was asked of it is replaced.
+        """Hand a request over; a process that died between requests is replaced.
 
         A pipe takes a line for some time after its reader was killed: only what is acknowledged has come in.
 

@@ -1,8 +1,8 @@
 """The process behind ``clsr.audio.decoding``: requests on standard input, blocks of samples on standard output.
 
 A request is a line of JSON: ``path``, ``cwd`` (folder that the path counts from), ``start_s``, ``end_s`` and ``claim``
-(whether only the length that the header claims is asked for). Answers are ``HEADER`` (kind, bytes to follow) and what
-follows; the first one to a request says that it has come in, the last one is an end, a claim or a failure. The process
+(whether only the length that the header claims is wanted). Answers are ``HEADER`` (kind, bytes to follow) and what
+follows; the first one to a request confirms it, the last one is an end, a claim or a failure. The process
 ends when its standard input does.
 """
 
@@ -26,7 +26,7 @@ READY, BLOCK, END, CLAIM, FAILURE, RUIN = b"R", b"B", b"E", b"C", b"F", b"X"  # 
 MOST_BYTES = max(round(audio.BLOCK_S * audio.SAMPLE_RATE) * 4, 1 << 16)  # of what follows a header
 
 CODE_BYTES = 128 << 20  # of libraries, mapped rather than allocated
-GRACE_S = 5.0  # after which a process that hangs ends by itself: who asked may be gone
+GRACE_S = 5.0  # after which a process that hangs ends by itself: the parent may be gone
 
 
 def main(timeout_s: float, memory_bytes: int, ahead_s: float) -> None:
@@ -37,7 +37,7 @@ def main(timeout_s: float, memory_bytes: int, ahead_s: float) -> None:
         memory_bytes: memory that the process may take.
         ahead_s: seconds of sound that are decoded before they are taken.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the parent
     _limit_memory(memory_bytes)
     output = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that a library prints comes between answers
@@ -49,7 +49,7 @@ def main(timeout_s: float, memory_bytes: int, ahead_s: float) -> None:
     while True:
         request = requests.get()
         answers.put((READY, b""))
-        answers.join()  # said before the file can end the process: who asked tells a request not taken by this
+        answers.join()  # sent before the file can end the process: without it, the parent knows a request was not taken
         _answer(request, answers, timeout_s + GRACE_S)
 
 
@@ -71,7 +71,7 @@ def _answer(request: dict[str, Any], answers: queue.Queue[tuple[bytes, bytes]], 
         last = FAILURE, _text(str(error))
     except MemoryError:
         last = RUIN, _text(f"{path}: decoding needs too much memory; the file is damaged, or convert it to wav or flac")
-    except Exception as error:  # whatever one file does to a decoder, the others go on
+    except Exception as error:  # whatever one file does to a decoder, the others are still decoded
         last = RUIN, _text(f"{path}: cannot be read as audio ({error!r}); convert it to wav or flac")
     signal.setitimer(signal.ITIMER_REAL, 0)
     answers.put(last)

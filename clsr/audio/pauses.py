@@ -20,7 +20,7 @@ Span = tuple[float, float]
 
 
 def find_pauses(waveform: np.ndarray) -> list[Span]:
-    """Start and end of each stretch of at least 0.2 s in which nobody speaks, in seconds.
+    """Start and end of each span of at least 0.2 s in which nobody speaks, in seconds.
 
     A frame of 10 ms is quiet when its level lies 35 dB below loud speech (the 95th percentile of all frames), or, where
     the room (5th percentile) is at least 20 dB below loud speech, in the lowest quarter between the two.

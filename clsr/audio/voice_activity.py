@@ -24,7 +24,7 @@ RUN_SAMPLES = RUN_FRAMES * FRAME_SAMPLES
 
 SPEECH, NO_SPEECH = 0.5, 0.35  # silero-vad's own: a frame between the two is what the frame before it was
 LEAST_PAUSE_FRAMES = 7  # 0.22 s; the closure of a plosive is shorter
-LEAST_SPEECH_FRAMES = 4  # 0.13 s: 387 of 400 spoken digits are heard, 6 are not at all; 0.25 s would leave 370
+LEAST_SPEECH_FRAMES = 4  # 0.13 s: 387 of 400 spoken digits are found, 6 are not at all; 0.25 s would leave 370
 LONGEST_PAUSE_FRAMES = 94  # 3 s: 868 of 872 pauses within utterances of readers are shorter, and 5.4 s between poems
 MARGIN_SAMPLES = SAMPLE_RATE // 5  # first and last sounds can be too faint for the detector
 LEAST_LENGTH_S = 1.0  # shorter windows hold no word for certain
@@ -37,11 +37,11 @@ Judge = Callable[[np.ndarray], np.ndarray]
 class SpeechCutter:
     """Cuts one recording into windows that follow its speech; memory does not grow with its length.
 
-    A window holds neighbouring stretches of speech with 0.2 s around them, or half the pause where that is less. Three
+    A window holds neighbouring segments of speech with 0.2 s around them, or half the pause where that is less. Three
     seconds without speech end it. One that would grow longer than ``length_s`` ends at the longest pause of its last
     quarter, else at its last pause. Without any pause, it is cut amid the frame of its last quarter that is least
-    likely to be speech; the next window goes on at the same sample. Windows do not overlap, and nobody speaks outside
-    them. Does not hear 0.1 s of speech between pauses: that is how clicks look.
+    likely to be speech; the next window starts at the same sample. Windows do not overlap, and nobody speaks outside
+    them. Does not find 0.1 s of speech between pauses: that is how clicks look.
 
     How the recording is cut into blocks changes nothing.
     """
@@ -141,7 +141,7 @@ def _load_silero() -> tuple[torch.jit.ScriptModule, torch.nn.LSTM]:
     return network, memory.eval()
 
 
-class _Stretch(NamedTuple):
+class _Segment(NamedTuple):
     """Frames of speech, from the first to the one after the last."""
 
     start: int
@@ -159,17 +159,17 @@ class _Plan:
         self.frames = 0  # taken
         self.latest: deque[float] = deque(maxlen=self.length // FRAME_SAMPLES)  # probabilities
         self.speaking = False
-        self.stretches: list[_Stretch] = []  # of the open window; only the last can grow, or be a click
+        self.segments: list[_Segment] = []  # of the open window; only the last can grow, or be a click
 
     @property
     def start(self) -> int:
         """First sample of the open window."""
-        return max(self.border, self.stretches[0].start * FRAME_SAMPLES - MARGIN_SAMPLES)
+        return max(self.border, self.segments[0].start * FRAME_SAMPLES - MARGIN_SAMPLES)
 
     @property
     def needed_from(self) -> int:
         """First sample that a window to come can have."""
-        return self.start if self.stretches else max(self.border, self.frames * FRAME_SAMPLES - MARGIN_SAMPLES)
+        return self.start if self.segments else max(self.border, self.frames * FRAME_SAMPLES - MARGIN_SAMPLES)
 
     def take(self, probability: float) -> list[tuple[int, int]]:
         """Take the next frame and return the windows that it settles."""
@@ -179,7 +179,7 @@ class _Plan:
         if self.speaking:
             self._lengthen()
             return self._cut_to_length()
-        silent = self.frames - self.stretches[-1].end if self.stretches else 0
+        silent = self.frames - self.segments[-1].end if self.segments else 0
         if silent == LEAST_PAUSE_FRAMES:
             self._drop_click()
         return self._close() if silent >= LONGEST_PAUSE_FRAMES else []
@@ -191,49 +191,49 @@ class _Plan:
 
     def _lengthen(self) -> None:
         start = self.frames - 1
-        if self.stretches and start - self.stretches[-1].end < LEAST_PAUSE_FRAMES:
-            start = self.stretches.pop().start
-        self.stretches.append(_Stretch(start, self.frames))
+        if self.segments and start - self.segments[-1].end < LEAST_PAUSE_FRAMES:
+            start = self.segments.pop().start
+        self.segments.append(_Segment(start, self.frames))
 
     def _drop_click(self) -> None:
-        """Drop the last stretch if it is too short for speech, unless it is what a cut left of a longer one."""
-        if self.stretches:
-            start, end = self.stretches[-1]
+        """Drop the last segment if it is too short for speech, unless it is what a cut left of a longer one."""
+        if self.segments:
+            start, end = self.segments[-1]
             if end - start < LEAST_SPEECH_FRAMES and start * FRAME_SAMPLES >= self.border:
-                self.stretches.pop()
+                self.segments.pop()
 
     def _close(self) -> list[tuple[int, int]]:
-        if not self.stretches:
+        if not self.segments:
             return []
-        window = (self.start, self.stretches[-1].end * FRAME_SAMPLES + MARGIN_SAMPLES)
-        self.stretches, self.border = [], window[1]
+        window = (self.start, self.segments[-1].end * FRAME_SAMPLES + MARGIN_SAMPLES)
+        self.segments, self.border = [], window[1]
         return [window]
 
     def _cut_to_length(self) -> list[tuple[int, int]]:
-        """End the window before its last stretch gets too long for it, margin included; the rest starts the next."""
+        """End the window before its last segment gets too long for it, margin included; the rest starts the next."""
         start = self.start
-        if self.stretches[-1].end * FRAME_SAMPLES + MARGIN_SAMPLES <= start + self.length:
+        if self.segments[-1].end * FRAME_SAMPLES + MARGIN_SAMPLES <= start + self.length:
             return []
-        if len(self.stretches) > 1:
+        if len(self.segments) > 1:
             last = self._best_pause()
-            speech_end, speech_start = self.stretches[last].end, self.stretches[last + 1].start
+            speech_end, speech_start = self.segments[last].end, self.segments[last + 1].start
             self.border = (speech_end + speech_start) * FRAME_SAMPLES // 2
-            self.stretches = self.stretches[last + 1 :]
+            self.segments = self.segments[last + 1 :]
             return [(start, min(self.border, speech_end * FRAME_SAMPLES + MARGIN_SAMPLES))]
         frame = self._least_likely_frame()
         self.border = frame * FRAME_SAMPLES + FRAME_SAMPLES // 2
-        self.stretches = [_Stretch(frame, self.stretches[0].end)]
+        self.segments = [_Segment(frame, self.segments[0].end)]
         return [(start, self.border)]
 
     def _best_pause(self) -> int:
-        """Number of the stretch after which the window should end; the later of two equal pauses is better."""
+        """Number of the segment after which the window should end; the later of two equal pauses is better."""
         near_end = self.start + NEAR_END * self.length
         pauses = [
             (after.start - before.end, number)
-            for number, (before, after) in enumerate(pairwise(self.stretches))
+            for number, (before, after) in enumerate(pairwise(self.segments))
             if before.end * FRAME_SAMPLES >= near_end
         ]
-        return max(pauses, default=(0, len(self.stretches) - 2))[1]
+        return max(pauses, default=(0, len(self.segments) - 2))[1]
 
     def _least_likely_frame(self) -> int:
         """The frame, near the end of the window, that is least likely to be speech; the later of two equal ones."""

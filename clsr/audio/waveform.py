@@ -341,7 +341,7 @@ def _finite(name: str, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Mono blocks at 16 kHz; what the resampler holds back is given before an error goes on."""
+    """Mono blocks at 16 kHz; what the resampler has buffered is given before an error is raised."""
     if rate == SAMPLE_RATE:
         yield from blocks
         return

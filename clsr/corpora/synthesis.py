@@ -129,7 +129,7 @@ def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig, a
 
     Rows are ``{"id", "question", "context"}``. The passage of a row answers its question and no other. Transcripts are
     the contexts as ``clsr.vocabulary.normalise`` writes them, and speakers are the voices. Audio that is already there
-    is kept, so that an interrupted run goes on where it stopped.
+    is kept, so that an interrupted run resumes where it stopped.
 
     Args:
         jsonl: the rows; other keys are ignored.

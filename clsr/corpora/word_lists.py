@@ -1,4 +1,4 @@
-"""Lists of words in random order: speech in which a recogniser hears the words that running text hardly has."""
+"""Lists of words in random order: speech with the words that running text hardly has, for a recogniser."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def whole_words(tokenizer: Tokenizer) -> list[str]:
     return sorted(piece for piece in pieces if piece.isascii() and piece.isalnum() and normalise(piece) == piece)
 
 
-def word_lists(words: Iterable[str], heard: Counter[str], times: int, seed: int) -> Iterator[str]:
-    """Make lists of words so that each is heard at least so many times.
+def word_lists(words: Iterable[str], counts: Counter[str], times: int, seed: int) -> Iterator[str]:
+    """Make lists of words so that each is spoken at least so many times.
 
     >>> list(word_lists({"a", "b"}, Counter(a=2, b=1), 2, seed=0))
     ['b']
     """
-    missing = [word for word in sorted(words) for _ in range(times - heard[word])]
+    missing = [word for word in sorted(words) for _ in range(times - counts[word])]
     random.Random(seed).shuffle(missing)
     for start in range(0, len(missing), LIST_WORDS):
         yield " ".join(missing[start : start + LIST_WORDS])

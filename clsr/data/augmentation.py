@@ -1,6 +1,6 @@
 """Training speech made different: copies at other speeds, rooms and noises on waveforms, masks on stacked features.
 
-What happens to an utterance depends on the seed, the epoch and its id alone, so that a resumed run hears the same.
+What happens to an utterance depends on the seed, the epoch and its id alone, so that a resumed run trains on the same.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Augmentation:
         return bool(self._noises or self._rooms)
 
     def alter(self, waveform: np.ndarray, utterance_id: str, epoch: int) -> np.ndarray:
-        """Return the waveform ``(N,)`` as heard in this epoch: in a room, then over noise; either, both or neither.
+        """Return the waveform ``(N,)`` of this epoch: in a room, then over noise; either, both or neither.
 
         The room keeps the power of the waveform, and a noise shorter than it is repeated. Silence takes no noise.
         """

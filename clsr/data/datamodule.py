@@ -231,8 +231,8 @@ class SpeechDataModule(LightningDataModule):
         seed: of order and noise.
 
     Raises:
-        InputError: an utterance has no transcript that can be learnt, none is short enough, or augmentation is asked
-            for with settings out of range or sounds that are not there.
+        InputError: an utterance has no transcript that can be learnt, none is short enough, or augmentation has
+            settings out of range or sounds that are not there.
     """
 
     def __init__(self, train: Split, dev: Split, encoders: Encoders, config: DataConfig, seed: int):
@@ -292,5 +292,5 @@ class SpeechDataModule(LightningDataModule):
         return self._progress.state(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where training stood."""
+        """Resume where training stood."""
         self._progress.restore(state_dict)

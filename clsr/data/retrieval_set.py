@@ -28,7 +28,7 @@ from clsr.errors import InputError
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """What is searched, what is asked, and which passages answer which question.
+    """Passages, questions, and which passages answer which question.
 
     Attributes:
         path: the folder.

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """Utterances and, for a retrieval set, what is asked about them.
+    """Utterances and, for a retrieval set, the questions about them.
 
     Attributes:
         utterances: sorted by id, all with transcripts.

@@ -26,7 +26,7 @@ from clsr.settings import read_yaml
 
 TOKENS_A_SECOND = 4.0  # of speech, which random weights are set to fire
 
-FIRST_LAYER, STATES = "decoder.decoders.0", "decoder.after_norm"  # of the decoder: what it is given, and what it says
+FIRST_LAYER, STATES = "decoder.decoders.0", "decoder.after_norm"  # of the decoder: its input and its output
 
 
 class Shape(NamedTuple):
@@ -98,7 +98,7 @@ def stages(paraformer: Paraformer, waveforms: Sequence[np.ndarray]) -> list[Stag
     """Run ours on 16 kHz waveforms ``(N_i,)`` in one padded batch, and look at every step on the way."""
     features, lengths = pad([stack_frames(fbank(waveform)) for waveform in waveforms])
     with torch.inference_mode(), _watched(paraformer) as seen:
-        heard = paraformer.length_hypotheses(features, lengths)
+        hypotheses = paraformer.length_hypotheses(features, lengths)
         frames, _ = seen["encoder"].returned
         _, weights = add_tail(frames, seen["predictor"].returned, lengths, paraformer.config.cif.tail)
         silent = FIRST_LAYER not in seen
@@ -106,10 +106,10 @@ def stages(paraformer: Paraformer, waveforms: Sequence[np.ndarray]) -> list[Stag
         logits = paraformer.decoder.output_layer(frames[:, :0] if silent else seen[STATES].returned)
         logits[..., paraformer.never] = -torch.inf
     found = []
-    for row, (length, count) in enumerate(zip(lengths.tolist(), heard.token_lengths[0].tolist(), strict=True)):
+    for row, (length, count) in enumerate(zip(lengths.tolist(), hypotheses.token_lengths[0].tolist(), strict=True)):
         scores = logits[row, :count].log_softmax(1)
         # A token is complete in the frame it ends in; one that only the tail completes ends with the last frame.
-        fired = [int(np.ceil(end - 1e-6)) - 1 for end in heard.times[0, row, :count, 1].tolist()]
+        fired = [int(np.ceil(end - 1e-6)) - 1 for end in hypotheses.times[0, row, :count, 1].tolist()]
         given = (seen["cmvn"].returned[row, :length], frames[row, :length], weights[row, : length + 1])
         found.append(Stages(*given, tokens[row, :count], scores, scores.argmax(1).tolist(), fired))
     return found
@@ -185,7 +185,7 @@ def make_funasr_model(config: dict[str, Any], size: int) -> Any:
 def _tables() -> Any:
     """FunASR's register, after the imports that fill it."""
     try:
-        with redirect_stdout(sys.stderr):  # it has something to say about ffmpeg
+        with redirect_stdout(sys.stderr):  # it prints a line about ffmpeg
             import funasr.frontends.wav_frontend
             import funasr.models.bicif_paraformer.model
             import funasr.models.paraformer.decoder

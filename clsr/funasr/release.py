@@ -142,7 +142,7 @@ def import_release(folder: Path, output: Path, text_encoder: str | None = None, 
         vocabulary = Vocabulary.whole(encoder.tokenizer)
         meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit())
         release.weights.update(_fresh_output_layer(release.model.encoder.width, len(vocabulary), seed))
-        own = CifConfig()  # what is trained from here on may hear as our own models do, not as FunASR's
+        own = CifConfig()  # what is trained from here on ends utterances as our own models do, not as FunASR's
         config.model.cif.ending, config.model.cif.length_margin = own.ending, own.length_margin
     save_checkpoint(output, release.weights, config, vocabulary, meta)
     return release
@@ -216,7 +216,7 @@ def read_model_config(path: Path) -> ModelConfig:
 
 
 class Section:
-    """One ``..._conf`` of a ``config.yaml``, with FunASR's defaults for what it does not say."""
+    """One ``..._conf`` of a ``config.yaml``, with FunASR's defaults for what it leaves out."""
 
     def __init__(self, path: Path, name: str, values: Mapping[str, Any]):
         self.path = path
@@ -255,7 +255,7 @@ class Section:
 
 
 def _require_known(values: Mapping[str, Any], path: Path) -> None:
-    """See that nothing in a ``config.yaml`` asks for a network that is not implemented here."""
+    """See that a ``config.yaml`` describes a network that is implemented here."""
     for key, (default, known) in CHOICES.items():
         section, _, name = key.rpartition(".")
         inside = values.get(section) or {} if section else values

@@ -84,7 +84,7 @@ def training_codes(logits: Tensor, codebook: Tensor, config: AdaptorConfig) -> T
 
 
 class PassageProjection(nn.Linear):
-    """Linear map of passage vectors, starting from the identity; questions stay where the text encoder puts them.
+    """Linear projection of passage vectors, starting from the identity; questions stay as the text encoder has them.
 
     It adapts a frozen text encoder to a domain, for transcripts as for codes, and so belongs to every system that is
     compared.
@@ -95,5 +95,5 @@ class PassageProjection(nn.Linear):
         nn.init.eye_(self.weight)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Map unit vectors ``(B, E)`` to unit vectors."""
+        """Project unit vectors ``(B, E)`` to unit vectors."""
         return nn.functional.normalize(super().forward(vectors), dim=1)

@@ -11,7 +11,7 @@ from clsr.config import DecoderConfig
 from clsr.models.attention import CrossAttention, MemoryAttention, layer_norm
 from clsr.models.dropout import Dropout
 
-LOGIT_ROWS = 128  # tokens whose logits are held at once: 16 MB for 30,000 outputs
+LOGIT_ROWS = 128  # tokens whose logits are in memory at once: 16 MB for 30,000 outputs
 
 
 class DecoderFeedForward(nn.Module):
@@ -44,7 +44,7 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """Map tokens ``(R * B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(R * B, U, D)``."""
+        """Map tokens ``(H * B, U, D)``, with frames ``(B, T, D)`` to look at, to ``(H * B, U, D)``."""
         hidden = self.norm2(self.feed_forward(self.norm1(tokens)))
         tokens = tokens + self.dropout(self.self_attn(hidden, token_mask))
         return tokens + self.dropout(self.src_attn(self.norm3(tokens), frames, frame_mask))
@@ -93,7 +93,7 @@ class SanmDecoder(nn.Module):
             frame_mask: ``(B, T)``.
 
         Returns:
-            ``(R * B, U, D)``.
+            ``(H * B, U, D)``.
         """
         for layer in self.decoders:
             tokens = layer(tokens, token_mask, frames, frame_mask)

@@ -112,7 +112,7 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
     Firing weights are computed in float32 in any case: rounded, their sums would be whole tokens off.
 
     Raises:
-        InputError: int8 is asked for on an accelerator.
+        InputError: int8 is chosen on an accelerator.
         ValueError: the recogniser was lowered before.
     """
     device = recogniser.paraformer.cmvn.shift.device

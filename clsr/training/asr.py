@@ -174,7 +174,7 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
 def start_paraformer(
     config: TrainingConfig, train: Split, text_encoder: TextEncoder, start: Path | None
 ) -> tuple[Vocabulary, Paraformer, list[str]]:
-    """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint, extended where asked for."""
+    """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint, extended if set so."""
     tokenizer = text_encoder.tokenizer
     texts = [utterance.text or "" for utterance in train.utterances]
     if start is None:
@@ -190,7 +190,7 @@ def start_paraformer(
         )
     vocabulary, units = Vocabulary.load(start / "vocabulary.txt", tokenizer), read_meta(start).ctc_units
     weights = load_recogniser_weights(start)
-    if units and config.model.ctc.units == "none":  # training goes on without it
+    if units and config.model.ctc.units == "none":  # training continues without it
         units, weights = [], {name: weight for name, weight in weights.items() if not name.startswith("ctc.")}
     missing, pieces = missing_pieces(texts, vocabulary)
     extend = config.vocabulary == "extend"

@@ -33,7 +33,7 @@ def extended(vocabulary: Vocabulary, missing: Counter[str]) -> Vocabulary:
 
 
 def say_what_is_missing(missing: Counter[str], pieces: int, extend: bool, source: object) -> None:
-    """Tell, before hours of training, what the output layer of a start cannot say."""
+    """Tell, before hours of training, what the output layer of a start cannot write."""
     if not missing:
         return
     often = ", ".join(piece for piece, _ in missing.most_common(5))
@@ -48,7 +48,7 @@ def say_what_is_missing(missing: Counter[str], pieces: int, extend: bool, source
 def add_rows(weights: Mapping[str, Tensor], pieces: int, units: Sequence[str], slots: int) -> dict[str, Tensor]:
     """Lengthen output layers, the auxiliary CTC's too; each new row is the mean of the rows that stand for something.
 
-    A mean row takes little probability from any piece, so that the model says at first what it said before.
+    A mean row takes little probability from any piece, so that the model at first recognises what it did before.
 
     Args:
         weights: of a recogniser; rows of ``decoder.output_layer`` are kept, ``(V, D)`` and ``(V,)``.

@@ -98,7 +98,7 @@ def fit(
         The mean of the best states, and the metrics of the best.
 
     Raises:
-        InputError: the folder holds a run with other settings, data or start; there are fewer devices than asked for.
+        InputError: the folder holds a run with other settings, data or start; or there are too few devices.
     """
     claim(output, config, origin)
     mode = "max" if "recall" in monitor else "min"

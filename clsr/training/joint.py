@@ -168,7 +168,7 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
         start: recogniser to start from; without one, training starts from nothing (the paper's first rows).
 
     Raises:
-        InputError: a split has no questions; gradient caching is asked for on several devices.
+        InputError: a split has no questions; gradient caching is set on several devices.
     """
     if config.trainer.chunk_s and config.trainer.devices > 1:
         raise InputError(

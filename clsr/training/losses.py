@@ -58,7 +58,7 @@ def mwer_loss(log_probabilities: Tensor, errors: Tensor) -> Tensor:
 def sampled_mwer_loss(log_probabilities: Tensor, errors: Tensor) -> Tensor:
     """Return a loss whose gradient is an unbiased estimate of that of the expected word errors, a mean over utterances.
 
-    Candidates are drawn independently from the model, doubles included; each is held against the mean of the others,
+    Candidates are drawn independently from the model, doubles included; each is compared with the mean of the others,
     which comes to a factor ``N / (N - 1)`` before the mean of all (REINFORCE, Williams 1992)::
 
         L = 1 / (N - 1) sum_i (W_i - W) log P(y_i)
@@ -135,10 +135,10 @@ def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, t
     groups = torch.arange(len(questions), device=own.device) if groups is None else groups
     in_bank = _shared(groups[own], groups, own)
     to_question = contrastive_loss(cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
-    asked = questions[own]
+    queries = questions[own]
     positions = torch.arange(len(own), device=own.device)
-    spoken = cosines(asked, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
-    texts = cosines(asked, passages).masked_fill(in_bank, -torch.inf)
+    spoken = cosines(queries, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
+    texts = cosines(queries, passages).masked_fill(in_bank, -torch.inf)
     texts = texts.index_fill(1, own, -torch.inf)  # what is in the batch is speech there, not text
     return (to_question + contrastive_loss(torch.cat([spoken, texts], 1), positions, temperature)) / 2
 
@@ -174,6 +174,6 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _shared(rows: Tensor, columns: Tensor, own: Tensor) -> Tensor:
-    """Say which columns are of a row's group without being its own, ``(B, P)``."""
+    """Mark the columns that are of a row's group without being its own, ``(B, P)``."""
     same = rows[:, None] == columns[None]
     return same.scatter(1, own[:, None], False)

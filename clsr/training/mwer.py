@@ -28,7 +28,7 @@ def draw_candidates(logits: Tensor, token_lengths: Tensor, count: int, draw: Dra
     """Draw ``count`` transcripts of each utterance, all of the same number of tokens.
 
     "mask" starts with the best transcript; in the others some positions, one at least, have their best token hidden
-    and say the next best (Paraformer, arXiv:2206.08317). "sample" draws every token from its distribution.
+    and are replaced by the next best (Paraformer, arXiv:2206.08317). "sample" draws every token from its distribution.
 
     Args:
         logits: ``(B, U, V)``; padding and unknown are never drawn.
@@ -63,7 +63,7 @@ def _masked(log_probabilities: Tensor, mask: Tensor, count: int) -> Tensor:
 
 
 def _doubles(tokens: Tensor) -> Tensor:
-    """Say which candidates equal one before them, ``(B, N)``."""
+    """Mark the candidates that equal one before them, ``(B, N)``."""
     same = (tokens[:, :, None] == tokens[:, None]).all(3)  # (B, N, N)
     return same.tril(-1).any(2)
 

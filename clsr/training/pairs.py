@@ -44,7 +44,7 @@ class RecallMeter:
         self.rows: list[Tensor] = []
 
     def add(self, passages: Tensor, rows: Tensor) -> None:
-        """Add unit vectors ``(B, E)`` and the row of a question about each, ``(B,)``, -1 where nothing is asked."""
+        """Add unit vectors ``(B, E)`` and the row of a question about each, ``(B,)``, -1 where there is none."""
         self.passages.append(passages.float().cpu())
         self.rows.append(rows.cpu())
 
@@ -57,9 +57,9 @@ class RecallMeter:
         self.passages.clear()
         self.rows.clear()
         found = torch.where(rows >= 0, groups[rows.clamp(min=0)], -1)
-        asked = torch.isin(groups, found)
-        best = (questions[asked] @ passages.T).argmax(1)
-        return (found[best] == groups[asked]).float().mean().item()
+        counted = torch.isin(groups, found)
+        best = (questions[counted] @ passages.T).argmax(1)
+        return (found[best] == groups[counted]).float().mean().item()
 
 
 def contrast(passages: Tensor, questions: Tensor, groups: Tensor, loss: LossConfig) -> Tensor:

@@ -95,7 +95,7 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
         start: checkpoint to start from.
 
     Raises:
-        InputError: no checkpoint to start from, or a passage that nobody asks for.
+        InputError: no checkpoint to start from, or a passage without a question.
     """
     if start is None:
         raise InputError("post-training needs a trained model: name it with --start")

@@ -73,7 +73,7 @@ class PairDataModule(pl.LightningDataModule):
         return self._progress.state(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on where training stood."""
+        """Resume where training stood."""
         self._progress.restore(state_dict)
 
 

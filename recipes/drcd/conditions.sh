@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The models of run.sh where it is harder: a voice that training never heard, noise of 10 dB in passages, questions in
+# The models of run.sh where it is harder: an unseen voice, noise of 10 dB in passages, questions in
 # writing; models trained on these; and models trained on without the contrastive loss. Results: README.md.
 # Usage: ./conditions.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--sets "test odsqa"] [--data DIR] [--exp DIR]
 #                        [--smoke true]

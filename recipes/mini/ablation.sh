@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Ablation: the eight rows of the paper's Table 3, then the choices of the adaptor (study.sh), over seeds. The same command
-# goes on where it was stopped. Results: ../../docs/results/reproduction.md.
+# resumes where it was stopped. Results: ../../docs/results/reproduction.md.
 # Usage: ./ablation.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--data DIR] [--exp DIR] [--smoke true]
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 

@@ -33,21 +33,21 @@ for seed in $seeds; do
   for teacher in whisper recogniser; do
     model=$recogniser
     if [[ $teacher == whisper ]]; then model=$at/whisper; fi
-    if begin 3 "$at/heard/$teacher" "let the $teacher write the training set down, seed $seed"; then
+    if begin 3 "$at/transcribed/$teacher" "let the $teacher write the training set down, seed $seed"; then
       for split in train dev; do
-        run clsr data transcribed --model "$model" --set "$data/$split" --output "$at/heard/$teacher/$split"
+        run clsr data transcribed --model "$model" --set "$data/$split" --output "$at/transcribed/$teacher/$split"
       done
       finish
     fi
   done
 
   if begin 4 "$at/text" "fine-tune the text encoder on Whisper's transcripts, seed $seed"; then
-    run clsr train-text conf/text.yaml "${small[@]}" "${few[@]}" --data "$at/heard/whisper" --seed "$seed" \
+    run clsr train-text conf/text.yaml "${small[@]}" "${few[@]}" --data "$at/transcribed/whisper" --seed "$seed" \
       --output "$at/text"
     finish
   fi
   if begin 4 "$at/speechdpr" "teach SpeechDPR from the recogniser's transcripts, seed $seed"; then
-    run clsr train-speechdpr conf/speechdpr.yaml "${small[@]}" "${few[@]}" --data "$at/heard/recogniser" \
+    run clsr train-speechdpr conf/speechdpr.yaml "${small[@]}" "${few[@]}" --data "$at/transcribed/recogniser" \
       --seed "$seed" --start "$recogniser" --output "$at/speechdpr"
     finish
   fi

@@ -43,7 +43,7 @@ declare -A more=(
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch
   map map-hard paper published published-no-vq published-no-sampler asr-ce asr-mwer-mask asr-mwer-sample)
 
-if begin 0 "$data/study" "make and speak two development sets: an unheard voice, and noise at 10 dB"; then
+if begin 0 "$data/study" "make and speak two development sets: an unseen voice, and noise at 10 dB"; then
   run local/prepare_data.py "$data/study/corpus" "${size[@]}"
   pairs=$data/study/corpus/test.jsonl
   run clsr data synthesize "$pairs" "$data/study/unseen" --voices en-us+f3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Open vocabulary on an accelerator: more speech, a larger recogniser, joint training and the baseline ParaBGE over seeds,
-# all measured by voices heard and unheard and in noise of 10, 5 and 0 dB. Results: README.md.
+# all measured by seen and unseen voices and in noise of 10, 5 and 0 dB. Results: README.md.
 # Usage: ./large.sh --corpus DIR [--extra-text "TSV ..."] [--human DIR] [--stage N] [--stop-stage N] [--seeds "0 1 2"]
 #                   [--splits "test unseen noise10 noise5 noise0"] [--device cpu] [--data DIR] [--exp DIR] [--smoke true]
 # Corpus, extra text and human speech as for ./run.sh. Training takes the accelerator that is there; the device is that of
@@ -26,8 +26,8 @@ if begin 0 "$data/text" "split by title, and make lists of words"; then
   run local/prepare_data.py "$corpus" "$data/text" "${more[@]}"
   finish
 fi
-if begin 1 "$data/pairs" "speak the passages: those to train on by two voices, those of the test also by one unheard"; then
-  # Every third text without a question is heard in joint training too, lest what only these teach be forgotten.
+if begin 1 "$data/pairs" "speak the passages: those to train on by two voices, those of the test also by an unseen one"; then
+  # Every third text without a question is in joint training too, so that their words are not forgotten.
   for text in "$data"/text/{extra,lists}.jsonl; do
     if [[ -e $text ]]; then awk 'NR % 3 == 1' "$text"; fi
   done > "$data/pairs/others.jsonl"

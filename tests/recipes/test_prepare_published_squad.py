@@ -103,16 +103,16 @@ def run(script: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: obje
 
 def test_sentences_are_those_that_were_read(script: ModuleType) -> None:
     """The abbreviation ends one, and so does the exclamation mark only if the recogniser had it so."""
-    spans = script.sentences_read(WREN, 4)
+    spans = script.sentences_written(WREN, 4)
     assert [WREN[start:end].strip() for start, end in spans] == [
         "The wren (Troglodytes) builds several nests, i.e.",
         "the male does so.",
         "Only one of them is used.",
         "It is lined by the female!  It sings loudly.",
     ]
-    assert WREN[slice(*script.sentences_read(WREN, 5)[3])].strip() == "It is lined by the female!"
-    assert script.sentences_read(WREN, 3) is None
-    assert script.sentences_heard(WREN_HEARD) == 4
+    assert WREN[slice(*script.sentences_written(WREN, 5)[3])].strip() == "It is lined by the female!"
+    assert script.sentences_written(WREN, 3) is None
+    assert script.sentences_spoken(WREN_HEARD) == 4
 
 
 def test_one_to_one(
@@ -196,4 +196,4 @@ def test_real_paragraphs_are_cut_as_they_were_read(script: ModuleType, shared_da
     transcripts = {row["id"]: row["context"] for row in heard}
     both = [(row["context"], transcripts[row["id"]]) for row in rows if row["id"] in transcripts]
     assert len(both) == 55
-    assert all(script.sentences_read(text, script.sentences_heard(said)) for text, said in both)
+    assert all(script.sentences_written(text, script.sentences_spoken(said)) for text, said in both)

@@ -122,8 +122,8 @@ def make_splits(corpus: Path) -> dict[str, list[Pair]]:
     splits = {"train": train, "dev": dev, "test": test}
     if (corpus / ODSQA).is_file():
         trained = {pair.title for pair in rest}
-        unheard = [pair for pair in _speakable(read_odsqa(corpus / ODSQA)) if pair.title not in trained]
-        splits["odsqa"] = one_to_one(unheard, before=[*train, *dev])
+        unseen = [pair for pair in _speakable(read_odsqa(corpus / ODSQA)) if pair.title not in trained]
+        splits["odsqa"] = one_to_one(unseen, before=[*train, *dev])
     return splits
 
 

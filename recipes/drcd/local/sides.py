@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Compare what questions and passages are encoded as: typed, as transcripts, as soft codes; prints a Markdown table.
 
-Every cell uses the same models and recognitions. Printed, for each set of spoken questions: Q-C recall at 1 in percent,
-means over the models (seeds), with the lowest and highest.
+Every cell uses the same models and recognised speech. Printed, for each set of spoken questions: Q-C recall at 1 in
+percent, means over the models (seeds), with the lowest and highest.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
 from clsr.metrics.recall import rank
-from clsr.systems.clsr import Own, load_own
+from clsr.systems.clsr import ClsrSystem, load_clsr
 
 PASSAGES = {"transcripts": "cascade", "soft codes": "clsr-soft"}
 QUESTIONS = ("typed", *PASSAGES)
@@ -24,27 +24,31 @@ QUESTIONS = ("typed", *PASSAGES)
 Recalls = dict[tuple[str, str], float]
 
 
-def hear(own: Own, utterances: list[Utterance]) -> list:
+def recognise(system: ClsrSystem, utterances: list[Utterance]) -> list:
     """Recognise utterances."""
-    return own.hear([read_waveform(u.recording, u.start_s, u.end_s) for u in utterances])
+    return system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in utterances])
 
 
 @torch.inference_mode()
 def measure(model: Path, path: Path) -> Recalls:
     """Return recall at 1, in percent, of each way to encode questions and each way to encode passages."""
-    own, whole = load_own(model), read_retrieval_set(path)
+    system, whole = load_clsr(model), read_retrieval_set(path)
     if whole.question_speech is None:
         raise InputError(f"{path}: its questions are not spoken: name a set of clsr data synthesize --speak-questions")
-    asked = [question.id for question in whole.question_speech]
-    heard_questions, heard_passages = hear(own, whole.question_speech), hear(own, whole.passages)
-    passages = {name: own.encode(heard_passages, row, "passage").numpy() for name, row in PASSAGES.items()}
-    questions = {name: own.encode(heard_questions, row, "question").numpy() for name, row in PASSAGES.items()}
-    questions["typed"] = own.encode_text([whole.questions[id_] for id_ in asked], "question").numpy()
+    question_ids = [question.id for question in whole.question_speech]
+    of_questions, of_passages = recognise(system, whole.question_speech), recognise(system, whole.passages)
+    passages = {name: system.encode(of_passages, row, "passage").numpy() for name, row in PASSAGES.items()}
+    questions = {name: system.encode(of_questions, row, "question").numpy() for name, row in PASSAGES.items()}
+    questions["typed"] = system.encode_text([whole.questions[id_] for id_ in question_ids], "question").numpy()
     found: Recalls = {}
     for of_question in QUESTIONS:
         for of_passage in PASSAGES:
             ranked = rank(
-                questions[of_question], passages[of_passage], asked, [passage.id for passage in whole.passages], depth=1
+                questions[of_question],
+                passages[of_passage],
+                question_ids,
+                [passage.id for passage in whole.passages],
+                depth=1,
             )
             right = [whole.relevance[id_].get(hits[0][0], 0) > 0 for id_, hits in ranked.items()]
             found[of_question, of_passage] = 100 * float(np.mean(right))

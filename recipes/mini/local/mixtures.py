@@ -20,7 +20,7 @@ from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set
 from clsr.metrics.recall import rank
 from clsr.models.recogniser import LengthHypotheses
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.systems.clsr import load_own
+from clsr.systems.clsr import load_clsr
 
 CASCADE, EIGHT_BEST = "cascade", "cascade, 8 best"
 ROWS_MIXED = (2, 3, 5, 8)
@@ -31,7 +31,7 @@ Recalls = dict[str, tuple[float, float]]
 
 
 def vectors(
-    encoder: SpeechEncoder, heard: list[LengthHypotheses], n_best: Tensor, hard: Tensor
+    encoder: SpeechEncoder, utterances: list[LengthHypotheses], n_best: Tensor, hard: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield what every row makes of recognised speech: unit vectors ``(B, E)`` before the passage projection."""
     yield CASCADE, hard
@@ -40,11 +40,11 @@ def vectors(
     before, by_gamma = (adaptor.top_k, adaptor.gamma), {}
     for adaptor.top_k in ROWS_MIXED:
         for adaptor.gamma in GAMMAS:
-            soft = encoder.embed(heard)
+            soft = encoder.embed(utterances)
             yield f"{adaptor.top_k} rows, gamma {adaptor.gamma:g}", soft
             by_gamma[adaptor.top_k, adaptor.gamma] = soft
     for adaptor.gamma in (gamma for gamma in AVERAGED if gamma not in GAMMAS):
-        by_gamma[8, adaptor.gamma] = encoder.embed(heard)
+        by_gamma[8, adaptor.gamma] = encoder.embed(utterances)
     adaptor.top_k, adaptor.gamma = before
     yield (
         f"8 rows, gamma {', '.join(f'{gamma:g}' for gamma in AVERAGED)} averaged",
@@ -57,8 +57,8 @@ def vectors(
 @torch.inference_mode()
 def measure(model: Path, whole: RetrievalSet, snr_db: float | None) -> Recalls:
     """Return recall at 1 and at 10 of each row."""
-    own = load_own(model)
-    encoder = own.system
+    system = load_clsr(model)
+    encoder = system.encoder
     assert isinstance(encoder, SpeechEncoder)
     draw, waveforms = np.random.default_rng(0), []
     for passage in whole.passages:
@@ -66,13 +66,13 @@ def measure(model: Path, whole: RetrievalSet, snr_db: float | None) -> Recalls:
         if snr_db is not None:
             waveform = add_noise(waveform, draw.standard_normal(len(waveform), dtype=np.float32), snr_db)
         waveforms.append(waveform)
-    heard = own.hear(waveforms)
-    n_best, hard = (own.encode(heard, row, "question") for row in ("cascade-8best", "cascade"))
-    asked = own.encode_text(list(whole.questions.values()), "question").numpy()
+    recognised = system.recognise(waveforms)
+    n_best, hard = (system.encode(recognised, row, "question") for row in ("cascade-8best", "cascade"))
+    queries = system.encode_text(list(whole.questions.values()), "question").numpy()
     ids = [passage.id for passage in whole.passages]
     found: Recalls = {}
-    for name, rows in vectors(encoder, heard, n_best, hard):
-        ranked = rank(asked, encoder.as_passages(rows).numpy(), list(whole.questions), ids, depth=10)
+    for name, rows in vectors(encoder, recognised, n_best, hard):
+        ranked = rank(queries, encoder.as_passages(rows).numpy(), list(whole.questions), ids, depth=10)
         right = np.array([[whole.relevance[q].get(hit[0], 0) > 0 for hit in hits] for q, hits in ranked.items()])
         found[name] = (float(right[:, 0].mean()) * 100, float(right.any(1).mean()) * 100)
     return found

@@ -34,7 +34,7 @@ THRESHOLDS = (1.0, 0.95, 1.05)
 
 
 class Decoding(NamedTuple):
-    """One way to hear a batch: a number of tokens for each utterance."""
+    """One way to decode a batch: a number of tokens for each utterance."""
 
     tokens: Tensor  # (B, U) best tokens
     lengths: Tensor  # (B,)
@@ -140,15 +140,15 @@ def outcomes(encoder: SpeechEncoder, passages: list[Utterance]) -> dict[str, Out
     for start in range(0, len(passages), BATCH):
         batch = passages[start : start + BATCH]
         truth = torch.tensor([len(encoder.vocabulary.encode(u.text or "")) for u in batch])
-        for name, heard in ideas(DecodedBatch(encoder, batch), truth):
+        for name, decoding in ideas(DecodedBatch(encoder, batch), truth):
             row = found.setdefault(name, Outcome([], [], [], []))
-            lengths = heard.lengths.tolist()
+            lengths = decoding.lengths.tolist()
             row.texts.extend(
-                encoder.vocabulary.decode(t[:n].tolist()) for t, n in zip(heard.tokens, lengths, strict=True)
+                encoder.vocabulary.decode(t[:n].tolist()) for t, n in zip(decoding.tokens, lengths, strict=True)
             )
-            row.right.extend((heard.lengths == truth).tolist())
-            row.hard.extend(heard.hard)
-            row.soft.extend(heard.soft)
+            row.right.extend((decoding.lengths == truth).tolist())
+            row.hard.extend(decoding.hard)
+            row.soft.extend(decoding.soft)
     return found
 
 

@@ -4,7 +4,7 @@
 The corpus folder holds squad_sent.train.jsonl and squad_sent.dev.jsonl: rows {"id", "title", "question", "context"}.
 The latter is the test set; dev is held out from the former by whole titles. A title, question or context is in one
 split only, and no question or context is there twice, so that each passage answers one question. Lists of words, if
-asked for, have each word that is one piece of the text encoder: what the recogniser writes, it has then heard.
+wanted, have each word that is one piece of the text encoder, so that the recogniser is trained on all it can write.
 """
 
 import argparse
@@ -104,9 +104,9 @@ def read_extra_text(tables: Iterable[Path], excluded: Collection[str]) -> list[d
 
 def make_lists(texts: Iterable[str], text_encoder: str, times: int) -> list[dict[str, str]]:
     """Rows without a question: lists of the text encoder's whole words, each so many times, with those in the texts."""
-    heard = Counter(word for text in texts for word in normalise(text).split())
+    counts = Counter(word for text in texts for word in normalise(text).split())
     words = whole_words(load_text_encoder(text_encoder).tokenizer)
-    made = word_lists(words, heard, times, seed=0)
+    made = word_lists(words, counts, times, seed=0)
     return [{"id": f"list{row:05}", "question": "", "context": text} for row, text in enumerate(made)]
 
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder for train, dev, test, extra and lists .jsonl")
     parser.add_argument("--limit", type=positive, help="rows of each file at most")
     parser.add_argument("--extra-text", type=Path, nargs="+", default=[], metavar="TSV", help="text without questions")
-    parser.add_argument("--word-lists", type=positive, metavar="N", help="lists of words, each heard N times")
+    parser.add_argument("--word-lists", type=positive, metavar="N", help="lists of words, each spoken N times")
     parser.add_argument("--text-encoder", default=OFFLINE_TEXT_ENCODER, help="whose words (the offline one)")
     parser.add_argument("--exclude", type=Path, metavar="DATA_DIR", help="leave out extra text with an id in its text")
     run_script(parser, prepare)

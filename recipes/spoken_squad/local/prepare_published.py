@@ -2,7 +2,7 @@
 """Write train, dev and test sets from Spoken-SQuAD as its publisher hands it out, the audio staying where it is.
 
 The corpus folder holds SQuAD v1.1 (train-v1.1.json, dev-v1.1.json: what was read aloud), Spoken-SQuAD
-(spoken_train-v1.1.json, spoken_test-v1.1.json: the questions that were kept, and what a recogniser heard) and
+(spoken_train-v1.1.json, spoken_test-v1.1.json: the questions that were kept, and the transcripts of a recogniser) and
 recordings, Spoken-SQuAD_audio/{train_wav,dev_wav}/TopicIndex_ParagraphIndex_SentenceIndex.wav. A passage is the
 sentence that holds the answer: one recording. The publisher's testing set is test; dev is held out from its training
 set by titles.
@@ -66,7 +66,7 @@ class Pair(NamedTuple):
     recording: Path
 
 
-def sentences_read(text: str, count: int) -> list[tuple[int, int]] | None:
+def sentences_written(text: str, count: int) -> list[tuple[int, int]] | None:
     """Where the sentences that were read aloud lie in a paragraph, if it has so many of them.
 
     The publisher cut paragraphs at every full stop before a space, that of ``i.e. `` too, or at other ends as well.
@@ -78,14 +78,14 @@ def sentences_read(text: str, count: int) -> list[tuple[int, int]] | None:
     return None
 
 
-def sentences_heard(transcript: str) -> int:
+def sentences_spoken(transcript: str) -> int:
     """Number of sentences that the recogniser was given, each of which ends with a full stop."""
     return len(transcript.strip().removesuffix(".").split(". "))
 
 
 def find_pair(written: SquadQuestion, spoken: SquadQuestion, audio: Path) -> Pair | str:
     """The sentence that the written answer starts in and its recording, or why there is none."""
-    spans = sentences_read(written.context, sentences_heard(spoken.context))
+    spans = sentences_written(written.context, sentences_spoken(spoken.context))
     if spans is None:
         return "of paragraphs with other sentences than were read"
     if written.answer_start is None:
@@ -102,9 +102,9 @@ def read_pairs(corpus: Path, written: str, spoken: str, audio: str) -> list[Pair
     """Pairs of one of the publisher's two sets; how many questions are left out is logged."""
     questions = {question.id: question for question in read_squad(corpus / written)}
     pairs, left_out = [], Counter[str]()
-    for heard in read_squad(corpus / spoken):
-        question = questions.get(heard.id)
-        found = find_pair(question, heard, corpus / audio) if question else f"that {written} does not have"
+    for recognised in read_squad(corpus / spoken):
+        question = questions.get(recognised.id)
+        found = find_pair(question, recognised, corpus / audio) if question else f"that {written} does not have"
         if isinstance(found, Pair):
             pairs.append(found)
         else:

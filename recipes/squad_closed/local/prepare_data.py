@@ -5,7 +5,7 @@ The corpus folder holds squad_sent.train.jsonl and squad_sent.dev.jsonl: rows {"
 Sentences are chosen one by one, each time the one that adds the fewest words to the vocabulary: whole, with their
 questions, they are the test and dev pairs. All other sentences, and further text for the recogniser, lose the words
 outside the vocabulary; with their questions these are the train pairs. Lists of words in random order see to it that
-every word is heard at least so many times.
+every word is spoken at least so many times.
 """
 
 import argparse
@@ -120,8 +120,8 @@ def prepare(args: argparse.Namespace) -> None:
     train = [pair._replace(context=closed(pair.words, vocabulary)) for pair in pairs if pair not in kept]
     train = [pair for pair in train if pair.context]
     spoken = [pair.context for pair in train] + [text for words in extra if (text := closed(words, vocabulary))]
-    heard = Counter(word for text in spoken for word in text.split())
-    spoken += word_lists(vocabulary, heard, args.times, args.seed)
+    counts = Counter(word for text in spoken for word in text.split())
+    spoken += word_lists(vocabulary, counts, args.times, args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
     for name, members in (("test", chosen[: args.test]), ("dev", chosen[args.test :]), ("train", train)):
         _write(args.output / f"{name}.jsonl", (pair._asdict() for pair in members))
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--extra-text", type=Path, nargs="+", default=[], metavar="TSV", help="text without questions")
     parser.add_argument("--test", type=positive, default=300, help="sentences to test on (300)")
     parser.add_argument("--dev", type=positive, default=60, help="sentences to develop on (60)")
-    parser.add_argument("--times", type=positive, default=10, help="a word is heard by the recogniser, at least (10)")
+    parser.add_argument("--times", type=positive, default=10, help="a word is spoken to the recogniser, at least (10)")
     parser.add_argument("--seed", type=int, default=0, help="of the word lists (0)")
     run_script(parser, prepare)
 
