@@ -53,7 +53,7 @@ TEST = [
     "ipykernel>=7,<8",
     "playwright>=1.65,<2",
     "pytest>=9.2,<10",
-    "pytest-xdist>=3.8,<4",  # quick tests on all cores
+    "pytest-xdist>=3.8,<4",  # pytest -n 2
     "ruff>=0.17.5,<0.18",
     "uv>=0.13,<1",  # make lock
 ]
