@@ -1,4 +1,4 @@
-"""The JSON API: what can be asked for over HTTP, and in what form it is answered."""
+"""The JSON API: requests over HTTP and the form of their answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class SearchRequest(BaseModel):
-    """What is looked for."""
+    """A query and its options."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,7 +84,7 @@ class IndexRequest(BaseModel):
 
 
 class FileAnswer(BaseModel):
-    """How far a recording is."""
+    """Progress of a recording."""
 
     recording: str
     status: Literal["waiting", "indexing", "indexed", "silent", "failed"]
@@ -94,11 +94,11 @@ class FileAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """How far an indexing job is."""
+    """Progress of an indexing job."""
 
     id: int
     state: Literal["waiting", "running", "done", "failed"]
-    done: int = Field(description="recordings dealt with")
+    done: int = Field(description="recordings finished")
     total: int
     share: float = Field(description="of the work done, 0 to 1")
     error: str | None
@@ -106,7 +106,7 @@ class JobAnswer(BaseModel):
 
 
 class IndexAnswer(BaseModel):
-    """What the index holds and what is being added."""
+    """Size of the index, and the recordings being added."""
 
     recordings: int
     windows: int
@@ -122,7 +122,7 @@ class HealthAnswer(BaseModel):
 
 
 def make_api(service: SearchService) -> FastAPI:
-    """The API of a service. Faults of what was asked are 4xx with a ``detail``, without paths of this machine."""
+    """The API of a service. Faults of a request are 4xx with a ``detail``, without paths of this machine."""
     app = FastAPI(title="clsr", version=clsr.__version__, docs_url=None, redoc_url=None,
                   description="Find the right moment in hours of speech.")  # fmt: skip
     _add_errors(app, service)
@@ -167,10 +167,10 @@ def _add_errors(app: FastAPI, service: SearchService) -> None:
 
 def _add_search(app: FastAPI, service: SearchService) -> None:
     @app.post("/api/search", tags=["search"])
-    async def search(asked: SearchRequest) -> SearchAnswer:
+    async def search(query: SearchRequest) -> SearchAnswer:
         """Find the moments that answer a typed question."""
-        waiting = service.submit_search(asked.question, asked.top_k, asked.mode, asked.recordings)
-        return _search_answer(await asyncio.wrap_future(waiting), asked.profile)
+        waiting = service.submit_search(query.question, query.top_k, query.mode, query.recordings)
+        return _search_answer(await asyncio.wrap_future(waiting), query.profile)
 
     @app.post("/api/search/spoken", tags=["search"], openapi_extra=_audio_body("the question, up to a minute"))
     async def search_spoken(
@@ -196,7 +196,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
 def _add_index(app: FastAPI, service: SearchService) -> None:
     @app.get("/api/index", tags=["index"])
     def index() -> IndexAnswer:
-        """What the index holds, and how far the indexing jobs are."""
+        """Size of the index, and progress of the indexing jobs."""
         recordings = service.recordings()
         return IndexAnswer(
             recordings=len(recordings),
@@ -206,9 +206,9 @@ def _add_index(app: FastAPI, service: SearchService) -> None:
         )
 
     @app.post("/api/index", tags=["index"], status_code=202)
-    def start_indexing(asked: IndexRequest) -> JobAnswer:
+    def start_indexing(wanted: IndexRequest) -> JobAnswer:
         """Start to index recordings and folders of this machine, among those allowed."""
-        return _job_answer(service.start_indexing(asked.paths), service)
+        return _job_answer(service.start_indexing(wanted.paths), service)
 
     @app.get("/api/folders", tags=["index"])
     def folders() -> list[str]:
@@ -265,7 +265,7 @@ def _add_audio(app: FastAPI, service: SearchService) -> None:
 
 
 def audio_url(recording: Recording) -> str:
-    """Where a browser plays a recording from: the file, or wav where browsers would not find the second asked for."""
+    """Where a browser plays a recording from: the file, or wav where browsers cannot seek to a second."""
     return f"/api/audio/{recording.id}{'' if recording.path.suffix.lower() in NATIVE else '.wav'}"
 
 

@@ -43,7 +43,7 @@ class ServiceConfig:
         model_path: checkpoint folder; ``None`` is the one that built the index.
         allowed: folders whose recordings may be indexed.
         upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
-        indexing: how to index; the windows are those of an index to be made, one that is there goes on with its own.
+        indexing: how to index; the windows are those of an index to be made, an existing one keeps its own.
         device: that recordings and spoken questions are encoded on.
         precision: numbers that they are encoded in.
     """

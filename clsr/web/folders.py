@@ -1,4 +1,4 @@
-"""Which files of this machine the page may touch: recordings of the folders allowed, and what was uploaded."""
+"""The files of this machine that the page may use: recordings of the allowed folders, and uploads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LISTED_FOLDERS = 200
 
 
 class Missing(InputError):
-    """What was asked for is not there, or is none of the asker's business: the answer is the same."""
+    """There is no such recording, or the client may not see it: the answer is the same."""
 
 
 class Folders:
@@ -87,7 +87,7 @@ class Folders:
         )
 
     def name(self, path: Path) -> str:
-        """What a recording is called outside: ``label/sub/file.wav``, or its file name where it lies elsewhere."""
+        """Public name of a recording: ``label/sub/file.wav``, or its file name where it lies elsewhere."""
         for label, root in self.labels.items():
             if path.is_relative_to(root):
                 return "/".join([label, *path.relative_to(root).parts])

@@ -1,4 +1,4 @@
-"""Who may ask for what: checks that come before the page and the API, and headers that go with every answer."""
+"""Access: checks before the page and the API, and headers of every answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL_BODY = 1 << 20  # of requests that carry no audio
 SPOKEN_BODY = 16 << 20  # of a spoken question
 UPLOAD_MARGIN = 1 << 16  # of a form around its files
 WRONG_TOKEN_WAIT_S = 0.5
-# What the page needs of Gradio. Its other routes (functions by name, proxying, fetching, monitoring) are closed.
+# What the page needs of Gradio. Its other routes (functions by name, proxying, fetching, monitoring) are not served.
 PAGE_GET = re.compile(
     r"/(|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(assets|static|svelte)/[\w./@+~-]+"
     r"|gradio_api/(heartbeat/\w+|queue/data|upload_progress|startup-events))/?"
@@ -78,7 +78,9 @@ class Guard:
         self.app = app
         self.rules = rules
         key = (rules.token or "").encode()
-        self._session = hmac.new(key, b"clsr session", hashlib.sha256).hexdigest()  # the cookie does not tell the token
+        self._session = hmac.new(
+            key, b"clsr session", hashlib.sha256
+        ).hexdigest()  # the token cannot be computed from the cookie
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -101,7 +103,7 @@ class Guard:
         await self._limited(scope, headers, receive, send)
 
     def _refusal(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
-        """Status and reason of a request that nobody may make, whatever they know."""
+        """Status and reason of a request that is refused with and without the token."""
         path, method = scope["path"], scope["method"]
         if self.rules.token is None and not _is_ours(headers.get("host", ""), self.rules.host):
             return 421, "this server is not asked by that name; use localhost or its address"  # DNS rebinding
@@ -174,13 +176,13 @@ class Guard:
 
     @staticmethod
     def _same(given: str, known: str) -> bool:
-        """Compare in a time that tells nothing of where they differ."""
+        """Compare in a time that does not depend on where they differ."""
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), known.encode("utf-8", "surrogateescape"))
 
     async def _limited(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
     ) -> None:
-        """Let a request through, and stop its body where it grows too long: its length need not be told before."""
+        """Let a request through, and stop its body where it grows too long: its length need not be declared."""
         limit, received, stopped = self._limit(scope["path"]), 0, False
 
         async def counted() -> Message:
@@ -204,7 +206,7 @@ class Guard:
 
 
 def _is_ours(host: str, served: str) -> bool:
-    """Whether a Host header names this machine itself: by address, as localhost, or as it was told to be called.
+    """Whether a Host header names this machine itself: by address, as localhost, or by the name given.
 
     A name of anyone else's could be made to lead here, so that their page would read ours.
     """
@@ -217,7 +219,7 @@ def _is_ours(host: str, served: str) -> bool:
 
 
 def _is_foreign(path: str, method: str, headers: dict[str, str]) -> bool:
-    """Whether a browser asks on behalf of another site's page; following a link to the page is no such thing."""
+    """Whether a browser sends the request for another site's page; following a link to the page does not count."""
     if method in ("GET", "HEAD") and path in ("/", "/docs"):
         return False
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
@@ -244,7 +246,7 @@ def _without_foreign_paths(body: bytes, cache_dir: str) -> bytes | None:
                 ):
                     return None
             left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
-        return json.dumps(call).encode()  # what was checked, and no other reading of it
+        return json.dumps(call).encode()  # exactly what was checked
     except (ValueError, RecursionError):
         return None
 

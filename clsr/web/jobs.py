@@ -1,4 +1,4 @@
-"""Indexing in the background: jobs wait their turn, and each says how far it is."""
+"""Indexing in the background: jobs wait their turn, and each reports its progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Busy(InputError):
 
 @dataclass
 class FileProgress:
-    """How far one recording is."""
+    """Progress of one recording."""
 
     path: Path
     status: Literal["waiting", "indexing", "indexed", "silent", "failed"] = "waiting"
@@ -37,7 +37,7 @@ class FileProgress:
     reason: str | None = None
 
     def note(self, state: float | RecordingStatus) -> None:
-        """Take down the share done, or what became of it."""
+        """Record the share done, or the final status."""
         if isinstance(state, RecordingStatus):
             self.duration_s, self.reason, self.share = state.duration_s, state.reason, 1.0
             self.status = state.status
@@ -57,7 +57,7 @@ class Job:
 
     @property
     def done(self) -> int:
-        """Recordings that are dealt with."""
+        """Recordings that are finished."""
         return sum(file.status not in ("waiting", "indexing") for file in self.files)
 
     @property
@@ -74,10 +74,10 @@ class Job:
 
 
 class IndexingQueue:
-    """Runs jobs in a thread of its own, one at a time, in the order they came.
+    """Runs jobs in one background thread, one at a time, first come, first served.
 
     Args:
-        index: bring the index up to date with recordings, telling of each as ``Index.add`` does.
+        index: bring the index up to date with recordings, reporting on each as ``Index.add`` does.
     """
 
     def __init__(self, index: Callable[[Sequence[Path], Watch], object]) -> None:
@@ -89,7 +89,7 @@ class IndexingQueue:
         self._thread: threading.Thread | None = None
 
     def start(self, paths: Sequence[Path]) -> Job:
-        """Let recordings be indexed when their turn comes.
+        """Queue recordings to be indexed.
 
         Raises:
             Busy: too many jobs wait.

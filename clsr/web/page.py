@@ -1,4 +1,4 @@
-"""The page: ask, listen, add recordings. Gradio draws it; players and strips are HTML of ``player.py``."""
+"""The page: search, listen, add recordings. Gradio draws it; players and strips are HTML of ``player.py``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clsr.web.player import hits_html, jobs_html, recordings_html
 from clsr.web.service import SearchService
 
 HERE = Path(__file__).parent
-FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the reader's own machine
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the visitor's machine
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid")]
 REFRESH_S = 0.7
@@ -41,7 +41,7 @@ def make_page(service: SearchService) -> gr.Blocks:
 
 
 def page_style() -> dict[str, Any]:
-    """What the page is mounted with: its look, its script, and nothing from elsewhere."""
+    """Theme, style sheet and script of the page; nothing is fetched from elsewhere."""
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.indigo, neutral_hue=gr.themes.colors.slate, font=FONTS, font_mono=MONO,
         radius_size=gr.themes.sizes.radius_lg, text_size=gr.themes.sizes.text_md,
@@ -158,11 +158,11 @@ def _attempt(service: SearchService, act: Callable[[], object]) -> None:
 
 
 def _fault(service: SearchService, error: Exception, spoken: str = "") -> gr.Error:
-    """What the reader is told of a fault, without paths of the server."""
+    """The message of a fault for the visitor, without paths of the server."""
     if isinstance(error, InputError):
-        said = str(error).replace(spoken, "the spoken question") if spoken.startswith("/") else str(error)
-        return gr.Error(service.without_paths(said), print_exception=False)
-    _log.error("the page could not do as asked", exc_info=error)
+        message = str(error).replace(spoken, "the spoken question") if spoken.startswith("/") else str(error)
+        return gr.Error(service.without_paths(message), print_exception=False)
+    _log.error("a request of the page failed", exc_info=error)
     return gr.Error("Something went wrong here; the server's log says what.", print_exception=False)
 
 

@@ -22,7 +22,7 @@ SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", 
 
 
 def escape(text: str) -> str:
-    """Text as HTML shows it, braces and backticks included, which templates of the page could take for their own."""
+    """Text as HTML shows it, braces and backticks included, which templates of the page would expand."""
     escaped = html.escape(text, quote=True)
     return escaped.translate({ord(character): f"&#{ord(character)};" for character in "{}$`"})
 
@@ -33,10 +33,10 @@ def hits_html(found: Found) -> str:
         return '<p class="note">Nothing was found. Try other words, or another ranking under “Options”.</p>'
     scores = [score for hit in found.hits for _, _, score in hit.profile]
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
-    said = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)} for “{escape(found.question)}”"
+    summary = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)} for “{escape(found.question)}”"
     legend = "".join(f'<i class="s{shade}"></i>' for shade in range(SHADES))
     head = (
-        f'<div class="found"><p role="status">{said} in {found.seconds * 1000:.0f} ms</p>'
+        f'<div class="found"><p role="status">{summary} in {found.seconds * 1000:.0f} ms</p>'
         f'<p class="legend" aria-hidden="true">score <span>low</span>{legend}<span>high</span></p></div>'
     )
     return f'{head}<ol class="hits">{"".join(_hit(hit, low, high) for hit in found.hits)}</ol>'
@@ -63,7 +63,7 @@ def _hit(found: FoundHit, low: float, high: float) -> str:
 
 
 def transcript_html(hit: Hit) -> str:
-    """What was said in the moment, its matching words marked, each a button that plays from there."""
+    """Transcript of the moment, its matching words marked, each a button that plays from there."""
     pieces, position = [], 0
     for word in hit.matches:
         start = _find(hit.text, word.text, position)
@@ -71,16 +71,18 @@ def transcript_html(hit: Hit) -> str:
             pieces += [escape(hit.text[position:start]), _mark(word)]
             position = start + len(word.text)
     pieces.append(escape(hit.text[position:]))
-    said = f"<span>{''.join(pieces)}</span>"
+    transcript = f"<span>{''.join(pieces)}</span>"
     before, between, after = hit.window_text.partition(hit.text) if hit.text else ("", "", "")
     if between and (before.strip() or after.strip()):
-        said = f'<span class="around">{escape(before)}</span>{said}<span class="around">{escape(after)}</span>'
-    return said
+        transcript = (
+            f'<span class="around">{escape(before)}</span>{transcript}<span class="around">{escape(after)}</span>'
+        )
+    return transcript
 
 
 def _mark(word: Word) -> str:
-    said_at = format_clock(math.floor(word.start_s))
-    at = f'data-at="{word.start_s:.3f}" title="{said_at}"'
+    clock = format_clock(math.floor(word.start_s))
+    at = f'data-at="{word.start_s:.3f}" title="{clock}"'
     return f'<mark><button type="button" {at}>{escape(word.text)}</button></mark>'
 
 
@@ -142,11 +144,11 @@ def _job(job: Job, service: SearchService) -> str:
     percent = round(100 * job.share)
     failed = sum(file.status == "failed" for file in job.files)
     state = {"waiting": "Waiting", "running": "Indexing", "done": "Indexed", "failed": "Stopped"}[job.state]
-    said = f"{state}: {job.done} of {len(job.files)} recordings" + (f", {failed} failed" if failed else "")
+    summary = f"{state}: {job.done} of {len(job.files)} recordings" + (f", {failed} failed" if failed else "")
     error = f'<p class="reason">{escape(service.without_paths(job.error))}</p>' if job.error else ""
     rows = "".join(_file(file, service) for file in _worth_showing(job.files)) + _rest(len(job.files))
     return (
-        f'<section class="job" data-state="{job.state}"><p role="status">{said}</p>'
+        f'<section class="job" data-state="{job.state}"><p role="status">{summary}</p>'
         f'<progress max="100" value="{percent}" aria-label="{state}">{percent} %</progress>{error}'
         f'<ul class="files">{rows}</ul></section>'
     )
@@ -165,19 +167,19 @@ def _rest(count: int) -> str:
 
 
 def _file(file: FileProgress, service: SearchService) -> str:
-    said = file.status + (f" {file.share:.0%}" if file.status == "indexing" and file.share else "")
+    state = file.status + (f" {file.share:.0%}" if file.status == "indexing" and file.share else "")
     length = f" · {format_clock(math.ceil(file.duration_s))}" if file.duration_s else ""
     reason = file.reason and service.without_paths(file.reason.replace(str(file.path), file.path.name))
     return (
         f'<li data-status="{file.status}"><span class="sign" aria-hidden="true">{SIGNS[file.status]}</span>'
-        f'<span class="name">{escape(service.folders.name(file.path))}</span><span class="state">{said}{length}</span>'
+        f'<span class="name">{escape(service.folders.name(file.path))}</span><span class="state">{state}{length}</span>'
         + (f'<span class="reason">{escape(reason)}</span>' if reason else "")
         + "</li>"
     )
 
 
 def recordings_html(recordings: Sequence[Recording]) -> str:
-    """What the index holds."""
+    """The recordings of the index."""
     if not recordings:
         return '<p class="note">The index is empty. Add recordings above.</p>'
     hours = format_clock(math.ceil(sum(recording.duration_s for recording in recordings)))

@@ -29,7 +29,7 @@ def reference_page(openapi: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{title} API</title><style>{STYLE}</style><h1>{title} API</h1>"
-        f'<p>Machines read <a href="/openapi.json">openapi.json</a>. Faults of what was asked are answered with status '
+        f'<p>Machines read <a href="/openapi.json">openapi.json</a>. Faults of a request are answered with status '
         f'4xx and <code>{{"detail": …}}</code>; with a token, every request but that of the health carries '
         f"<code>Authorization: Bearer TOKEN</code>.</p>{''.join(parts)}</html>"
     )

@@ -22,7 +22,7 @@ def serve(service: ServiceConfig, config: ServeConfig) -> None:
     """Serve until interrupted.
 
     Raises:
-        InputError: other machines could ask without a token, the index or the model is at fault, or a package misses.
+        InputError: other machines could search without a token, the index or model is at fault, or a package misses.
     """
     require_token(config)
     require_packages()
@@ -32,7 +32,7 @@ def serve(service: ServiceConfig, config: ServeConfig) -> None:
     listening = _listen(config)
     app = make_app(served, config)
     print(f"http://{_printed(config.host)}:{config.port}/", flush=True)
-    # No access log: the token may be in an address. No server header: it tells only attackers something.
+    # No access log: the token may be in an address. No server header: it helps only attackers.
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=2,  # an open page keeps a connection for as long as it is open
@@ -58,10 +58,10 @@ def _listen(config: ServeConfig) -> socket.socket:
 
 def make_app(service: SearchService, config: ServeConfig) -> App:
     """The page and the API of a service, behind the guard, as an ASGI application."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would ask a server elsewhere for news
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would call a server elsewhere
     cache_dir = os.path.realpath(tempfile.mkdtemp(prefix="clsr-page-"))
     atexit.register(shutil.rmtree, cache_dir, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = cache_dir  # its own, or files of other programs would be within reach
+    os.environ["GRADIO_TEMP_DIR"] = cache_dir  # a private one, or files of other programs would be within reach
     import gradio as gr
 
     from clsr.web.api import make_api
@@ -76,7 +76,7 @@ def make_app(service: SearchService, config: ServeConfig) -> App:
 
 
 def require_token(config: ServeConfig) -> None:
-    """See that other machines cannot ask without a token, unless that is wanted.
+    """Refuse to serve other machines without a token, unless that is wanted.
 
     Raises:
         InputError: they could, or the token is too short to be one.
@@ -85,7 +85,7 @@ def require_token(config: ServeConfig) -> None:
         raise InputError(f"the token has to have {SHORTEST_TOKEN} printable characters or more")
     if config.token is None and not config.without_token and not is_loopback(config.host):
         raise InputError(
-            f"--host {config.host} lets other machines ask: give a --token (or CLSR_TOKEN), or say --without-token"
+            f"--host {config.host} lets other machines search: give a --token (or CLSR_TOKEN), or --without-token"
         )
 
 
@@ -102,7 +102,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_packages() -> None:
-    """See that what the page is made of is installed.
+    """Check that the packages of the page are installed.
 
     Raises:
         InputError: it is not.

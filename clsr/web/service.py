@@ -31,7 +31,7 @@ Profile = list[tuple[float, float, float]]
 
 
 class Recording(NamedTuple):
-    """A recording of the index. Outside it goes by ``id``, which stands for its path and does not tell it."""
+    """A recording of the index. Its public ``id`` stands for its path and does not reveal it."""
 
     id: str
     name: str
@@ -49,7 +49,7 @@ class FoundHit(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search came to."""
+    """The result of a search."""
 
     question: str  # as typed, or as recognised
     hits: list[FoundHit]
@@ -70,9 +70,9 @@ class SearchService:
         self._indexer = IndexingQueue(self._index)
         # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
-        # And one that decodes spoken questions: a file that hangs holds up no typed one.
-        self._hearing = ThreadPoolExecutor(1, thread_name_prefix="hearing")
-        self.decoder = Decoder()  # for all that strangers may have sent
+        # And one that decodes spoken questions: a file that hangs delays no typed one.
+        self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decoding")
+        self.decoder = Decoder()  # for files from anyone
         self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
         self._loading = threading.RLock()
         self._retriever: Retriever | None = None
@@ -89,7 +89,7 @@ class SearchService:
         if not self._waiting.acquire(blocking=False):
             raise Busy(f"{WAITING_SEARCHES} searches are waiting; try again in a moment")
         if isinstance(question, Path):
-            future = self._hearing.submit(self._search_spoken, question, top_k, mode, recordings)
+            future = self._decoding.submit(self._search_spoken, question, top_k, mode, recordings)
         else:
             future = self._searches.submit(self.search, question, top_k, mode, recordings)
         future.add_done_callback(lambda _: self._waiting.release())
@@ -186,7 +186,7 @@ class SearchService:
         return " ".join(map(_without_folders, message.split()))
 
     def _index(self, paths: Sequence[Path], watch: Watch) -> None:
-        # An index that is there by now goes on with its own windows.
+        # An existing index keeps its own windows.
         self.index.config = replace(self._indexing, windows=None) if self.index.exists else self._indexing
         self.index.add(paths, watch)
 
@@ -213,12 +213,12 @@ def _without_folders(word: str) -> str:
 
 
 def recording_id(path: str) -> str:
-    """What a recording goes by outside: 16 hexadecimal digits that do not tell its path."""
+    """Public id of a recording: 16 hexadecimal digits that do not reveal its path."""
     return hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 def _list(entries: Mapping[str, RecordingEntry], folders: Folders) -> list[Recording]:
-    """What the index holds windows of."""
+    """The recordings that have windows in the index."""
     kept = [entry for entry in entries.values() if entry.windows or entry.state == "begun"]
     paths = [Path(entry.recording) for entry in kept]
     return [

@@ -300,7 +300,7 @@ def test_ranges_that_hold_nothing(header: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])
 def test_other_machines_need_a_token(host: str) -> None:
-    with pytest.raises(InputError, match="lets other machines ask"):
+    with pytest.raises(InputError, match="lets other machines search"):
         require_token(ServeConfig(host))
     require_token(ServeConfig(host, token="longenough"))
     require_token(ServeConfig(host, without_token=True))
@@ -335,7 +335,7 @@ def test_the_command_refuses_in_one_line(
     index = ["--index", tmp_path / "index"]
     monkeypatch.delenv("CLSR_TOKEN", raising=False)
     assert fault(capsys, *index, "--host", "0.0.0.0").startswith(
-        "clsr: --host 0.0.0.0 lets other machines ask: give a --t"
+        "clsr: --host 0.0.0.0 lets other machines search: give a --t"
     )
     assert "no index here yet; give --model" in fault(capsys, *index)
     assert "give 1 or more" in fault(capsys, *index, "--max-upload-mb", 0)
