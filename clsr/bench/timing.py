@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,3 +101,16 @@ def peak_memory_mb(run: Run) -> float | None:
 def threads() -> int:
     """Threads that matrix products run on here."""
     return min(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep conversions from warning, of deprecations and of what tracing takes for constant, and from their logs."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -3,17 +3,28 @@
 A row stands in a table where it has a result; one line below the table names what was not run.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from clsr.errors import InputError
 from clsr.evaluation.longform_report import WHOLE, LongFormRow
-from clsr.evaluation.report import DIRECTIONS, Direction, ReportRow
 from clsr.evaluation.typeset import Column, Table
 from clsr.metrics.recall import Interval
 from clsr.paper import published
+from clsr.paper.cells import (
+    ABSENT,
+    NOT_RUN,
+    NUMBERS,
+    SYSTEMS,
+    SystemLabel,
+    interval_cell,
+    labelled,
+    mean,
+    printed,
+    retrieval_cells,
+    system_name,
+)
 from clsr.paper.config import TABLE_NAMES
 from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS, Published
 from clsr.paper.results import (
@@ -27,44 +38,11 @@ from clsr.paper.results import (
     signal_to_noise,
 )
 
-NOT_RUN = "not run"
-ABSENT = "–"
-NUMBERS = "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
-
 _RECALLS = tuple(Column(f"R@{k}", f"{way} Retrieval (↑)") for way in ("Q-C", "C-Q") for k in (1, 5, 10))
 _WER = Column("WER (↓)", "ASR")
-_FIGURES = tuple((direction, f"recall@{k}") for direction in DIRECTIONS for k in (1, 5, 10))
 _DATASET = Column("Dataset", numbers=False)
 _MODEL = Column("Model", numbers=False)
 _PARADIGM = Column("Paradigm", numbers=False)
-
-
-class SystemLabel(NamedTuple):
-    """How the paper names a system, and what its questions and contexts are."""
-
-    label: str
-    paradigm: str
-    typed: str = "Text"  # what it takes of a typed question
-    spoken: str = "Speech"  # and of a spoken one
-    context: str = "Speech"
-    published: str = ""  # what the paper prints for a spoken question, where that is something else
-
-
-_PIPELINE = ("Pipeline", "Text", "Transcript", "Transcript")
-SYSTEMS = {
-    "text": SystemLabel("BGE", "E2E", "Text", "Text", "Text"),
-    "clap": SystemLabel("CLAP", "E2E", published="Text"),
-    "speechdpr": SystemLabel("SpeechDPR", "E2E"),
-    "whisper-bge": SystemLabel("Whisper+BGE", *_PIPELINE),
-    "whisper-bge-noisy": SystemLabel("Whisper+BGE*", *_PIPELINE),
-    "funasr-bge": SystemLabel("FunASR+BGE", *_PIPELINE),
-    "parabge": SystemLabel("ParaBGE", "E2E"),
-    "cascade": SystemLabel("CLSR's transcript+BGE", *_PIPELINE),
-    "cascade-8best": SystemLabel("CLSR's 8 best+BGE", *_PIPELINE),
-    "clsr": SystemLabel("CLSR", "E2E"),
-    "clsr-soft": SystemLabel("CLSR, soft codes", "E2E"),
-}
-"""By row name, in the order of the paper's rows; its CLSR has hard codes."""
 
 
 def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[Table]:
@@ -158,9 +136,9 @@ def _ablation_block(of_set: Mapping[str, Condition]) -> list[list[str]]:
         measured = of_set[setting].rows if setting in of_set else {}
         for name in ("clsr", "clsr-soft"):
             if name in measured:
-                rows.append([*marks, _name(name), first.label, *_retrieval_cells(name, measured[name])])
+                rows.append([*marks, system_name(name), first.label, *retrieval_cells(name, measured[name])])
         if first.dataset == "spoken_squad" and setting in published.TABLE_3:
-            rows.append([*marks, "paper: CLSR", first.label, *map(_printed, published.TABLE_3[setting])])
+            rows.append([*marks, "paper: CLSR", first.label, *map(printed, published.TABLE_3[setting])])
     return rows
 
 
@@ -195,7 +173,7 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
         for with_clsr, paper in published.TABLE_5.get(dataset, {}).items():
             name = "paper: top 1 window of 40 s" if with_clsr else "paper: whole recording"
             block.append(["✓" if with_clsr else "✗", name, *paper, *[ABSENT] * 3])
-        blocks.append(_labelled(label, block))
+        blocks.append(labelled(label, block))
     notes = [
         NUMBERS,
         "Cost time: to search and to answer all questions. Not in the paper: how much speech is returned, whether it "
@@ -207,18 +185,18 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
 def _longform_cells(name: str, rows: list[LongFormRow], all_rows: Mapping[str, list[LongFormRow]]) -> list[str]:
     """A row of Table 5: time counts where there was an answer, as in the paper."""
     seconds, whole_seconds = (
-        _mean(row.seconds for row in found if row.answerer) for found in (rows, all_rows.get(WHOLE, []))
+        mean(row.seconds for row in found if row.answerer) for found in (rows, all_rows.get(WHOLE, []))
     )
     exact, f1, time_iou = ([share for row in rows if (share := getattr(row, measure))] for measure in (
         "exact_match", "f1", "time_iou"))  # fmt: skip
     within = [row.span_in_top_k[max(row.span_in_top_k, key=int)] for row in rows if row.span_in_top_k]
     speed_up = f"{whole_seconds / seconds:.2f}X" if seconds and whole_seconds else ABSENT
-    returned = _mean(row.returned_s for row in rows)
+    returned = mean(row.returned_s for row in rows)
     return [
-        "✓" if name.startswith("clsr") else "✗", name, _intervals(exact) or NOT_RUN, _intervals(f1) or NOT_RUN,
+        "✓" if name.startswith("clsr") else "✗", name, interval_cell(exact) or NOT_RUN, interval_cell(f1) or NOT_RUN,
         f"{seconds:.1f}" if seconds is not None else NOT_RUN, speed_up,
         f"{returned:.1f}" if returned is not None else ABSENT,
-        _intervals(within) or ABSENT, _intervals(time_iou) or ABSENT,
+        interval_cell(within) or ABSENT, interval_cell(time_iou) or ABSENT,
     ]  # fmt: skip
 
 
@@ -230,14 +208,14 @@ def table_6(conditions: Sequence[Condition]) -> Table:
     timed = [c for c in _clean(conditions) if _measured(c, systems)]
     blocks = []
     for condition in timed:
-        baseline_s = _mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
+        baseline_s = mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
         block = []
         for name in systems:
             if name in condition.rows:
-                block.append([_name(name), *_time_cells(name, condition.rows[name], baseline_s)])
+                block.append([system_name(name), *_time_cells(name, condition.rows[name], baseline_s)])
             if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
-                block.append([f"paper: {SYSTEMS[name].label}", *map(_printed, paper)])
-        blocks.append(_labelled(condition.label, block))
+                block.append([f"paper: {SYSTEMS[name].label}", *map(printed, paper)])
+        blocks.append(labelled(condition.label, block))
     hardware = "; ".join(sorted({machine for c in timed for machine in c.hardware}))
     notes = (
         [f"{NUMBERS} Seconds: to recognise and encode all passages, mean over seeds; on {hardware}."] if timed else []
@@ -246,8 +224,8 @@ def table_6(conditions: Sequence[Condition]) -> Table:
 
 
 def _time_cells(name: str, rows: BySeed, baseline_s: float | None) -> list[str]:
-    wer, q2c, _, _, c2q, _, _ = _retrieval_cells(name, rows)
-    seconds = _mean(row.seconds for row in rows.values())
+    wer, q2c, _, _, c2q, _, _ = retrieval_cells(name, rows)
+    seconds = mean(row.seconds for row in rows.values())
     speed_up = f"{baseline_s / seconds:.2f}X" if seconds and baseline_s else ABSENT
     return [wer, q2c, c2q, f"{seconds:.1f}" if seconds is not None else ABSENT, speed_up]
 
@@ -261,7 +239,7 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
         if condition.gains and not condition.ablated and not condition.aside:
             lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
             label = " ".join([condition.label, *_noise_label(condition)])
-            blocks.append(_labelled(label, lines))
+            blocks.append(labelled(label, lines))
     notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose whole interval is."]
     return Table("gains", "What soft codes gain", columns, blocks, notes)
 
@@ -283,7 +261,7 @@ def summary_table(conditions: Sequence[Condition]) -> Table:
     shown = [c for c in conditions if not c.ablated and not c.aside and _measured(c, list(systems))]
     blocks = []
     for condition in shown:
-        cells = {name: _retrieval_cells(name, of) for name, of in condition.rows.items() if name in systems}
+        cells = {name: retrieval_cells(name, of) for name, of in condition.rows.items() if name in systems}
         wer = next((rates[0] for name, rates in cells.items() if name != "text" and rates[0] != ABSENT), ABSENT)
         recalls = [cells[name][1] if name in cells else ABSENT for name in systems]
         blocks.append([[" ".join([condition.label, *_noise_label(condition)]), wer, *recalls]])
@@ -302,11 +280,11 @@ def noise_table(conditions: Sequence[Condition]) -> Table:
         at_ratios = [family.by_ratio.get(ratio) for ratio in ratios]
         block = []
         for name in names:
-            cells = [_retrieval_cells(name, c.rows.get(name) if c else None)[:2] for c in at_ratios]
-            block.append([_name(name), "Q-C R@1", *[recall for _, recall in cells]])
+            cells = [retrieval_cells(name, c.rows.get(name) if c else None)[:2] for c in at_ratios]
+            block.append([system_name(name), "Q-C R@1", *[recall for _, recall in cells]])
             if family.key == "snr_db" and any(wer not in (NOT_RUN, ABSENT, "0") for wer, _ in cells):
-                block.append([_name(name), "WER", *[wer for wer, _ in cells]])
-        blocks.append(_labelled(family.label, [[family.noisy, *row] for row in block]))
+                block.append([system_name(name), "WER", *[wer for wer, _ in cells]])
+        blocks.append(labelled(family.label, [[family.noisy, *row] for row in block]))
     return Table("noise", "Noise", columns, blocks, [NUMBERS])
 
 
@@ -321,47 +299,11 @@ def _system_block(condition: Condition, systems: Sequence[str], paper: Published
         question = system.spoken if spoken else system.typed
         kinds = [system.paradigm] * paradigm + [question, system.context] * types
         if name in condition.rows:
-            rows.append([_name(name), *kinds, *_retrieval_cells(name, condition.rows[name])])
+            rows.append([system_name(name), *kinds, *retrieval_cells(name, condition.rows[name])])
         if cells := paper.get(condition.dataset, {}).get(name):
             kinds = [system.paradigm] * paradigm + [system.published or question, system.context] * types
-            rows.append([f"paper: {system.label}", *kinds, *map(_printed, cells)])
-    return _labelled(condition.label, rows)
-
-
-def _labelled(label: str, rows: Sequence[list[str]]) -> list[list[str]]:
-    """Rows with a first cell more: the label in the first row, nothing below it."""
-    return [[label if at == 0 else "", *row] for at, row in enumerate(rows)]
-
-
-def _retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
-    """Word error rate and six recalls; of a noise ratio at which a system was not run, that it was not."""
-    if not rows:
-        return [NOT_RUN] * (1 + len(_FIGURES))
-    rates = [100 * row.wer.total.value for row in rows.values() if row.wer]
-    wer = "0" if name == "text" else _over_seeds(rates) if rates else ABSENT
-    return [wer, *[_retrieval_cell(rows.values(), direction, metric) for direction, metric in _FIGURES]]
-
-
-def _retrieval_cell(rows: Iterable[ReportRow], direction: Direction, metric: str) -> str:
-    found = [retrieval.intervals[metric] for row in rows if (retrieval := row.retrieval(direction))]
-    return _intervals(found) or ABSENT
-
-
-def _intervals(intervals: Sequence[Interval]) -> str:
-    """One interval as it is, several as their mean with the lowest and the highest; in percent."""
-    if len(intervals) == 1:
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * bound for bound in intervals[0]))
-    return _over_seeds([100 * interval.value for interval in intervals]) if intervals else ""
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    mean = f"{sum(values) / len(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} [{min(values):.1f}, {max(values):.1f}]"
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+            rows.append([f"paper: {system.label}", *kinds, *map(printed, cells)])
+    return labelled(condition.label, rows)
 
 
 def _clean(conditions: Sequence[Condition]) -> list[Condition]:
@@ -371,14 +313,6 @@ def _clean(conditions: Sequence[Condition]) -> list[Condition]:
 
 def _measured(condition: Condition, systems: Sequence[str]) -> bool:
     return any(name in condition.rows for name in systems)
-
-
-def _name(row: str) -> str:
-    return f"{SYSTEMS[row].label} ({row})" if row in SYSTEMS else row
-
-
-def _printed(cell: str) -> str:
-    return ABSENT if cell == "-" else cell
 
 
 def _noise_label(condition: Condition) -> list[str]:
@@ -410,7 +344,7 @@ def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Publishe
             place = "any set" if not run else ", ".join(missing)
             if run and len(run) < len(missing):
                 place = f"any set but {', '.join(run)}"
-            by_place.setdefault(place, []).append(_name(name))
+            by_place.setdefault(place, []).append(system_name(name))
     parts = [f"{', '.join(names)} on {place}" for place, names in by_place.items()]
     datasets = [DATASETS[name] for name in paper if name not in {condition.dataset for condition in shown}]
     return [*parts, *([f"the paper's {', '.join(datasets)}"] if datasets else [])]

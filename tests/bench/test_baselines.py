@@ -9,19 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-import clsr.bench.baselines
+import clsr.bench.whisper
 from clsr.audio.features import fbank, stack_frames
 from clsr.audio.waveform import SAMPLE_RATE
-from clsr.bench.baselines import (
-    Baseline,
-    WhisperTranscriber,
-    baselines,
-    embed,
-    in_chunks,
-    int8_text_encoder,
-    random_whisper,
-    token_count,
-)
+from clsr.bench.baselines import Baseline, baselines, embed, int8_text_encoder
+from clsr.bench.whisper import WhisperTranscriber, in_chunks, random_whisper, token_count
 from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
@@ -120,7 +112,7 @@ def test_whisper_small_has_the_released_sizes(monkeypatch: pytest.MonkeyPatch) -
 def test_chunks_are_joined_and_short_ones_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clsr.bench.baselines, "AT_ONCE", 2)
+    monkeypatch.setattr(clsr.bench.whisper, "AT_ONCE", 2)
     calls = []
 
     def write(chunks: list[np.ndarray], count: int) -> list[list[int]]:

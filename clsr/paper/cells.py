@@ -1,0 +1,89 @@
+"""Text cells of the paper's tables: systems by their names, recalls and error rates over seeds."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from clsr.evaluation.report import DIRECTIONS, Direction, ReportRow
+from clsr.metrics.recall import Interval
+from clsr.paper.results import BySeed
+
+NOT_RUN = "not run"
+ABSENT = "–"
+NUMBERS = "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
+FIGURES = tuple((direction, f"recall@{k}") for direction in DIRECTIONS for k in (1, 5, 10))
+
+
+class SystemLabel(NamedTuple):
+    """How the paper names a system, and what its questions and contexts are."""
+
+    label: str
+    paradigm: str
+    typed: str = "Text"  # what it takes of a typed question
+    spoken: str = "Speech"  # and of a spoken one
+    context: str = "Speech"
+    published: str = ""  # what the paper prints for a spoken question, where that is something else
+
+
+_PIPELINE = ("Pipeline", "Text", "Transcript", "Transcript")
+SYSTEMS = {
+    "text": SystemLabel("BGE", "E2E", "Text", "Text", "Text"),
+    "clap": SystemLabel("CLAP", "E2E", published="Text"),
+    "speechdpr": SystemLabel("SpeechDPR", "E2E"),
+    "whisper-bge": SystemLabel("Whisper+BGE", *_PIPELINE),
+    "whisper-bge-noisy": SystemLabel("Whisper+BGE*", *_PIPELINE),
+    "funasr-bge": SystemLabel("FunASR+BGE", *_PIPELINE),
+    "parabge": SystemLabel("ParaBGE", "E2E"),
+    "cascade": SystemLabel("CLSR's transcript+BGE", *_PIPELINE),
+    "cascade-8best": SystemLabel("CLSR's 8 best+BGE", *_PIPELINE),
+    "clsr": SystemLabel("CLSR", "E2E"),
+    "clsr-soft": SystemLabel("CLSR, soft codes", "E2E"),
+}
+"""By row name, in the order of the paper's rows; its CLSR has hard codes."""
+
+
+def system_name(row: str) -> str:
+    """The paper's name of a system, with that of its row."""
+    return f"{SYSTEMS[row].label} ({row})" if row in SYSTEMS else row
+
+
+def labelled(label: str, rows: Sequence[list[str]]) -> list[list[str]]:
+    """Rows with a first cell more: the label in the first row, nothing below it."""
+    return [[label if at == 0 else "", *row] for at, row in enumerate(rows)]
+
+
+def printed(cell: str) -> str:
+    """A cell of the paper, an absent value as ours."""
+    return ABSENT if cell == "-" else cell
+
+
+def retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
+    """Word error rate and six recalls; of a noise ratio at which a system was not run, that it was not."""
+    if not rows:
+        return [NOT_RUN] * (1 + len(FIGURES))
+    rates = [100 * row.wer.total.value for row in rows.values() if row.wer]
+    wer = "0" if name == "text" else over_seeds(rates) if rates else ABSENT
+    return [wer, *[_retrieval_cell(rows.values(), direction, metric) for direction, metric in FIGURES]]
+
+
+def _retrieval_cell(rows: Iterable[ReportRow], direction: Direction, metric: str) -> str:
+    found = [retrieval.intervals[metric] for row in rows if (retrieval := row.retrieval(direction))]
+    return interval_cell(found) or ABSENT
+
+
+def interval_cell(intervals: Sequence[Interval]) -> str:
+    """One interval as it is, several as their mean with the lowest and the highest; in percent."""
+    if len(intervals) == 1:
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * bound for bound in intervals[0]))
+    return over_seeds([100 * interval.value for interval in intervals]) if intervals else ""
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Mean of percentages with the lowest and the highest; a single one by itself."""
+    average = f"{sum(values) / len(values):.1f}"
+    return average if len(values) == 1 else f"{average} [{min(values):.1f}, {max(values):.1f}]"
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known; None without any."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
