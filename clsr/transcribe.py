@@ -1,4 +1,4 @@
-"""Recordings of any length to text with times, piece by piece."""
+"""Recordings of any length to text with times, piece by piece. Internal: ``Model.transcribe`` is public."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_readme_example_finds_moments(tone_model: Path, say_in_tones: Say, tmp_p
 def test_index_is_searched_by_vector_words_or_both(tone_model: Path, say_in_tones: Say, tmp_path: Path) -> None:
     write_waveform(tmp_path / "long.wav", say_in_tones("red dog blue cat old boat green sun"))
     model = clsr.load(tone_model)
-    clsr.Index.create(tmp_path / "index", model, clsr.IndexConfig(windows="0.6/0.6")).add([tmp_path])
+    clsr.Index.create(tmp_path / "index", model, clsr.IndexConfig(windows="0.6/0.6")).add(tmp_path)
     index, vector = clsr.Index.open(tmp_path / "index"), model.encode("old boat", side="question")
     by_vector, by_words = index.search(vector=vector, top_k=2), index.search(words="boat")
     assert [window.start_s for window in by_words] == pytest.approx([1.2])

@@ -13,13 +13,13 @@ from clsr.errors import InputError
 
 
 class FileState(NamedTuple):
-    """What tells without reading it whether a file has changed."""
+    """Size and date of a file: they differ when it has changed."""
 
     size_bytes: int
     modified_ns: int
 
 
-def find_recordings(paths: Iterable[str | Path]) -> list[Path]:
+def find_recordings(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Absolute paths of the audio files named, and of those inside the folders named, each once.
 
     A file that is named itself is taken whatever its suffix; inside folders, searched to any depth, and of what a
@@ -30,7 +30,7 @@ def find_recordings(paths: Iterable[str | Path]) -> list[Path]:
         InputError: a path is missing, or a folder or pattern leads to no audio file.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if path.is_dir():
             files = _inside(path)
         elif path.exists():
@@ -58,7 +58,7 @@ def file_state(path: Path) -> FileState:
 
 
 def size_bytes(path: Path) -> int:
-    """Size of a file; 0 of one that is gone or cannot be looked at, which is told when it is read."""
+    """Size of a file; 0 of one that is gone or cannot be looked at, which is reported when it is read."""
     try:
         return path.stat().st_size
     except OSError:

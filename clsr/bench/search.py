@@ -21,12 +21,12 @@ from clsr.index.approximate import LEAST_WINDOWS, build_approximate, nearest
 from clsr.index.config import MODES, Mode
 from clsr.index.filters import Filter
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker
 from clsr.index.recordings import RecordingEntry
 from clsr.index.rows import window_id
 from clsr.index.segments import LARGEST, split
-from clsr.index.tables import SEGMENTS_COLUMN, Tables, windows_schema
+from clsr.index.tables import SEGMENTS_COLUMN, IndexTables, windows_schema
 from clsr.index.windows import windows as cut
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
@@ -317,7 +317,7 @@ def _build(
     index = Index.create(directory, model)
     with index.updating():
         pass  # describes it
-    writer = IndexWriter(Tables(index.location))
+    writer = IndexWriter(IndexTables(index.location))
     making_s = 0.0
 
     def write() -> None:
@@ -343,7 +343,7 @@ def _build(
 
 
 def _index(directory: Path, cache_bytes: int) -> Index:
-    return Index(Location.of(directory), cache_bytes=cache_bytes)
+    return Index(IndexLocation.of(directory), cache_bytes=cache_bytes)
 
 
 def _queries(table: LanceTable, offsets: np.ndarray, meanings: Meanings, language: Language) -> list[EncodedQuery]:

@@ -16,10 +16,10 @@ from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
 from clsr.config import Precision
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.recordings import RecordingEntry
 from clsr.index.rows import WindowRow, to_arrow, to_rows
-from clsr.index.tables import Tables
+from clsr.index.tables import IndexTables
 from clsr.index.windows import AudioWindow
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
@@ -105,7 +105,7 @@ def measure_stages(
         encoding = encoder.encode(waveforms)
         entry = RecordingEntry(str(plain), "", 0, 0, "5")
         windows = [AudioWindow(i * window_s, (i + 1) * window_s, waveform) for i, waveform in enumerate(waveforms)]
-        writer = IndexWriter(Tables(Location.of(Path(folder, "index"))))
+        writer = IndexWriter(IndexTables(IndexLocation.of(Path(folder, "index"))))
 
         def make_rows() -> list[WindowRow]:
             return to_rows([entry] * count, windows, encoding, FINGERPRINT, encoder.text_encoder)

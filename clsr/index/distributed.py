@@ -23,7 +23,7 @@ from clsr.index.index import Index, IndexDescription
 from clsr.index.indexer import Indexer, refuse_name, unchanged
 from clsr.index.progress import ProgressBar, Watch
 from clsr.index.recordings import RecordingEntry, RecordingStatus
-from clsr.index.tables import WINDOWS, Tables, windows_schema, writing
+from clsr.index.tables import WINDOWS, IndexTables, windows_schema, writing
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
 
@@ -56,7 +56,7 @@ def add_with_ray(
     _start(cluster := cluster or RayConfig())
     statuses: dict[Path, RecordingStatus] = {}
     with index.updating() as built_with:
-        writer = _RayWriter(Tables(index.location), index.config.approximate_from)
+        writer = _RayWriter(IndexTables(index.location), index.config.approximate_from)
         with ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
             to_do = []
             for path in paths:
@@ -134,12 +134,12 @@ class _WindowCollector:
         self.entries += done
 
     def note(self, entry: RecordingEntry) -> None:
-        """Keep what is said of a recording."""
+        """Keep the entry of a recording."""
         self.entries.append(entry)
 
 
 class EncodeRecordings:
-    """A Ray Data actor: portions of recordings -> files of windows, and what is to be said of each recording.
+    """A Ray Data actor: portions of recordings -> files of windows, and the entry of each recording.
 
     Args:
         built_with: the index's model, and how recordings are cut.
@@ -232,7 +232,7 @@ def _width(built_with: IndexDescription) -> int:
 
 
 def _up_to_date(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
-    """What is known of a recording that need not be encoded; one that cannot be read is a worker's to tell."""
+    """The status of a recording that need not be encoded; ``None`` leaves it to a worker, also if it cannot be read."""
     known = writer.known.get(str(path))
     try:
         entry = unchanged(path, known, cut)

@@ -14,7 +14,7 @@ from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, quote
 from clsr.index.indexer import Indexer
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.progress import ProgressBar, Watch
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
 from clsr.index.recordings import (
@@ -24,7 +24,7 @@ from clsr.index.recordings import (
     RecordingStatus,
     with_windows_found,
 )
-from clsr.index.tables import Tables, only_writer, writing
+from clsr.index.tables import IndexTables, only_writer, writing
 from clsr.index.vector_cache import CACHE_BYTES
 from clsr.index.verification import Verdict, verify_tables
 from clsr.index.writer import IndexWriter
@@ -61,13 +61,13 @@ class Index:
 
     def __init__(
         self,
-        location: Location,
+        location: IndexLocation,
         model: Model | None = None,
         config: IndexConfig | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.location = location
-        self.tables = Tables(location)
+        self.tables = IndexTables(location)
         self.config = config or IndexConfig()
         self._model = model
         self._cache_bytes = cache_bytes
@@ -86,7 +86,7 @@ class Index:
         Raises:
             InputError: there is no index, its description is damaged, or another model has built it.
         """
-        index = cls(Location.of(uri), model, config)
+        index = cls(IndexLocation.of(uri), model, config)
         index.description  # noqa: B018  # raises
         if model is not None:
             index.require_model(model)
@@ -104,7 +104,7 @@ class Index:
         Raises:
             InputError: there is one that another model has built, or its description is damaged.
         """
-        index = cls(Location.of(uri), model, config)
+        index = cls(IndexLocation.of(uri), model, config)
         if index.exists:
             index.require_model(model)
         return index
@@ -130,7 +130,7 @@ class Index:
         Raises:
             InputError: the model is missing or another one, or there is neither an index nor a model.
         """
-        index = cls(Location.of(uri), config=config)
+        index = cls(IndexLocation.of(uri), config=config)
         if index.exists:
             index._model = index.load_model(model, device, precision)
         elif model is None:
@@ -206,7 +206,7 @@ class Index:
                 "give the one that built it, or index into another folder"
             )
 
-    def add(self, recordings: Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:
+    def add(self, recordings: str | Path | Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:
         """Bring the index up to date with recordings, making it if there is none, and say what it holds of each.
 
         Recordings that the index holds with the same content and cut are left alone; whether the content is the same is
@@ -217,8 +217,8 @@ class Index:
         no other.
 
         Args:
-            recordings: audio files, folders searched to any depth, and patterns
-                (``clsr.audio.files.find_recordings``).
+            recordings: audio files, folders, which are searched to any depth, and patterns such as ``talks/**/*.mp3``;
+                one or several.
             watch: called with each recording and the share of it that is encoded, 0 to 1, and in the end with its
                 status.
 
@@ -232,7 +232,7 @@ class Index:
         paths = find_recordings(recordings)
         self.model.speech_encoder  # noqa: B018  # loaded first: what is at fault with it is no recording's fault
         with self.updating() as built_with:
-            writer = IndexWriter(Tables(self.location), self.config.approximate_from)
+            writer = IndexWriter(IndexTables(self.location), self.config.approximate_from)
             with Decoder() as decoder, ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
                 indexer = Indexer(self.model, built_with.windows, writer, decoder, self.config.batch_s, progress)
                 for path in paths:
@@ -267,12 +267,12 @@ class Index:
         """
         return self._recordings.read()
 
-    def status(self, recordings: Iterable[str | Path] = ()) -> list[RecordingStatus]:
+    def status(self, recordings: str | Path | Iterable[str | Path] = ()) -> list[RecordingStatus]:
         """What the index holds of each recording; of one whose indexing was cut off, what is there of it so far.
 
         Args:
-            recordings: files, folders and patterns to be told about; none is all that the index knows, by path. Those
-                that it does not know have failed, with that as the reason.
+            recordings: files, folders and patterns; none is all that the index knows, by path. Those that it does not
+                know have failed, with that as the reason.
 
         Raises:
             InputError: the index is damaged; a path is missing.
@@ -297,7 +297,7 @@ class Index:
         Raises:
             InputError: there is no index.
         """
-        return verify_tables(Tables(self.location), self.description.fingerprint)
+        return verify_tables(IndexTables(self.location), self.description.fingerprint)
 
     def prune(self) -> list[str]:
         """Remove what the index holds of recordings whose files are gone, and return their paths.
@@ -307,7 +307,7 @@ class Index:
         """
         self.description  # noqa: B018  # raises
         with only_writer(self.location):
-            writer = IndexWriter(Tables(self.location))
+            writer = IndexWriter(IndexTables(self.location))
             gone = sorted(path for path in writer.known if not Path(path).exists())
             writer.prune(gone)
             writer.finish()

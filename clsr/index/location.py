@@ -19,7 +19,7 @@ LOCK = "lock"
 
 
 @dataclass(frozen=True)
-class Location:
+class IndexLocation:
     """The place of one index; as text it is the folder's absolute path, or the address.
 
     Attributes:
@@ -29,10 +29,10 @@ class Location:
     uri: str
 
     @classmethod
-    def of(cls, where: str | Path) -> Location:
+    def of(cls, where: str | Path) -> IndexLocation:
         """The location that a user names.
 
-        >>> str(Location.of("s3://bucket/index/"))
+        >>> str(IndexLocation.of("s3://bucket/index/"))
         's3://bucket/index'
         """
         text = str(where)

@@ -1,4 +1,4 @@
-"""How far indexing is: told to whoever watches, and drawn as a bar with hours done, speed and time left. Internal."""
+"""Progress of indexing: reported to a watcher, and drawn as a bar with hours done, speed and time left. Internal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from clsr.index.recordings import RecordingStatus
 
 Watch = Callable[[Path, "float | RecordingStatus"], None]
-"""Told of a recording: the share of it that is encoded, 0 to 1, or what became of it, once that is on the disk."""
+"""Called with a recording and the share of it that is encoded, 0 to 1, or its status, once that is on the disk."""
 
 
 class ProgressBar:
@@ -18,7 +18,7 @@ class ProgressBar:
 
     Args:
         sizes: bytes of each file.
-        watch: told of each recording, if anyone watches.
+        watch: called for each recording, if given.
         shown: whether to draw the bar; ``None`` is where standard error is a terminal.
     """
 
@@ -35,7 +35,7 @@ class ProgressBar:
         self._start_s = time.monotonic()
         self._encoded: dict[Path, tuple[float, float]] = {}  # of those at work: share and seconds
         self._ended_bytes = 0.0  # of files that are dealt with
-        self._skipped_bytes = 0.0  # of those among them that needed no encoding: they say nothing of the speed
+        self._skipped_bytes = 0.0  # of those among them that needed no encoding: they do not count for the speed
         self._ended_s = 0.0
 
     def __enter__(self) -> ProgressBar:
@@ -57,7 +57,7 @@ class ProgressBar:
         self._show()
 
     def end(self, path: Path, status: RecordingStatus) -> None:
-        """This became of a recording."""
+        """A recording is dealt with: its status."""
         share_and_seconds = self._encoded.pop(path, None)
         self._ended_bytes += self._sizes[path]
         if share_and_seconds is None:

@@ -1,4 +1,4 @@
-"""What an index holds of each recording: a LanceDB table beside that of the windows. Internal."""
+"""What an index has of each recording: a LanceDB table beside that of the windows. Internal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clsr.errors import InputError
 from clsr.index.filters import quote
-from clsr.index.tables import Tables, confirmed, reading, recordings_schema, writing
+from clsr.index.tables import IndexTables, confirmed, reading, recordings_schema, writing
 from clsr.index.windows import covered_s
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RecordingEntry(NamedTuple):
         return hashlib.blake2b(json.dumps(self).encode(), digest_size=8).hexdigest()
 
     def to_status(self) -> RecordingStatus:
-        """The entry as others see it."""
+        """The entry as a status."""
         state: Any = "failed" if self.state == "begun" else self.state
         reason = INTERRUPTED if self.state == "begun" else self.reason or None
         return RecordingStatus(
@@ -82,7 +82,7 @@ class RecordingEntry(NamedTuple):
             windows: of the recording.
             decoded_s: seconds of it that were decoded.
         """
-        indexed_s = min(decoded_s, covered_s((start_s, end_s) for start_s, end_s, said in windows if said))
+        indexed_s = min(decoded_s, covered_s((start_s, end_s) for start_s, end_s, has_words in windows if has_words))
         if decoded_s - indexed_s < ROUNDING_S:
             indexed_s = decoded_s
         return self._replace(indexed_s=indexed_s, silent_s=decoded_s - indexed_s, windows=len(windows))
@@ -95,7 +95,7 @@ class RecordingsTable:
         tables: of the index.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: IndexTables) -> None:
         self.tables = tables
         self.location = tables.location
         self._read: tuple[int, Mapping[str, RecordingEntry]] | None = None  # version of the table, and its entries
@@ -116,7 +116,9 @@ class RecordingsTable:
             rows = table.to_arrow().to_pylist()
             checksums = [row.pop("checksum") for row in rows]
         entries = [RecordingEntry(**row) for row in rows]
-        damaged = [entry.recording for entry, told in zip(entries, checksums, strict=True) if entry.checksum != told]
+        damaged = [
+            entry.recording for entry, written in zip(entries, checksums, strict=True) if entry.checksum != written
+        ]
         if damaged:
             raise InputError(
                 f"{self.location}: what it says of {damaged[0]} is damaged; delete the folder, index again"

@@ -81,9 +81,11 @@ def to_arrow(rows: Sequence[WindowRow]) -> pyarrow.Table:
 def checksum(row: Mapping[str, Any]) -> str:
     """BLAKE2b of everything in a row but the checksum, 16 hexadecimal digits: LanceDB itself does not notice damage."""
     words: Iterable[Mapping[str, Any]] = row["words"]
-    told = [row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")]
-    told += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
-    digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=8)
+    values = [
+        row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")
+    ]
+    values += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
+    digest = hashlib.blake2b(json.dumps(values).encode(), digest_size=8)
     digest.update(np.asarray(row["vector"], dtype="<f4").tobytes() + row[SEGMENTS_COLUMN])
     return digest.hexdigest()
 

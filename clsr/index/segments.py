@@ -65,8 +65,8 @@ def encode_segments(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]]
         Of ``S`` segments, ``S * E`` signed bytes, row by row; no window has others than ``split`` makes of its words.
     """
     texts = [[join_words(word.text for word in segment) for segment in split(words)] for words in windows]
-    told = [text for window in texts if len(window) > 1 for text in window]
-    unique = list(dict.fromkeys(told))  # equal segments have equal vectors, to the last digit
+    needed = [text for window in texts if len(window) > 1 for text in window]
+    unique = list(dict.fromkeys(needed))  # equal segments have equal vectors, to the last digit
     if not unique:
         return [b""] * len(windows)
     vectors = text_encoder.encode(unique, "passage").numpy()

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,14 +84,14 @@ def full_text_config() -> FTS:
     return FTS(base_tokenizer="icu", custom_stop_words=STOP_WORDS)
 
 
-class Tables:
+class IndexTables:
     """The tables at one location, each opened once; they show what was written last, by this process or another.
 
     Args:
         location: of the index.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: IndexLocation) -> None:
         self.location = location
         self._opened: dict[str, LanceTable] = {}
 
@@ -162,8 +162,8 @@ class Tables:
 
 
 @contextmanager
-def only_writer(location: Location) -> Iterator[None]:
-    """Make the folder of an index, and keep others from writing into it (``Location.locked``).
+def only_writer(location: IndexLocation) -> Iterator[None]:
+    """Make the folder of an index, and keep others from writing into it (``IndexLocation.locked``).
 
     Raises:
         InputError: someone else is writing, or the folder cannot be written.
@@ -176,7 +176,7 @@ def only_writer(location: Location) -> Iterator[None]:
 
 
 @contextmanager
-def writing(location: Location) -> Iterator[None]:
+def writing(location: IndexLocation) -> Iterator[None]:
     """What the disk or LanceDB says against a write becomes an InputError; LanceDB raises RuntimeError for both."""
     try:
         yield
@@ -188,7 +188,7 @@ def writing(location: Location) -> Iterator[None]:
 
 
 @contextmanager
-def confirmed(location: Location, table: LanceTable, count: int) -> Iterator[None]:
+def confirmed(location: IndexLocation, table: LanceTable, count: int) -> Iterator[None]:
     """Read back the ``count`` rows that a transaction has written, and undo it if they are not there whole.
 
     LanceDB may report a transaction as done of which the disk took only a part: a last write that was cut short.
@@ -209,7 +209,7 @@ def confirmed(location: Location, table: LanceTable, count: int) -> Iterator[Non
 
 
 @contextmanager
-def reading(location: Location) -> Iterator[None]:
+def reading(location: IndexLocation) -> Iterator[None]:
     """What the disk or LanceDB says against a read becomes an InputError; damage can make LanceDB raise anything."""
     try:
         yield

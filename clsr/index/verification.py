@@ -12,7 +12,7 @@ from clsr.audio.files import file_state
 from clsr.errors import InputError
 from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable
 from clsr.index.rows import WindowRow, checksum
-from clsr.index.tables import Tables, reading
+from clsr.index.tables import IndexTables, reading
 
 NORM_TOLERANCE = 1e-3
 SECONDS_TOLERANCE = 1e-3
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
     stale: list[str]  # recordings that are gone, have changed, or were not indexed to their end
 
 
-def verify_tables(tables: Tables, fingerprint: str) -> Verdict:
+def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
     """Read all of an index and say what is damaged or out of date.
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
@@ -64,7 +64,7 @@ def verify_tables(tables: Tables, fingerprint: str) -> Verdict:
     return Verdict(damage, _stale(entries))
 
 
-def _rows(tables: Tables) -> Iterator[WindowRow]:
+def _rows(tables: IndexTables) -> Iterator[WindowRow]:
     table = tables.windows
     with reading(tables.location):
         for batch in table.search().to_batches(1024) if table is not None else ():
@@ -84,7 +84,7 @@ def _row_faults(row: WindowRow, fingerprint: str, seen: set[str]) -> Iterator[st
 
 
 def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[str]:
-    """What is wrong with a recording; while one was being written, nothing can be said of the number of its windows."""
+    """What is wrong with a recording; while one was being written, its windows cannot be counted."""
     if entry.state == "begun":  # before its first window is written, those of its content before are there
         return
     if any((row["content_hash"], row["cut"]) != (entry.content_hash, entry.cut) for row in windows):
@@ -94,9 +94,9 @@ def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[s
     if len(windows) != entry.windows:
         yield f"has {len(windows)} windows where {entry.windows} were written"
         return
-    told = entry.of_windows([(row["start_s"], row["end_s"], bool(row["text"])) for row in windows], entry.duration_s)
-    if abs(told.indexed_s - entry.indexed_s) > SECONDS_TOLERANCE:
-        yield f"has {told.indexed_s:.3f} s indexed where {entry.indexed_s:.3f} s were written"
+    counted = entry.of_windows([(row["start_s"], row["end_s"], bool(row["text"])) for row in windows], entry.duration_s)
+    if abs(counted.indexed_s - entry.indexed_s) > SECONDS_TOLERANCE:
+        yield f"has {counted.indexed_s:.3f} s indexed where {entry.indexed_s:.3f} s were written"
     if entry.state != "failed" and abs(entry.indexed_s + entry.silent_s - entry.duration_s) > SECONDS_TOLERANCE:
         yield f"has {entry.indexed_s:.3f} s indexed and {entry.silent_s:.3f} s silent of {entry.duration_s:.3f} s"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clsr.index.approximate import build_approximate
 from clsr.index.filters import quote
 from clsr.index.recordings import RecordingEntry, RecordingsTable
-from clsr.index.tables import TEXT_COLUMN, Tables, confirmed, full_text_config, writing
+from clsr.index.tables import TEXT_COLUMN, IndexTables, confirmed, full_text_config, writing
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -34,14 +34,14 @@ class IndexWriter:
         InputError: the index is damaged or of an earlier version.
     """
 
-    def __init__(self, tables: Tables, approximate_from: int = 0) -> None:
+    def __init__(self, tables: IndexTables, approximate_from: int = 0) -> None:
         self.tables = tables
         self.location = tables.location
         self.approximate_from = approximate_from
         self._recordings = RecordingsTable(tables)
         self.known = dict(self._recordings.read())
         self._commits = 0
-        self._table: LanceTable | None = tables.windows  # None until a first window tells how wide vectors are
+        self._table: LanceTable | None = tables.windows  # None until the first window, which has the width of vectors
 
     def there(self, entry: RecordingEntry) -> dict[str, bool]:
         """Windows that the index has of a recording, of this content and cut: ids, and whether with words."""

@@ -1,1 +1,1 @@
-"""Recordings -> windows -> vectors in a LanceDB table -> ranked moments that answer a question."""
+"""A query -> windows of an index -> ranked moments that answer it."""

@@ -9,9 +9,9 @@ import pytest
 from clsr.bench import search
 from clsr.errors import InputError
 from clsr.index.approximate import nearest
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.recordings import RecordingsTable
-from clsr.index.tables import Tables, windows_schema
+from clsr.index.tables import IndexTables, windows_schema
 from clsr.index.windows import windows as cut
 from clsr.vocabulary import Word
 
@@ -47,13 +47,13 @@ def test_questions_lie_near_their_windows_as_stated() -> None:
 
 @pytest.mark.slow
 def test_rows_are_those_of_an_index(measured: tuple[dict, Path]) -> None:
-    table = Tables(Location.of(measured[1])).windows
+    table = IndexTables(IndexLocation.of(measured[1])).windows
     assert table is not None and table.schema == windows_schema(64)
     rows = table.to_arrow().to_pylist()
     spans = cut(search.RECORDING_S, search.WINDOW_S, search.HOP_S)
     assert len(rows) == len({row["id"] for row in rows}) == 500
     assert [(row["start_s"], row["end_s"]) for row in rows[: len(spans)]] == spans
-    assert len(RecordingsTable(Tables(Location.of(measured[1]))).read()) == -(-500 // len(spans))
+    assert len(RecordingsTable(IndexTables(IndexLocation.of(measured[1]))).read()) == -(-500 // len(spans))
     for row in rows[::50]:
         words = [Word(**word) for word in row["words"]]
         assert " ".join(word.text for word in words) == row["text"] and len(words) > 50
@@ -85,7 +85,7 @@ def test_the_tables_name_everything(measured: tuple[dict, Path]) -> None:
 
 
 def test_nearest_is_that_of_all_vectors(measured: tuple[dict, Path]) -> None:
-    table = Tables(Location.of(measured[1])).windows
+    table = IndexTables(IndexLocation.of(measured[1])).windows
     assert table is not None
     rows = table.to_arrow()
     vectors, ids = np.stack(rows["vector"].to_numpy()), rows["id"].to_pylist()

@@ -8,8 +8,8 @@ import pytest
 from clsr.audio.waveform import write_waveform
 from clsr.bench.models import MINI_PIECES, TOKENS_A_SECOND, make_encoder
 from clsr.bench.stages import COUNTED, PARTS, WHOLE, index_file, measure_path, measure_shapes, measure_stages, noise
-from clsr.index.location import Location
-from clsr.index.tables import Tables
+from clsr.index.location import IndexLocation
+from clsr.index.tables import IndexTables
 from clsr.index.windows import windows
 from clsr.models.precision import lower
 from clsr.models.speech_encoder import SpeechEncoder
@@ -46,7 +46,7 @@ def test_a_file_is_indexed_as_by_the_command(encoder: SpeechEncoder, tmp_path: P
     waveform = noise(33.0, 1)[0]
     write_waveform(tmp_path / "a.wav", waveform)
     assert index_file(encoder, tmp_path / "a.wav", tmp_path / "index", "5/5", batch_s=12.0) == 7
-    table = Tables(Location.of(tmp_path / "index")).windows
+    table = IndexTables(IndexLocation.of(tmp_path / "index")).windows
     assert table is not None
     rows = table.to_arrow().sort_by("start_s")
     spans = list(zip(rows["start_s"].to_pylist(), rows["end_s"].to_pylist(), strict=True))

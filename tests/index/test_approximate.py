@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from clsr.index.approximate import build_approximate, measure_recall
-from clsr.index.location import Location
-from clsr.index.tables import WINDOWS, Tables, windows_schema
+from clsr.index.location import IndexLocation
+from clsr.index.tables import WINDOWS, IndexTables, windows_schema
 
 
 def add(index: Path, vectors: np.ndarray, first: int = 0) -> None:
@@ -30,7 +30,7 @@ def clustered(count: int, seed: int) -> np.ndarray:
 
 def test_recall_is_that_of_what_exact_search_finds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     add(tmp_path, clustered(1500, 1))
-    table = Tables(Location.of(tmp_path)).windows
+    table = IndexTables(IndexLocation.of(tmp_path)).windows
     assert table is not None
     assert measure_recall(table) == 1.0  # without an index both searches are exact
     with caplog.at_level(logging.INFO, "clsr"):
@@ -44,7 +44,7 @@ def test_recall_is_that_of_what_exact_search_finds(tmp_path: Path, caplog: pytes
 
 def test_index_is_built_again_when_the_table_has_doubled(tmp_path: Path) -> None:
     add(tmp_path, clustered(600, 1))
-    table = Tables(Location.of(tmp_path)).windows
+    table = IndexTables(IndexLocation.of(tmp_path)).windows
     assert table is not None
     assert build_approximate(table) is not None
     assert build_approximate(table) is None
@@ -57,7 +57,7 @@ def test_index_is_built_again_when_the_table_has_doubled(tmp_path: Path) -> None
 
 def test_few_windows_get_none(tmp_path: Path) -> None:
     add(tmp_path, clustered(255, 1))
-    table = Tables(Location.of(tmp_path)).windows
+    table = IndexTables(IndexLocation.of(tmp_path)).windows
     assert table is not None
     assert build_approximate(table) is None
     assert table.list_indices() == []

@@ -16,9 +16,9 @@ from clsr.index import distributed
 from clsr.index.config import IndexConfig, RayConfig
 from clsr.index.distributed import _portions, add_with_ray
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.recordings import RecordingStatus
-from clsr.index.tables import Tables
+from clsr.index.tables import IndexTables
 from clsr.model import load
 
 ray = pytest.importorskip("ray")
@@ -53,7 +53,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def rows(index: Path) -> list[dict[str, Any]]:
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
 

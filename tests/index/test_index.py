@@ -11,9 +11,9 @@ from clsr.errors import InputError
 from clsr.index import indexer
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus
-from clsr.index.tables import Tables, only_writer
+from clsr.index.tables import IndexTables, only_writer
 from clsr.model import Model
 from clsr.search.retriever import Retriever
 
@@ -22,7 +22,7 @@ Speak = Callable[[Path, str], Path]
 
 
 def rows(index_dir: Path) -> list[dict[str, Any]]:
-    table = Tables(Location.of(index_dir)).windows
+    table = IndexTables(IndexLocation.of(index_dir)).windows
     assert table is not None
     return sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
 
@@ -69,7 +69,7 @@ def test_short_recordings_share_a_batch_and_a_transaction(
     statuses = Index.create(tmp_path / "index", model, IndexConfig("4/3", batch_s=2.0)).add(paths)
     assert speech_encoder.batches == [2, 1]
     assert [status.status for status in statuses] == ["indexed"] * 3
-    table = Tables(Location.of(tmp_path / "index")).windows
+    table = IndexTables(IndexLocation.of(tmp_path / "index")).windows
     assert table is not None
     counts = []
     for version in table.list_versions():
@@ -124,7 +124,7 @@ def test_no_version_of_the_table_has_windows_of_two_contents(
     speak(path, "sun " * 10)
     monkeypatch.setattr("clsr.index.indexer.COMMIT_AUDIO_S", 0.0)  # each batch is a transaction
     Index.create(tmp_path / "index", model, SMALL).add([path])
-    table = Tables(Location.of(tmp_path / "index")).windows
+    table = IndexTables(IndexLocation.of(tmp_path / "index")).windows
     assert table is not None
     seen: list[list[str]] = []
     for version in table.list_versions():
@@ -219,7 +219,7 @@ def test_model_that_fails_on_a_recording_is_reported_with_its_duration(
     path = speak(tmp_path / "a.wav", "cat")
     statuses = Index.create(tmp_path / "index", model, SMALL).add([path])
     assert statuses == [RecordingStatus(str(path), "failed", 1.0, reason=f"{path}: ValueError at 0.0 s: too short")]
-    assert Tables(Location.of(tmp_path / "index")).windows is None
+    assert IndexTables(IndexLocation.of(tmp_path / "index")).windows is None
 
 
 def test_window_that_the_model_fails_on_is_lost_alone_and_tried_again(
@@ -345,7 +345,7 @@ def test_run_that_has_nothing_to_do_writes_nothing(
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
     Index.create(tmp_path / "index", model, SMALL).add([path])
-    opened = Tables(Location.of(tmp_path / "index"))
+    opened = IndexTables(IndexLocation.of(tmp_path / "index"))
     tables = [opened.windows, opened.recordings]
     versions = [table.version for table in tables if table is not None]
     Index.create(tmp_path / "index", model, SMALL).add([path])
@@ -401,7 +401,10 @@ def test_an_address_that_leads_nowhere_is_refused(
 
 def test_two_writers_are_one_too_many(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat")
-    with only_writer(Location.of(tmp_path / "index")), pytest.raises(InputError, match="another process is writing"):
+    with (
+        only_writer(IndexLocation.of(tmp_path / "index")),
+        pytest.raises(InputError, match="another process is writing"),
+    ):
         Index.create(tmp_path / "index", model, SMALL).add([path])
     assert Index.create(tmp_path / "index", model, SMALL).add([path])[0].status == "indexed"
 
@@ -460,7 +463,7 @@ def test_damaged_table_is_refused(speech_encoder: Any, model: Model, speak: Spea
     for manifest in (tmp_path / "index" / "windows.lance" / "_versions").iterdir():
         manifest.write_bytes(b"x")
     with pytest.raises(InputError, match="index: cannot be read"):
-        Tables(Location.of(tmp_path / "index")).windows  # noqa: B018
+        IndexTables(IndexLocation.of(tmp_path / "index")).windows  # noqa: B018
 
 
 def test_damaged_description_is_refused(tmp_path: Path) -> None:

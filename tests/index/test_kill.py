@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from clsr.index.index import DESCRIPTION, Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.ranking import Ranker
-from clsr.index.tables import Tables
+from clsr.index.tables import IndexTables
 
 KILLS = int(os.environ.get("CLSR_KILLS", "25"))  # CLSR_KILLS=100 made the figures of docs/explanation/reliability.md
 PROCESS = Path(__file__).with_name("indexing_process.py")
@@ -31,7 +31,7 @@ def start(index: Path, recordings: Path, told: Path) -> "subprocess.Popen[bytes]
 
 
 def rows(index: Path) -> list[dict[str, Any]]:
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     return table.to_arrow().to_pylist() if table is not None else []
 
 
@@ -100,7 +100,7 @@ def check(index: Path, acknowledged: dict[str, str]) -> None:
     assert len(found) == len(all_rows), "a window is there twice"
     assert acknowledged.items() <= found.items()
     assert Index.open(index).verify().damage == []
-    table, said = Tables(Location.of(index)).windows, [row for row in all_rows if row["text"]]
+    table, said = IndexTables(IndexLocation.of(index)).windows, [row for row in all_rows if row["text"]]
     if table is not None and said:
         best = Ranker(table).dense(np.asarray(said[-1]["vector"], np.float32), len(said))
         assert said[-1]["id"] in {window.id for window in best}

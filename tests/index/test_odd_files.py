@@ -10,8 +10,8 @@ import pytest
 from clsr.audio.waveform import READABLE_RATES, write_waveform
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.location import Location
-from clsr.index.tables import Tables
+from clsr.index.location import IndexLocation
+from clsr.index.tables import IndexTables
 from clsr.model import load
 
 
@@ -45,5 +45,5 @@ def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_g
         assert status.indexed_s + status.silent_s <= status.duration_s + 1e-6
     assert {status.path: status for status in Index.open(tmp_path / "index").status()} == {s.path: s for s in found}
     assert Index.open(tmp_path / "index").verify() == ([], [])
-    table = Tables(Location.of(tmp_path / "index")).windows
+    table = IndexTables(IndexLocation.of(tmp_path / "index")).windows
     assert table is not None and table.count_rows() == sum(status.windows for status in found)

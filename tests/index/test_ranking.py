@@ -16,9 +16,9 @@ from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker, fuse, read, read_down
-from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, Tables, full_text_config, windows_schema
+from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, IndexTables, full_text_config, windows_schema
 from clsr.model import Model
 from clsr.search.retriever import Retriever
 
@@ -35,7 +35,7 @@ def index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> Pa
 
 
 def without_text_index(index: Path) -> Path:
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     for described in table.list_indices():
         table.drop_index(described.name)
@@ -43,7 +43,7 @@ def without_text_index(index: Path) -> Path:
 
 
 def with_text_index(index: Path) -> Path:
-    table = Tables(Location.of(without_text_index(index))).windows
+    table = IndexTables(IndexLocation.of(without_text_index(index))).windows
     assert table is not None
     table.create_index(TEXT_COLUMN, config=full_text_config())
     return index
@@ -99,7 +99,7 @@ def test_rows_that_the_index_of_texts_does_not_know_yet_are_found(
 ) -> None:
     retriever = Retriever.open(with_text_index(index))
     assert ranked(index, "boat", "bm25") == ["c"]
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     row = table.search().where("text LIKE 'boat%'").to_list()[0]
     table.add([row | {"id": "new", "recording": "/new/e.wav"}])
@@ -110,7 +110,7 @@ def test_an_index_in_memory_follows_the_table(index: Path) -> None:
     retriever = Retriever.open(without_text_index(index))
     assert len(retriever.search("boat", mode="bm25")) == 1
     assert len(retriever.search("boat", mode="hybrid")) == 4
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     table.delete("text LIKE 'boat%'")
     assert retriever.search("boat", mode="bm25") == []
@@ -138,7 +138,10 @@ def test_overlapping_windows_of_all_sizes_are_one_hit(
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat cat dog tea - - - cat cat dog tea tea tea sea cat")
     Index.create(tmp_path / "index", model, IndexConfig("4/2")).add([path])
     Index.create(tmp_path / "other", model, IndexConfig("9/3")).add([path])
-    table, other = Tables(Location.of(tmp_path / "index")).windows, Tables(Location.of(tmp_path / "other")).windows
+    table, other = (
+        IndexTables(IndexLocation.of(tmp_path / "index")).windows,
+        IndexTables(IndexLocation.of(tmp_path / "other")).windows,
+    )
     assert table is not None and other is not None
     table.add(other.to_arrow())
     hits = Retriever.open(tmp_path / "index").search("sea boat", mode=mode)
@@ -179,7 +182,7 @@ def test_a_search_that_a_writer_disturbs_is_run_again_once() -> None:
 
 
 def test_words_of_windows_that_are_gone_are_left_out(index: Path) -> None:
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     assert Ranker(table).recognised([window("no such")]) == {}
     assert Ranker(table).recognised([]) == {}
@@ -197,7 +200,7 @@ def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None
     ]  # fmt: skip
     table = lancedb.connect(tmp_path).create_table(WINDOWS, rows, schema=windows_schema(16))
     table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
-    opened = Tables(Location.of(tmp_path)).windows
+    opened = IndexTables(IndexLocation.of(tmp_path)).windows
     assert opened is not None
     ranker, found = Ranker(opened), 0
     spoken = [i for i in range(2000) if i % 4]

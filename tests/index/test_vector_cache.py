@@ -10,9 +10,9 @@ import lancedb
 import numpy as np
 import pytest
 
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker
-from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, Tables, full_text_config, windows_schema
+from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, IndexTables, full_text_config, windows_schema
 from clsr.index.vector_cache import PART, VectorCache, cache_vectors, cosines_of
 
 LATER = datetime(2026, 5, 1, tzinfo=timezone.utc)
@@ -35,7 +35,7 @@ def rows(vectors: np.ndarray, first: int = 0, text: str = "") -> list[dict[str, 
 
 def table_of(folder: Path, vectors: np.ndarray) -> Any:
     lancedb.connect(folder).create_table(WINDOWS, rows(vectors), schema=windows_schema(vectors.shape[1]))
-    return Tables(Location.of(folder)).windows
+    return IndexTables(IndexLocation.of(folder)).windows
 
 
 def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> list[RankedWindow]:
@@ -108,7 +108,7 @@ def test_what_is_written_meanwhile_is_found_at_once(tmp_path: Path) -> None:
     vectors = unit(100)
     table = table_of(tmp_path, vectors)
     table.create_index(TEXT_COLUMN, config=full_text_config())
-    ranker, writer = Ranker(table), Tables(Location.of(tmp_path)).windows
+    ranker, writer = Ranker(table), IndexTables(IndexLocation.of(tmp_path)).windows
     assert writer is not None
     for _ in range(2):
         assert ranker.dense(vectors[7], 1)[0].id == "7"

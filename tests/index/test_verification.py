@@ -9,10 +9,10 @@ import pytest
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.recordings import RecordingsTable
 from clsr.index.rows import checksum
-from clsr.index.tables import WINDOWS, Tables
+from clsr.index.tables import WINDOWS, IndexTables
 from clsr.model import Model
 
 Speak = Callable[[Path, str], Path]
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_named(index: Path, tmp_path: Path) -> None:
         f"{b}#t=0.000,3.000: has a vector that is not of norm 1",
         f"{b}: has 3.000 s indexed where 0.000 s were written; index it again",
     ]
-    RecordingsTable(Tables(Location.of(index))).remove([b])
+    RecordingsTable(IndexTables(IndexLocation.of(index))).remove([b])
     assert Index.open(index).verify().damage[-1] == f"{b}: has windows, but is not among the recordings; index it again"
     assert not any(a in line for line in Index.open(index).verify().damage)
 
@@ -82,9 +82,9 @@ def test_windows_of_another_model_or_content_are_named(index: Path, tmp_path: Pa
 @pytest.mark.parametrize("kind", ["windows.lance/data", "recordings.lance/data", "windows.lance/_versions"])
 def test_bytes_that_changed_are_told_or_change_nothing(index: Path, kind: str) -> None:
     """Whatever byte of the newest version is flipped: verify says so, or all rows are read as they were."""
-    table = Tables(Location.of(index)).windows
+    table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
-    before, entries = sorted_rows(table), RecordingsTable(Tables(Location.of(index))).read()
+    before, entries = sorted_rows(table), RecordingsTable(IndexTables(IndexLocation.of(index))).read()
     generator, told = random.Random(kind), 0
     files = [path for path in sorted((index / kind).rglob("*")) if path.is_file() and path.stat().st_size]
     files = files[:1] if kind.endswith("_versions") else files  # the newest comes first by its name
@@ -97,10 +97,10 @@ def test_bytes_that_changed_are_told_or_change_nothing(index: Path, kind: str) -
             if Index.open(index).verify().damage:
                 told += 1
             else:
-                table = Tables(Location.of(index)).windows
+                table = IndexTables(IndexLocation.of(index)).windows
                 assert table is not None
                 assert sorted_rows(table) == before
-                assert RecordingsTable(Tables(Location.of(index))).read() == entries
+                assert RecordingsTable(IndexTables(IndexLocation.of(index))).read() == entries
         finally:
             path.write_bytes(sound)
     assert told >= 10

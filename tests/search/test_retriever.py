@@ -10,9 +10,9 @@ import pytest
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.location import Location
+from clsr.index.location import IndexLocation
 from clsr.index.ranking import merge
-from clsr.index.tables import Tables
+from clsr.index.tables import IndexTables
 from clsr.model import Model
 from clsr.search.hit import Hit
 from clsr.search.retriever import Retriever
@@ -77,7 +77,7 @@ def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Model, 
     """With ten windows over every second, the hits asked for lie far below the first rows of the ranking."""
     speak(tmp_path / "a.wav", "cat " * 12 + "dog sea " * 6 + "tea cat sun " * 8 + "boat the cat the " * 5)
     Index.create(tmp_path / "index", model, IndexConfig("10/1")).add([tmp_path / "a.wav"])
-    table = Tables(Location.of(tmp_path / "index")).windows
+    table = IndexTables(IndexLocation.of(tmp_path / "index")).windows
     assert table is not None
     cat = speech_encoder.text_encoder.encode(["cat"], "question")[0].numpy()
     rows = [row for row in table.to_arrow().to_pylist() if row["text"]]
@@ -123,7 +123,7 @@ def test_no_index_and_an_empty_one_are_refused(speech_encoder: Any, model: Model
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "a.wav").touch()
     Index.create(tmp_path / "index", model, SMALL).add([tmp_path / "a.wav"])
-    assert Tables(Location.of(tmp_path / "index")).windows is None
+    assert IndexTables(IndexLocation.of(tmp_path / "index")).windows is None
     with pytest.raises(InputError, match="nothing is indexed yet"):
         Retriever.open(tmp_path / "index")
 
