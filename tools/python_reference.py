@@ -86,7 +86,8 @@ def _parameter(of: inspect.Parameter) -> str:
 def _annotation(before: str, annotation: Any) -> str:
     if annotation is inspect.Signature.empty:
         return ""
-    return before + (annotation if isinstance(annotation, str) else inspect.formatannotation(annotation))
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return before + text.replace("'", '"')  # as ruff writes the page
 
 
 def _prose(docstring: str) -> Iterator[str]:
