@@ -31,7 +31,7 @@ demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
 	@echo "Ask more: .venv/bin/clsr search --index $(RESULTS)/index \"who sold the old horse?\""
 
 test: lint types ## check format, style and types, and run the quick tests: before each push, minutes
-	pytest -rs -m "not slow"
+	pytest -rs -m "not slow" --numprocesses 2
 
 test-slow: $(INSTALLED) ## run the slow tests: recipes in smoke mode, the page in a browser, killed runs
 	pytest -rs -m slow

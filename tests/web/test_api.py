@@ -19,6 +19,7 @@ import pytest
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("gradio")
 
+import clsr  # noqa: E402
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform  # noqa: E402
 from clsr.web.config import ServeConfig  # noqa: E402
 from clsr.web.serve import make_app  # noqa: E402
@@ -415,7 +416,7 @@ def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> N
             answer = ask(method, url, headers=headers)
             assert answer.status_code == 401, (url, headers)
             assert answer.headers["www-authenticate"] == "Bearer" and "token is needed" in answer.json()["detail"]
-    assert ask("GET", "/api/health").json() == {"status": "ok", "version": "0.1.0"}
+    assert ask("GET", "/api/health").json() == {"status": "ok", "version": clsr.__version__}
     assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}"}).json()["recordings"] == 2
     assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}", "host": "any.name"}).status_code == 200
 
