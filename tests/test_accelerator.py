@@ -99,9 +99,7 @@ def test_filter_banks_are_those_of_a_processor(waveforms: list[np.ndarray]):
 
 
 @pytest.mark.parametrize(("precision", "least"), [("float32", 0.9999), ("bf16", 0.99)])
-def test_vectors_words_and_times_are_those_of_a_processor(
-    tone_model: Path, waveforms: list[np.ndarray], precision, least: float
-):
+def test_vectors_words_and_times_match_the_cpu(tone_model: Path, waveforms: list[np.ndarray], precision, least: float):
     here, there = load_speech_encoder(tone_model).encode(waveforms), None
     there = load_speech_encoder(tone_model, "cuda", precision).encode(waveforms)
     assert there.transcripts == here.transcripts
@@ -113,7 +111,7 @@ def test_vectors_words_and_times_are_those_of_a_processor(
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_recogniser_learns_and_is_read_on_a_processor(
+def test_trained_recogniser_loads_on_the_cpu(
     tone_corpus: Path, tmp_path: Path, tiny_settings: "TrainingConfig", waveforms: list[np.ndarray], precision
 ):
     config = replace(

@@ -47,9 +47,7 @@ def test_a_hub_that_answers_is_asked(asked: list, tmp_path: Path, monkeypatch: p
     assert asked == [("here", False), ("gone", False)] * 2
 
 
-def test_without_a_network_what_was_fetched_before_is_found(
-    asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_cached_files_are_found_without_a_network(asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     answer(monkeypatch, urllib.error.URLError("no route"))
     assert fetch("here") == tmp_path
     with pytest.raises(

@@ -63,7 +63,7 @@ def test_typed_queries_load_the_text_encoder_alone(
     assert len(loaded) == 1
 
 
-def test_speech_and_text_have_unit_vectors_in_one_space(model: Model, talk: Path, say_in_tones: Say) -> None:
+def test_speech_and_text_share_one_unit_space(model: Model, talk: Path, say_in_tones: Say) -> None:
     waveforms = [say_in_tones(text) for text in ("old boat", "red dog", "blue")]
     together = model.encode(waveforms)
     assert together.shape == (3, 32) and together.dtype == np.float32

@@ -43,7 +43,7 @@ def test_old_index_gives_the_same_hits(old: Path, mode: Any) -> None:
     assert same([hit.values() for hit in hits], objects(old / f"hits_{mode}.jsonl"))
 
 
-def test_old_index_has_the_same_status_and_no_damage(old: Path) -> None:
+def test_old_index_keeps_its_status_without_damage(old: Path) -> None:
     index = clsr.Index.open(old / "index")
     assert same([json.loads(status.to_json()) for status in index.status()], objects(old / "status.jsonl"))
     verdict = index.verify()

@@ -187,9 +187,7 @@ def test_python_is_python_and_imports_what_there_is(readme: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "RESULTS.md", "recipes/drcd/README.md"])
-def test_results_are_what_the_command_makes_of_the_committed_reports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_results_page_follows_the_committed_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     page = (ROOT / name).read_text()
     found = re.search(rf"`clsr (tables (recipes/[a-z_]+/results)[ /][^`]*)--into {name}`", page)
     assert found, f"{name} does not say by which command its results are put there"

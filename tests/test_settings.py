@@ -152,7 +152,7 @@ def test_an_unknown_key_names_file_and_key(write, text: str, key: str):
         ("optimizer: 3\n", "optimizer"),
     ],
 )
-def test_a_value_of_the_wrong_type_names_file_and_key(write, text: str, key: str):
+def test_value_of_wrong_type_names_its_key(write, text: str, key: str):
     path = write(text)
     with pytest.raises(InputError, match=f'{path}: .*"{key}"') as caught:
         read_settings(TrainingConfig, [path])
@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_stage_takes_over_text_encoder_vocabulary_and_sizes(tmp_path: Path):
+def test_stage_inherits_text_encoder_vocabulary_and_sizes(tmp_path: Path):
     settings = TrainingConfig(text_encoder="mine", vocabulary="whole", seed=4)
     settings.model.encoder.width = 48
     settings.optimizer.max_steps = 7
@@ -239,7 +239,7 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, option: str, value: str
         read_settings(TrainingConfig, [file])
 
 
-def test_every_range_is_of_a_setting_that_is_there():
+def test_every_range_belongs_to_a_setting():
     known = set(setting_names(TrainingConfig))
     assert known.issuperset((*LEAST, *MOST, *ABOVE_0, *SHARES))
     assert MOST["model.adaptor.top_k"] == BEST

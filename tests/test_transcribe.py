@@ -35,7 +35,7 @@ def test_a_file_is_heard_as_a_whole(encoder: SpeechEncoder, say_in_tones: Say, t
     assert list(content) == ["audio", "text", "token_ids", "times", "duration_s"]
 
 
-def test_long_recordings_are_cut_between_words_and_times_go_on(
+def test_long_recordings_are_cut_with_continuous_times(
     encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("clsr.transcribe.PIECE_S", 1.4)
@@ -80,7 +80,7 @@ def test_utterances_of_a_data_directory(encoder: SpeechEncoder, say_in_tones: Sa
     assert json.loads(found[1].to_json())["id"] == "b"
 
 
-def test_a_file_that_cannot_be_read_stops_no_other(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
+def test_unreadable_file_stops_no_other(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
     (tmp_path / "a.wav").write_bytes(b"")
     write_waveform(tmp_path / "b.wav", say_in_tones("sun"))
     first, second = transcribe(encoder, find_utterances([tmp_path]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clsr.audio.pauses import Span
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.index.config import MODES
@@ -22,7 +23,6 @@ from clsr.search.query import EncodedQuery
 from clsr.search.retriever import Retriever
 
 DEPTHS = (1, 5, 10)
-Span = tuple[float, float]
 IsRight = Callable[[int, Hit], bool]
 
 

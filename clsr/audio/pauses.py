@@ -16,7 +16,7 @@ LEAST_CONTRAST_DB = 20.0  # between a room and speech in it; where all is alike,
 LOUD, QUIET = 95, 5  # percentiles of the frames' levels that stand for loud speech and for the room
 FLOOR = 1e-10  # power of digital silence, instead of 0
 
-Span = tuple[float, float]
+Span = tuple[float, float]  # start and end in seconds
 
 
 def find_pauses(waveform: np.ndarray) -> list[Span]:

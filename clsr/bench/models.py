@@ -23,15 +23,15 @@ MINI_PIECES = 400
 BERT_WIDTH, BERT_LAYERS, HEAD_WIDTH = 768, 12, 64  # of BERT-base
 
 
-def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
+def make_encoder(size: Size, length_margin: int = 0) -> SpeechEncoder:
     """Make a model of a size, in float32 on the CPU.
 
     Args:
         size: "full" is a recogniser of the sizes of the released Paraformer-large (arXiv:2206.08317), with all pieces
             of BERT as outputs, and a text encoder of the sizes of BERT-base, all weights random; "mini" is the mini
             recipe's recogniser with random weights, and the offline text encoder.
-        margin: numbers of tokens below and above the announced one that are read too. With random weights hardly any
-            of them is unlikely enough to be dropped, as most are by a trained model.
+        length_margin: length hypotheses below and above the rounded quantity. With random weights hardly any of them
+            is unlikely enough to be dropped; a trained model drops most.
     """
     torch.manual_seed(0)
     text_encoder = load_text_encoder(OFFLINE_TEXT_ENCODER)
@@ -44,7 +44,7 @@ def make_encoder(size: Size, margin: int = 0) -> SpeechEncoder:
         vocabulary = Vocabulary.whole(text_encoder.tokenizer)
         vocabulary = Vocabulary(vocabulary.pieces[:MINI_PIECES], text_encoder.tokenizer)
         config = ModelConfig()
-    config.cif = CifConfig(length_margin=margin)
+    config.cif = CifConfig(length_margin=length_margin)
     paraformer = Paraformer(config, len(vocabulary))
     rate = TOKENS_A_SECOND * FRAME_S  # tokens a frame
     nn.init.zeros_(paraformer.predictor.cif_output.weight)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from clsr.cli.benchmarking import Bench
 from clsr.cli.data import Lengthen, Make, Synthesize, Transcribed, Validate
 from clsr.cli.indexing import MakeIndex, Transcribe
-from clsr.cli.measuring import Evaluate, LongForm, Report
+from clsr.cli.measuring import CompareReports, Evaluate, LongForm
 from clsr.cli.options import Command, CommandGroup, build, make_parser
 from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, PlotWerRecall, Tables
 from clsr.cli.searching import Ask, Search
@@ -60,7 +60,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "train-whisper": TrainWhisper,
     "import-funasr": ImportFunasr,
     "evaluate": Evaluate,
-    "report": Report,
+    "report": CompareReports,
     "longform": LongForm,
     "tables": Tables,
     "plot": PLOT,

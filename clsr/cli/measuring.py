@@ -34,7 +34,7 @@ class Evaluate:
 
 
 @dataclass(kw_only=True)
-class Report:
+class CompareReports:
     """Put reports side by side, with what differs significantly.
 
     Args:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from clsr.audio.pauses import Span
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform, write_waveforms
 from clsr.data.kaldi import Utterance, write_lines
 from clsr.data.retrieval_set import read_retrieval_set
@@ -28,8 +29,6 @@ from clsr.vocabulary import normalise
 
 QUESTIONS = "questions.jsonl"
 SILENCE_S = (0.2, 0.8)  # between two passages, drawn from this range
-
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)

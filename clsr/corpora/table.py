@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from clsr.audio.waveform import duration_s
 from clsr.corpora.config import TableConfig
-from clsr.data.kaldi import TOLERANCE_S, Report, Utterance, write_data_dir, write_table
+from clsr.data.kaldi import TOLERANCE_S, ReportFault, Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
 from clsr.errors import InputError
 
@@ -46,7 +46,7 @@ class _Row(NamedTuple):
     cells: dict[str, str]
 
 
-def read_passages(table: str | Path, report: Report) -> list[Passage]:
+def read_passages(table: str | Path, report: ReportFault) -> list[Passage]:
     """Passages of a table, in its order, without the rows that are reported.
 
     A passage has the id of its first row; a question that of its own. Transcripts are written as
@@ -167,7 +167,7 @@ def _write_set(folder: Path, passages: Sequence[Passage], asked: bool) -> None:
         write_relevance(folder / "qrels", {id_: {passage: 1} for id_, (_, passage) in questions.items()})
 
 
-def _read_rows(table: Path, report: Report) -> Iterator[_Row]:
+def _read_rows(table: Path, report: ReportFault) -> Iterator[_Row]:
     """Rows with all columns as text without outer or repeated white space, empty where the table has nothing."""
     if not table.is_file():
         raise InputError(f"{table}: no such file; name a .csv, .tsv or .jsonl with {', '.join(REQUIRED)}")
@@ -191,7 +191,7 @@ def _read_rows(table: Path, report: Report) -> Iterator[_Row]:
         log.info("%s: columns that are not used: %s", table, ", ".join(sorted(unused)))
 
 
-def _read_csv(table: Path, lines: list[str], report: Report) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_csv(table: Path, lines: list[str], report: ReportFault) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(lines, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", strict=True)
     try:
         missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
@@ -210,7 +210,7 @@ def _read_csv(table: Path, lines: list[str], report: Report) -> Iterator[tuple[i
         raise InputError(f"{table}:{line}: is no row ({error}); mend its quotes") from error
 
 
-def _read_jsonl(table: Path, lines: list[str], report: Report) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_jsonl(table: Path, lines: list[str], report: ReportFault) -> Iterator[tuple[int, dict[str, str]]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
@@ -223,7 +223,7 @@ def _read_jsonl(table: Path, lines: list[str], report: Report) -> Iterator[tuple
             yield number, {name: "" if value is None else str(value) for name, value in row.items()}
 
 
-def _utterance(row: _Row, folder: Path, lengths: dict[Path, float | None], report: Report) -> Utterance | None:
+def _utterance(row: _Row, folder: Path, lengths: dict[Path, float | None], report: ReportFault) -> Utterance | None:
     """The span that a row names, or nothing if it is reported."""
     from clsr.vocabulary import normalise
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOLERANCE_S = 0.1  # durations are written rounded, and MP3 decoders differ by a frame or two
 
-Report = Callable[[str], None]
+ReportFault = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def refuse(fault: str) -> NoReturn:
     raise InputError(fault)
 
 
-def read_table(path: Path, report: Report) -> dict[str, KaldiEntry]:
+def read_table(path: Path, report: ReportFault) -> dict[str, KaldiEntry]:
     """Entries of a Kaldi file of lines ``id value``; faulty lines are reported and left out.
 
     Order is reported and otherwise ignored. Of two lines with the same id the first counts.
@@ -235,7 +235,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _scan(path: Path, report: Report) -> list[Utterance]:
+def _scan(path: Path, report: ReportFault) -> list[Utterance]:
     """Utterances that have no fault in their span or audio file, sorted by id; every fault is reported."""
     recordings = _read_recordings(path, report)
     segmented = (path / "segments").is_file()
@@ -251,7 +251,7 @@ def _scan(path: Path, report: Report) -> list[Utterance]:
     return utterances
 
 
-def _read_recordings(path: Path, report: Report) -> dict[str, Path | None]:
+def _read_recordings(path: Path, report: ReportFault) -> dict[str, Path | None]:
     """Audio file of each recording, ``None`` where it is reported."""
     recordings: dict[str, Path | None] = {}
     for id_, (line, value) in read_table(path / "wav.scp", report).items():
@@ -266,7 +266,7 @@ def _read_recordings(path: Path, report: Report) -> dict[str, Path | None]:
     return recordings
 
 
-def _read_segments(path: Path, recordings: Mapping[str, Path | None], report: Report) -> dict[str, _Span | None]:
+def _read_segments(path: Path, recordings: Mapping[str, Path | None], report: ReportFault) -> dict[str, _Span | None]:
     """Span of each utterance in ``segments``, ``None`` where it is reported."""
     spans: dict[str, _Span | None] = {}
     for id_, (line, value) in read_table(path / "segments", report).items():
@@ -287,7 +287,9 @@ def _read_segments(path: Path, recordings: Mapping[str, Path | None], report: Re
     return spans
 
 
-def _whole_recordings(path: Path, recordings: Mapping[str, Path | None], report: Report) -> dict[str, _Span | None]:
+def _whole_recordings(
+    path: Path, recordings: Mapping[str, Path | None], report: ReportFault
+) -> dict[str, _Span | None]:
     """Each recording as one utterance, its length from ``utt2dur`` or the audio, ``None`` where it is reported."""
     lengths = _read_beside(path / "utt2dur", recordings, report)
     spans: dict[str, _Span | None] = {}
@@ -309,7 +311,7 @@ def _whole_recordings(path: Path, recordings: Mapping[str, Path | None], report:
     return spans
 
 
-def _read_beside(path: Path, known: Mapping[str, object], report: Report) -> dict[str, KaldiEntry]:
+def _read_beside(path: Path, known: Mapping[str, object], report: ReportFault) -> dict[str, KaldiEntry]:
     """Entries of a file that must name exactly the known ids, if the file is there."""
     if not path.is_file():
         return {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsr.data.kaldi import (
-    Report,
+    ReportFault,
     Utterance,
     check_data_dir,
     read_data_dir,
@@ -155,7 +155,7 @@ def _refuse_other(path: Path) -> None:
         raise InputError(f"{path}: is no retrieval set; one has passages/, questions/ and qrels")
 
 
-def _read_answers(path: Path, questions: Collection[str], report: Report) -> dict[str, str]:
+def _read_answers(path: Path, questions: Collection[str], report: ReportFault) -> dict[str, str]:
     """Answers of the questions that have one; an answer to no question is reported."""
     file = path / "questions" / "answers"
     entries = read_table(file, report) if file.is_file() else {}
@@ -169,7 +169,7 @@ def _ignore(fault: str) -> None:
 
 
 def _read_relevance(
-    path: Path, questions: Collection[str], passages: Collection[str], report: Report
+    path: Path, questions: Collection[str], passages: Collection[str], report: ReportFault
 ) -> dict[str, dict[str, int]]:
     """Relevance of the lines without a fault; the others, and questions left without an answer, are reported."""
     relevance: dict[str, dict[str, int]] = {question: {} for question in questions}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clsr.corpora.long_recordings import Span
+from clsr.audio.pauses import Span
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
 from clsr.evaluation.typeset import Column, Table, to_markdown

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import content_hash, file_state, printable
+from clsr.audio.pauses import Span
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
 from clsr.index.recordings import RecordingEntry, RecordingStatus
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
-from clsr.index.windows import AudioWindow, Span, WindowStream, covered_s, parse_cuts
+from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
 
 if TYPE_CHECKING:
     import pyarrow

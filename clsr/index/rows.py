@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clsr.audio.pauses import find_pauses, without_pauses
+from clsr.audio.pauses import Span, find_pauses, without_pauses
 from clsr.index.recordings import RecordingEntry
 from clsr.index.segments import encode_segments
 from clsr.index.tables import SEGMENTS_COLUMN, windows_schema
-from clsr.index.windows import AudioWindow, Span
+from clsr.index.windows import AudioWindow
 from clsr.vocabulary import Word
 
 if TYPE_CHECKING:

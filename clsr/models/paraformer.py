@@ -24,7 +24,7 @@ class TrainingOutput(NamedTuple):
     logits: Tensor  # (B, U, V), of the second pass where the sampler is on
     first_pass: Tensor  # (B, U), best tokens before the sampler
     quantities: Tensor  # (B,), tokens that the unscaled firing weights announce
-    ctc_logits: Tensor | None  # (B, slots * T, C)
+    ctc_logits: Tensor | None  # (B, upsampling * T, C)
 
 
 class DecoderOutput(NamedTuple):
@@ -41,16 +41,16 @@ BEST = 8  # outputs kept of each token: enough for mixtures of three and lists o
 
 
 class CtcHead(nn.Module):
-    """Linear map from frames to CTC logits, with ``slots`` predictions a frame."""
+    """Linear map from frames to CTC logits, with ``upsampling`` predictions a frame."""
 
-    def __init__(self, width: int, size: int, slots: int):
+    def __init__(self, width: int, size: int, upsampling: int):
         super().__init__()
-        self.slots = slots
-        self.ctc_lo = nn.Linear(width, size * slots)
+        self.upsampling = upsampling
+        self.ctc_lo = nn.Linear(width, size * upsampling)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Map frames ``(B, T, D)`` to logits ``(B, slots * T, C)``."""
-        return self.ctc_lo(frames).unflatten(2, (self.slots, -1)).flatten(1, 2)
+        """Map frames ``(B, T, D)`` to logits ``(B, upsampling * T, C)``."""
+        return self.ctc_lo(frames).unflatten(2, (self.upsampling, -1)).flatten(1, 2)
 
 
 class Paraformer(nn.Module):
@@ -118,8 +118,8 @@ class Paraformer(nn.Module):
 
         Most word errors of a recogniser of this kind come from a number that is off by one, and the decoder knows
         better than the sum of the weights: with a word too few or too many, the others do not fit either. So, with
-        ``q`` the announced quantity and ``r`` its rounded value, every number ``n`` from ``r - margin`` to
-        ``r + margin`` is decoded, ``r`` first, and scored by::
+        ``q`` the quantity, ``r`` its rounded value and ``m`` the setting ``length_margin``, every number ``n`` from
+        ``r - m`` to ``r + m`` is decoded, ``r`` first, and scored by::
 
             score(n) = r * mean_u max_v log p(v | u, n) - (n - q)^2 / 2
 
@@ -135,8 +135,10 @@ class Paraformer(nn.Module):
         weights = self.predictor(frames, frame_mask)
         quantities = weights.sum(1) / config.threshold
         rounded = quantities.round()
-        margin = config.length_margin if config.ending == "scale" else 0
-        offsets = torch.tensor(sorted(range(-margin, margin + 1), key=abs), device=weights.device)[:, None]
+        length_margin = config.length_margin if config.ending == "scale" else 0
+        offsets = torch.tensor(sorted(range(-length_margin, length_margin + 1), key=abs), device=weights.device)[
+            :, None
+        ]
         count = len(offsets)
         if config.ending == "tail":
             fired, firing = add_tail(frames, weights, frame_lengths, config.tail)

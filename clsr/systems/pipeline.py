@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from clsr.model import Side
 from clsr.models.text_encoder import TextEncoder
-from clsr.systems.protocol import Side
 from clsr.vocabulary import normalise
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-Side = Literal["question", "passage"]
+from clsr.model import Side
 
 Recognised = TypeVar("Recognised")
 

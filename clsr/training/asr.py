@@ -44,8 +44,10 @@ def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) 
         "mae": quantity_loss(output.quantities, batch.target_lengths),
     }
     if output.ctc_logits is not None and weights.ctc_weight > 0:
-        slots = output.ctc_logits.shape[1] // batch.features.shape[1]
-        losses["ctc"] = ctc_loss(output.ctc_logits, batch.frame_lengths * slots, batch.ctc_targets, batch.ctc_lengths)
+        upsampling = output.ctc_logits.shape[1] // batch.features.shape[1]
+        losses["ctc"] = ctc_loss(
+            output.ctc_logits, batch.frame_lengths * upsampling, batch.ctc_targets, batch.ctc_lengths
+        )
     return losses
 
 

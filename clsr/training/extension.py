@@ -45,7 +45,7 @@ def say_what_is_missing(missing: Counter[str], pieces: int, extend: bool, source
     )  # fmt: skip
 
 
-def add_rows(weights: Mapping[str, Tensor], pieces: int, units: Sequence[str], slots: int) -> dict[str, Tensor]:
+def add_rows(weights: Mapping[str, Tensor], pieces: int, units: Sequence[str], upsampling: int) -> dict[str, Tensor]:
     """Lengthen output layers, the auxiliary CTC's too; each new row is the mean of the rows that stand for something.
 
     A mean row takes little probability from any piece, so that the model at first recognises what it did before.
@@ -54,14 +54,14 @@ def add_rows(weights: Mapping[str, Tensor], pieces: int, units: Sequence[str], s
         weights: of a recogniser; rows of ``decoder.output_layer`` are kept, ``(V, D)`` and ``(V,)``.
         pieces: rows of the output layer afterwards.
         units: what the CTC predicts afterwards.
-        slots: predictions that the CTC makes a frame: its rows are so many times the units.
+        upsampling: predictions that the CTC makes a frame: its rows are so many times the units.
     """
     longer = dict(weights)
     for name in ("decoder.output_layer.weight", "decoder.output_layer.bias"):
         longer[name] = _longer(weights[name][None], pieces, UNKNOWN + 1)[0]
     if units:
         for name in ("ctc.ctc_lo.weight", "ctc.ctc_lo.bias"):
-            rows = weights[name].unflatten(0, (slots, -1))
+            rows = weights[name].unflatten(0, (upsampling, -1))
             longer[name] = _longer(rows, len(units), 1).flatten(0, 1)  # the blank alone stands for nothing
     return longer
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio.pauses import Span
 from clsr.audio.voice_activity import FRAME_SAMPLES, RUN_SAMPLES, SpeechCutter, SpeechDetector
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform
 from clsr.corpora.synthesis import Synthesizer
 from clsr.errors import InputError
 
-Span = tuple[float, float]
 MARGIN = 3_200  # samples, 0.2 s
 
 

@@ -24,7 +24,7 @@ def test_random_weights_fire_as_speech_does(encoder: SpeechEncoder) -> None:
     for hypotheses in encoder.recognise(noise(20.0, 2)):
         assert len(hypotheses) == 1 and len(hypotheses[0].best) == pytest.approx(20.0 * TOKENS_A_SECOND, abs=1)
     assert len(encoder.vocabulary) == MINI_PIECES
-    wider = make_encoder("mini", margin=1)
+    wider = make_encoder("mini", length_margin=1)
     assert len(wider.recognise(noise(5.0, 1))[0]) == 3
 
 

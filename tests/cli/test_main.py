@@ -17,7 +17,7 @@ import soundfile
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import read_meta
 from clsr.cli.main import main
-from clsr.cli.measuring import Report
+from clsr.cli.measuring import CompareReports
 from clsr.cli.training import TrainAsr, TrainJoint
 from clsr.config import TrainingConfig
 from clsr.data.kaldi import write_data_dir
@@ -220,7 +220,7 @@ def test_the_reader_may_leave_early(monkeypatch: pytest.MonkeyPatch, capfd: pyte
     def leave(*_: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr(Report, "run", leave)
+    monkeypatch.setattr(CompareReports, "run", leave)
     monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main(["report", "x"]) == 0
     assert capfd.readouterr().err == ""
@@ -339,7 +339,7 @@ def test_other_rates_and_channels_are_said_once(
     assert len([message for message in said if "2 channels are averaged to one" in message]) == 1
 
 
-def test_an_interrupted_stage_goes_on_and_keeps_its_settings(
+def test_interrupted_stage_resumes_with_its_settings(
     clsr: Command, fault: Callable[..., str], tone_corpus: Path, settings: Path, tmp_path: Path, monkeypatch
 ):
     taken: list[int] = []
@@ -367,7 +367,7 @@ def test_an_interrupted_stage_goes_on_and_keeps_its_settings(
 
 
 @pytest.mark.parametrize("full_at", ["state", "checkpoint"])
-def test_a_full_disk_is_said_and_the_rerun_goes_on(
+def test_full_disk_is_reported_and_a_rerun_resumes(
     clsr: Command, tone_corpus: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
 ):
     def fail(*_: object, **__: object) -> None:
@@ -454,7 +454,7 @@ def test_import_with_a_new_head_and_train(
     assert pieces[0] == pieces[1]
 
 
-def test_a_release_with_its_own_tokens_is_not_for_retrieval(
+def test_release_with_its_own_tokens_cannot_retrieve(
     fault: Callable[..., str], release_model: Path, tone_corpus: Path, tmp_path: Path
 ):
     audio = tone_corpus / "dev" / "passages" / "p00.wav"
@@ -474,9 +474,7 @@ def test_a_release_with_its_own_tokens_is_not_for_retrieval(
     assert not (tmp_path / "index").exists() and not (tmp_path / "out").exists()
 
 
-def test_a_hub_that_does_not_answer_is_given_up_at_once(
-    fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_silent_hub_is_given_up_at_once(fault: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("clsr.hub.HUB", "http://127.0.0.1:9")  # where nothing listens
     start = time.perf_counter()
     line = fault("import-funasr", "--hub", "modelscope", "iic/none", "--output", tmp_path / "out")

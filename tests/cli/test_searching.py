@@ -168,7 +168,7 @@ def test_ask_prints_the_answer_and_its_sources(
     assert [hit["rank"] for hit in reply["sources"]] == [1, 2] and "error" not in reply
 
 
-def test_ask_without_answerer_shows_the_windows_and_says_how(clsr: Command) -> None:
+def test_ask_without_answerer_shows_windows_and_advice(clsr: Command) -> None:
     assert len(clsr("ask", "sea sun")) == 3
     assert "--answerer local:FOLDER or http://HOST:PORT/v1#MODEL" in clsr.error
     reply = json.loads(clsr("ask", "--json", "sea sun")[0])

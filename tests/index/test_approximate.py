@@ -42,7 +42,7 @@ def test_recall_is_that_of_what_exact_search_finds(tmp_path: Path, caplog: pytes
     assert (index.index_type, index.columns, index.name) == ("IvfPq", ["vector"], "vectors_in_39")  # sqrt(1500)
 
 
-def test_index_is_built_again_when_the_table_has_doubled(tmp_path: Path) -> None:
+def test_index_is_rebuilt_once_the_table_doubled(tmp_path: Path) -> None:
     add(tmp_path, clustered(600, 1))
     table = IndexTables(IndexLocation.of(tmp_path)).windows
     assert table is not None

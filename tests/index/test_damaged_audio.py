@@ -142,7 +142,7 @@ def test_damaged_files_give_blocks_or_one_line(tmp_path: Path, decoder: Decoder)
 
 
 @pytest.mark.slow
-def test_odd_files_damaged_further_give_blocks_or_one_line(shared_data: Path, tmp_path: Path, decoder: Decoder) -> None:
+def test_damaged_odd_files_give_blocks_or_one_line(shared_data: Path, tmp_path: Path, decoder: Decoder) -> None:
     with open(shared_data / "odd_audio" / "manifest.tsv", encoding="utf-8", newline="") as file:
         names = [row["file"] for row in csv.DictReader(file, delimiter="\t")]
     contents = [content for name in names if len(content := (shared_data / "odd_audio" / name).read_bytes()) > 12]

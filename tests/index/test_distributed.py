@@ -59,7 +59,7 @@ def rows(index: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_node_that_is_killed_loses_and_doubles_nothing(
+def test_killed_node_loses_and_doubles_nothing(
     cluster: Any, talks: Path, tone_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distributed, "COMMIT_S", 0.2)
@@ -119,7 +119,7 @@ def test_portions_are_of_about_as_many_bytes(tmp_path: Path) -> None:
     assert [len(portion) for portion in _portions(paths, 100)] == [1] * 7
 
 
-def test_a_cluster_that_is_not_there_is_said_at_once(tone_model: Path, tmp_path: Path) -> None:
+def test_missing_cluster_is_reported_at_once(tone_model: Path, tmp_path: Path) -> None:
     write_waveform(tmp_path / "a.wav", np.zeros(16_000, np.float32))
     with pytest.raises(InputError, match="no Ray cluster at 127.0.0.1:1 "):
         add_with_ray(Index.create(tmp_path / "index", load(tone_model)), [tmp_path / "a.wav"], RayConfig("127.0.0.1:1"))

@@ -59,7 +59,7 @@ def test_several_recordings(retriever: Retriever, recordings: Path) -> None:
     assert found(retriever, recordings, Filter(recordings=[str(recordings / name) for name in some])) == some
 
 
-def test_a_folder_is_taken_with_all_below_it_and_nothing_beside_it(retriever: Retriever, recordings: Path) -> None:
+def test_folder_filter_takes_only_what_is_below(retriever: Retriever, recordings: Path) -> None:
     assert found(retriever, recordings, Filter(folder=recordings)) == set(NAMES)
     inside = {name for name in NAMES if name.startswith("talks/")}
     assert found(retriever, recordings, Filter(folder=recordings / "talks")) == inside

@@ -115,7 +115,7 @@ def test_other_windows_replace(speech_encoder: Any, model: Model, speak: Speak, 
     assert [row["text"] for row in rows(tmp_path / "index")] == ["cat dog", "tea sea"]
 
 
-def test_no_version_of_the_table_has_windows_of_two_contents(
+def test_no_table_version_mixes_two_contents(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed run leaves one of the table's versions, and a search may see any."""
@@ -173,7 +173,7 @@ def test_interrupted_recording_goes_on_where_it_was(
     assert not second.exists()
 
 
-def test_recording_that_changed_after_an_interruption_is_indexed_anew(
+def test_recording_changed_after_interruption_is_indexed_anew(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog tea sea sun boat the cat")
@@ -209,7 +209,7 @@ def test_failure_is_reported_and_the_rest_goes_on(
     assert [row["text"] for row in rows(tmp_path / "index")] == ["cat"]
 
 
-def test_model_that_fails_on_a_recording_is_reported_with_its_duration(
+def test_model_failure_is_reported_with_the_duration(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     def fail(waveforms: Any) -> Any:
@@ -222,7 +222,7 @@ def test_model_that_fails_on_a_recording_is_reported_with_its_duration(
     assert IndexTables(IndexLocation.of(tmp_path / "index")).windows is None
 
 
-def test_window_that_the_model_fails_on_is_lost_alone_and_tried_again(
+def test_failed_window_is_lost_alone_and_retried(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path, other = speak(tmp_path / "a.wav", "cat - - - sea sea sun sun sun sun"), speak(tmp_path / "b.wav", "tea")
@@ -245,9 +245,7 @@ def test_window_that_the_model_fails_on_is_lost_alone_and_tried_again(
     assert found[0] == RecordingStatus(str(path), "indexed", 10.0, 10.0, 0.0, 3)
 
 
-def test_file_that_was_only_touched_is_not_encoded_again(
-    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
-) -> None:
+def test_touched_file_is_not_encoded_again(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
     first = Index.create(tmp_path / "index", model, SMALL).add([path])
     os.utime(path, (1e9, 1e9))
@@ -291,7 +289,7 @@ def test_later_runs_cut_as_the_index_was_cut(speech_encoder: Any, model: Model, 
     assert Index.open(tmp_path / "index").description.windows == "1/0.75"
 
 
-def test_odd_names_are_no_matter_and_one_that_is_no_text_is_refused(
+def test_odd_names_are_indexed_undecodable_ones_refused(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     names = ["it's", 'a "b", c', "new\nline", "%25 _*", "茶", b"\xff".decode(errors="surrogateescape")]
@@ -305,7 +303,7 @@ def test_odd_names_are_no_matter_and_one_that_is_no_text_is_refused(
     assert Index.open(tmp_path / "index").verify() == ([], [])
 
 
-def test_file_that_goes_while_others_are_indexed_has_failed(
+def test_file_deleted_during_indexing_has_failed(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     first, second = speak(tmp_path / "a.wav", "cat"), speak(tmp_path / "b.wav", "sea")
@@ -320,7 +318,7 @@ def test_file_that_goes_while_others_are_indexed_has_failed(
     )
 
 
-def test_file_that_is_written_while_it_is_indexed_is_looked_at_again(
+def test_file_written_during_indexing_is_checked_again(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog")
@@ -375,7 +373,7 @@ def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Model, speak: 
     assert Index.open(tmp_path / "index").verify() == ([], [])
 
 
-def test_an_index_at_an_address_is_as_one_in_a_folder(
+def test_index_at_an_address_equals_a_local_one(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path, gone = speak(tmp_path / "a.wav", "cat dog tea sea sun"), speak(tmp_path / "b.wav", "sea")
@@ -409,9 +407,7 @@ def test_two_writers_are_one_too_many(speech_encoder: Any, model: Model, speak: 
     assert Index.create(tmp_path / "index", model, SMALL).add([path])[0].status == "indexed"
 
 
-def test_status_tells_of_files_that_the_index_does_not_know(
-    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
-) -> None:
+def test_status_counts_files_not_in_the_index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
     path, other = speak(tmp_path / "a.wav", "cat - -"), speak(tmp_path / "b.wav", "sea")
     Index.create(tmp_path / "index", model, SMALL).add([path])
     assert Index.open(tmp_path / "index").status() == [RecordingStatus(str(path), "indexed", 3.0, 3.0, 0.0, 1)]
@@ -434,7 +430,7 @@ def test_other_model_is_refused_with_both_fingerprints(
 
 
 @pytest.mark.parametrize(("limit", "reason"), [(100, "too large"), (1000, "kept only a part")])
-def test_full_disk_is_one_clear_line_and_leaves_what_was_there(
+def test_full_disk_is_one_line_and_loses_nothing(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, limit: int, reason: str
 ) -> None:
     path, second = speak(tmp_path / "a.wav", "cat"), speak(tmp_path / "b.wav", "sea " * 20)

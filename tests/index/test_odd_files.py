@@ -16,7 +16,7 @@ from clsr.model import load
 
 
 @pytest.mark.slow
-def test_odd_files_are_indexed_or_refused_with_a_reason_and_the_good_ones_stay_good(
+def test_odd_files_are_indexed_or_refused_with_reason(
     tone_model: Path, say_in_tones: Callable[[str], np.ndarray], shared_data: Path, tmp_path: Path
 ) -> None:
     with open(shared_data / "odd_audio" / "manifest.tsv", encoding="utf-8", newline="") as file:

@@ -19,7 +19,7 @@ def test_windows_follow_the_hop() -> None:
     assert windows(100.0, length_s=40.0, hop_s=30.0) == [(0.0, 40.0), (30.0, 70.0), (60.0, 100.0)]
 
 
-def test_last_window_ends_with_the_recording_at_full_length() -> None:
+def test_last_full_window_ends_with_the_recording() -> None:
     assert windows(70.5, length_s=40.0, hop_s=30.0) == [(0.0, 40.0), (30.0, 70.0), (30.5, 70.5)]
 
 
@@ -67,7 +67,7 @@ def test_merge_keeps_other_recordings_and_windows_that_touch() -> None:
     assert merge(hits) == hits
 
 
-def test_merge_of_a_window_that_overlaps_only_a_dropped_one() -> None:
+def test_merge_keeps_overlap_with_a_dropped_window() -> None:
     hits = [Span("a", 0, 40, 0.9), Span("a", 30, 70, 0.8), Span("a", 60, 100, 0.7)]
     assert merge(hits) == [hits[0], hits[2]]
 
@@ -77,7 +77,7 @@ def test_merge_takes_equal_scores_by_recording_then_start() -> None:
     assert merge(hits) == [Span("a", 0, 40, 0.5), Span("b", 0, 40, 0.5)]
 
 
-def test_merge_of_a_longer_list_starts_with_that_of_its_head() -> None:
+def test_merged_list_starts_with_its_merged_head() -> None:
     generator = np.random.default_rng(0)
     starts = generator.uniform(0, 500, size=100)
     scores = sorted(generator.uniform(size=100), reverse=True)

@@ -94,7 +94,7 @@ def test_bm25_scores_are_those_of_the_equation(index: Path) -> None:
     assert hit.score == pytest.approx(idf * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 4 / 3.75)), rel=0.02)
 
 
-def test_rows_that_the_index_of_texts_does_not_know_yet_are_found(
+def test_rows_missing_from_the_text_index_are_found(
     speech_encoder: Any, index: Path, model: Model, speak: Speak
 ) -> None:
     retriever = Retriever.open(with_text_index(index))
@@ -163,7 +163,7 @@ def test_reading_down_stops_when_there_is_no_more() -> None:
     assert len(read_down(ranking, 50, 4)) == 10  # all that there are
 
 
-def test_a_search_that_a_writer_disturbs_is_run_again_once() -> None:
+def test_search_disturbed_by_a_writer_reruns_once() -> None:
     tries = []
 
     def search() -> str:
@@ -181,7 +181,7 @@ def test_a_search_that_a_writer_disturbs_is_run_again_once() -> None:
         read(broken)
 
 
-def test_words_of_windows_that_are_gone_are_left_out(index: Path) -> None:
+def test_words_of_deleted_windows_are_left_out(index: Path) -> None:
     table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
     assert Ranker(table).recognised([window("no such")]) == {}

@@ -19,12 +19,12 @@ def texts(segments: Sequence[Sequence[Word]]) -> list[str]:
     return [" ".join(word.text for word in segment) for segment in segments]
 
 
-def test_words_are_cut_at_pauses_of_a_fifth_of_a_second() -> None:
+def test_words_are_cut_at_pauses_of_200_ms() -> None:
     words = said((0.0, "the cat the dog"), (2.2, "the sea the sun"), (4.39, "the boat the tea"))
     assert texts(split(words)) == ["the cat the dog", "the sea the sun the boat the tea"]
 
 
-def test_a_short_segment_goes_to_the_neighbour_across_the_shorter_pause() -> None:
+def test_short_segment_joins_across_the_shorter_pause() -> None:
     left = said((0.0, "the cat the dog"), (2.3, "sea"), (3.3, "the boat the tea"))
     assert texts(split(left)) == ["the cat the dog sea", "the boat the tea"]
     right = said((0.0, "the cat the dog"), (2.5, "sea"), (3.2, "the boat the tea"))
@@ -78,7 +78,7 @@ class Given:
 
 
 @pytest.mark.parametrize(("outlier", "tolerance"), [(1, 0.002), (20, 0.01)])
-def test_rounding_to_a_byte_moves_a_cosine_by_little(outlier: int, tolerance: float) -> None:
+def test_byte_rounding_moves_a_cosine_by_little(outlier: int, tolerance: float) -> None:
     """A number much greater than the others leaves few steps for these."""
     generator = np.random.default_rng(0)
     vectors = generator.standard_normal((200, 384)).astype(np.float32)

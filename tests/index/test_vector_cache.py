@@ -42,7 +42,7 @@ def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> 
     return Ranker(table, cache_bytes=0).dense(vector, limit, where)
 
 
-def test_nearest_is_a_sort_of_all_and_ties_go_by_row() -> None:
+def test_nearest_equals_a_full_sort_with_row_ties() -> None:
     vectors = np.tile(unit(50), (40, 1))  # each forty times
     held = VectorCache(
         vectors, np.arange(2000)[::-1].astype(np.uint64), np.arange(2000)[::-1], [("", "", 0.0, 0.0)] * 2000

@@ -71,7 +71,7 @@ def test_recording_without_a_sample_has_no_window() -> None:
     assert list(WindowStream(parse_cuts("4")).windows([])) == []
 
 
-def test_damage_is_told_when_all_that_was_decoded_is_cut() -> None:
+def test_damage_is_reported_after_the_last_window() -> None:
     def damaged() -> object:
         yield counted(5.0)
         raise InputError("a.flac: damaged")

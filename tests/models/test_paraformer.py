@@ -16,13 +16,13 @@ from clsr.training.losses import quantity_loss, token_cross_entropy
 V = 11
 
 
-def tiny(sampler: SamplerConfig | None = None, ctc_size: int = 0, slots: int = 1) -> Paraformer:
+def tiny(sampler: SamplerConfig | None = None, ctc_size: int = 0, upsampling: int = 1) -> Paraformer:
     torch.manual_seed(0)
     config = ModelConfig(
         encoder=EncoderConfig(width=32, hidden=48, layers=2, heads=2, kernel=5),
         decoder=DecoderConfig(hidden=48, layers=2, heads=2, kernel=3),
         sampler=sampler or SamplerConfig(),
-        ctc=CtcConfig("pieces" if ctc_size else "none", slots),
+        ctc=CtcConfig("pieces" if ctc_size else "none", upsampling),
     )
     return Paraformer(config, V, ctc_size)
 
@@ -68,14 +68,14 @@ def test_outside_training_there_is_no_sampler():
 
 
 def test_ctc_upsamples_and_only_in_training():
-    model = tiny(ctc_size=5, slots=2)
+    model = tiny(ctc_size=5, upsampling=2)
     output = model(*batch())
     assert output.ctc_logits is not None and output.ctc_logits.shape == (3, 60, 5)
     assert model.eval()(*batch()).ctc_logits is None
 
 
 def test_ctc_predictions_of_a_frame_are_adjacent():
-    head = CtcHead(4, 3, slots=2)
+    head = CtcHead(4, 3, upsampling=2)
     frames = torch.randn(1, 5, 4)
     flat = head.ctc_lo(frames)
     for frame in range(5):

@@ -103,7 +103,7 @@ def test_a_busy_server_is_asked_again(server: StandIn, monkeypatch: pytest.Monke
     assert len(server.asked) == 6
 
 
-def test_a_refusal_is_one_line_with_url_and_status(server: StandIn) -> None:
+def test_refusal_is_one_line_with_url_and_status(server: StandIn) -> None:
     server.replies = [(404, b'{"error":\n "no such model"}')]
     with pytest.raises(InputError) as refused:
         answerer(server).answer("what?", [TONE])
@@ -174,7 +174,7 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_local_model_answers_and_hears_all_of_a_long_window(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_model_receives_the_whole_long_window(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = load_answerer(f"local:{tiny_qwen}")
     assert isinstance(local, LocalAnswerer)
     given: list[dict[str, Any]] = []
@@ -196,7 +196,7 @@ def test_a_local_model_answers_and_hears_all_of_a_long_window(tiny_qwen: Path, m
     assert len(given[2]["feature_attention_mask"]) == 2
 
 
-def test_a_folder_without_such_a_model_is_one_line(tmp_path: Path, tiny_bert: Path) -> None:
+def test_folder_without_such_a_model_is_refused(tmp_path: Path, tiny_bert: Path) -> None:
     with pytest.raises(InputError, match="holds no model"):
         load_answerer(f"local:{tmp_path / 'gone'}")
     with pytest.raises(InputError, match="cannot be loaded as a Qwen2-Audio model .a model of type bert") as refused:

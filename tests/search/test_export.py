@@ -45,7 +45,7 @@ def test_subtitles_go_into_a_new_file(tmp_path: Path) -> None:
         write_srt([], tmp_path / "none" / "a.srt")
 
 
-def test_clips_hold_the_moment_and_half_a_second_around_it(speak: Speak, tmp_path: Path) -> None:
+def test_clips_add_half_a_second_on_each_side(speak: Speak, tmp_path: Path) -> None:
     talk = speak(tmp_path / "my talk.wav", "cat dog tea sea sun boat")
     hits = [hit(1, talk, 2.0, 3.0), hit(2, talk, 0.2, 1.0), hit(12, talk, 5.5, 6.0)]
     files = save_clips(hits, tmp_path / "clips")
@@ -56,7 +56,7 @@ def test_clips_hold_the_moment_and_half_a_second_around_it(speak: Speak, tmp_pat
         assert np.array_equal(read_waveform(file), whole[int(start_s * SAMPLE_RATE) : int(end_s * SAMPLE_RATE)])
 
 
-def test_no_clip_is_overwritten_and_none_written_beside_one(speak: Speak, tmp_path: Path) -> None:
+def test_existing_clips_block_the_whole_export(speak: Speak, tmp_path: Path) -> None:
     talk = speak(tmp_path / "a.wav", "cat dog tea")
     save_clips([hit(2, talk, 1.0, 2.0)], tmp_path / "clips")
     before = (tmp_path / "clips" / "02_a_1.0s.wav").read_bytes()
@@ -66,7 +66,7 @@ def test_no_clip_is_overwritten_and_none_written_beside_one(speak: Speak, tmp_pa
     assert (tmp_path / "clips" / "02_a_1.0s.wav").read_bytes() == before
 
 
-def test_clips_of_long_names_and_of_recordings_that_are_gone(speak: Speak, tmp_path: Path) -> None:
+def test_clips_of_long_names_and_deleted_recordings(speak: Speak, tmp_path: Path) -> None:
     talk = speak(tmp_path / f"{'ü' * 120}.wav", "cat dog")
     (file,) = save_clips([hit(1, talk, 0.0, 1.0)], tmp_path / "clips")
     assert file.name == f"01_{'ü' * 60}_0.0s.wav" and file.is_file()

@@ -44,7 +44,7 @@ def test_the_best_segment_is_the_moment(speech_encoder: Any) -> None:
     assert moment.matches == (Word("sea", 4.5, 5.0), Word("sun", 5.5, 6.0))
 
 
-def test_a_moment_stays_in_its_window_and_the_first_of_equals_is_taken(speech_encoder: Any) -> None:
+def test_moment_stays_inside_and_first_tie_wins(speech_encoder: Any) -> None:
     words = said((10.1, "sea sun sea sun"), (13.0, "sun sea sun sea"))
     heard = window(speech_encoder, words, 10.0, 15.1)
     (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard])
@@ -61,20 +61,20 @@ def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
     assert moment.matches == (Word("sea", 4.0, 4.5), Word("tea", 5.0, 5.5))
 
 
-def test_a_window_without_known_words_is_a_moment_as_a_whole(speech_encoder: Any) -> None:
+def test_window_without_known_words_is_whole_moment(speech_encoder: Any) -> None:
     heard = RecognisedWindow(3.0, 9.0, "sea", [], b"")
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard]) == [(3.0, 9.0, "sea", ())]
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), []) == []
 
 
-def test_best_words_are_nearer_to_the_best_than_to_the_mean() -> None:
+def test_best_words_score_nearer_best_than_mean() -> None:
     words = [Word("a", 0, 1), Word("b", 1, 2), Word("c", 2, 3), Word("a", 3, 4)]
     assert best_matches(words, {"a": 0.9, "b": 0.6, "c": 0.0}) == (words[0], words[3])  # mean 0.5, halfway 0.7
     assert best_matches(words, {"a": 0.9, "b": 0.8, "c": 0.0}) == (words[0], words[1], words[3])  # halfway 0.73
     assert best_matches([], {}) == ()
 
 
-def test_a_hit_is_tightened_to_what_was_said_between_two_silences(
+def test_hit_is_tightened_to_speech_between_silences(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog the - sea the sun - - the boat tea")

@@ -17,7 +17,7 @@ class Counting:
         return torch.tensor([[len(text), text.count(" ")] for text in texts], dtype=torch.float32).view(-1, 2)
 
 
-def test_each_passage_is_encoded_once_and_comes_in_the_order_asked() -> None:
+def test_passages_are_encoded_once_in_query_order() -> None:
     inner: Any = Counting()
     memory = PassageCache(inner)
     assert memory.encode(["a b", "cat", "a b"], "passage").tolist() == [[3, 1], [3, 0], [3, 1]]
@@ -36,7 +36,7 @@ def test_questions_are_not_remembered() -> None:
     assert inner.asked == [["cat"]] * 3
 
 
-def test_the_oldest_are_forgotten_and_too_many_at_once_are_encoded_all_the_same() -> None:
+def test_oldest_are_dropped_and_large_requests_encoded() -> None:
     inner: Any = Counting()
     memory = PassageCache(inner, texts=2)
     assert memory.encode(["a", "bb", "ccc"], "passage").tolist() == [[1, 0], [2, 0], [3, 0]]

@@ -54,7 +54,7 @@ def test_questions_that_cannot_be_understood_are_refused(speech_encoder: Any, sp
             encode(speech_encoder, waveform.astype(np.float32))
 
 
-def test_spoken_questions_have_the_vectors_that_clsr_evaluate_gives_them(
+def test_spoken_questions_have_the_vectors_of_evaluation(
     tone_model: Path, say_in_tones: Callable[[str], np.ndarray]
 ) -> None:
     waveforms = [say_in_tones("old boat red"), say_in_tones("sun")]

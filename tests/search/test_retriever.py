@@ -51,14 +51,14 @@ def test_ranking_and_scores(index: Path, tmp_path: Path) -> None:
     assert [(hit.start_s, hit.end_s, hit.text) for hit in hits[:2]] == [(0, 2, "sea sun"), (9.75, 13, "tea sea sun")]
 
 
-def test_best_words_are_marked_and_words_without_meaning_are_not(index: Path) -> None:
+def test_best_words_are_marked_stop_words_not(index: Path) -> None:
     best = Retriever.open(index).search("dog the cat dog cat dog", top_k=1)[0]
     # question: dog 3, cat 2, the 1, over sqrt(14); mean of the three words 2; halfway to the best 2.5
     assert best.text == "cat the dog the"
     assert best.matches == (Word("dog", 2.0, 3.0),)
 
 
-def test_at_most_three_words_are_marked_and_each_as_often_as_said(
+def test_three_words_marked_at_every_occurrence(
     speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
 ) -> None:
     speak(tmp_path / "a.wav", "boat sea the tea sun cat sea the")
@@ -68,7 +68,7 @@ def test_at_most_three_words_are_marked_and_each_as_often_as_said(
     assert best.matches == (Word("boat", 0, 1), Word("sea", 1, 2), Word("sun", 4, 5), Word("sea", 6, 7))
 
 
-def test_words_of_later_windows_have_times_of_the_recording(index: Path) -> None:
+def test_later_windows_keep_recording_word_times(index: Path) -> None:
     hit = Retriever.open(index).search("tea", top_k=1)[0]
     assert (hit.window_start_s, hit.matches) == (9.0, (Word("tea", 10.0, 11.0),))
 
@@ -128,7 +128,7 @@ def test_no_index_and_an_empty_one_are_refused(speech_encoder: Any, model: Model
         Retriever.open(tmp_path / "index")
 
 
-def test_empty_question_and_no_hits_asked_for_are_refused(index: Path) -> None:
+def test_empty_question_and_zero_hits_are_refused(index: Path) -> None:
     retriever = Retriever.open(index)
     with pytest.raises(InputError, match="question is empty"):
         retriever.search("  ")
@@ -154,7 +154,7 @@ def test_hit_as_a_line() -> None:
     assert str(HIT) == "/talks/a.wav  12:34-13:10  0.712  the *sea* is the *sea*"
 
 
-def test_hit_over_an_hour_and_inside_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hit_over_an_hour_in_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     place = str(Path.cwd() / "talks" / "a.wav")
     hit = replace(HIT, recording=place, start_s=3599.5, end_s=3639.2, score=-0.05, text="sea", matches=())

@@ -72,8 +72,8 @@ class DecodedBatch:
     def ctc_count(self) -> Tensor:
         """Count what the best path of an auxiliary CTC of pieces says, ``(B,)``: repeats and blanks left out."""
         assert self.model.ctc is not None
-        slots = self.model.ctc.slots
-        path = self.model.ctc(self.frames).argmax(2) * self.mask.repeat_interleave(slots, dim=1)
+        upsampling = self.model.ctc.upsampling
+        path = self.model.ctc(self.frames).argmax(2) * self.mask.repeat_interleave(upsampling, dim=1)
         before = torch.nn.functional.pad(path, (1, 0))[:, :-1]
         return ((path != BLANK) & (path != before)).sum(1).float()
 
