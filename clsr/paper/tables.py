@@ -44,6 +44,17 @@ _DATASET = Column("Dataset", numbers=False)
 _MODEL = Column("Model", numbers=False)
 _PARADIGM = Column("Paradigm", numbers=False)
 
+SUMMARY_NAMES = {
+    "drcd_selection (odsqa) spoken questions": "ODSQA, spoken questions",
+    "drcd_selection (test) spoken questions": "DRCD, spoken questions",
+    "drcd_selection (test_typed)": "DRCD, typed questions",
+    "mini (test)": "mini",
+    "mini (test_unseen)": "mini, unseen voice",
+    "squad_closed (test)": "squad_closed",
+    "squad_closed (unseen)": "squad_closed, unseen voice",
+}
+"""Names of sets in the summary, by the label of their condition; other sets keep their labels."""
+
 
 def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[Table]:
     """Make the tables of all results at or below some folders.
@@ -264,8 +275,13 @@ def summary_table(conditions: Sequence[Condition]) -> Table:
         cells = {name: retrieval_cells(name, of) for name, of in condition.rows.items() if name in systems}
         wer = next((rates[0] for name, rates in cells.items() if name != "text" and rates[0] != ABSENT), ABSENT)
         recalls = [cells[name][1] if name in cells else ABSENT for name in systems]
-        blocks.append([[" ".join([condition.label, *_noise_label(condition)]), wer, *recalls]])
-    return Table("summary", "Summary", columns, blocks, [NUMBERS, *_character_errors(shown)])
+        name = SUMMARY_NAMES.get(condition.label, condition.label)
+        blocks.append([[", ".join([name, *_noise_label(condition)]), wer, *recalls]])
+    seeds = {len(condition.seeds) for condition in shown}
+    several = len(seeds) == 1 and max(seeds) > 1
+    notes = [f"In percent; mean of {max(seeds)} seeds [lowest, highest]." if several else NUMBERS]
+    notes += ["The WER of Chinese sets is a character error rate."] if _character_errors(shown) else []
+    return Table("summary", "Summary", columns, blocks, notes)
 
 
 def noise_table(conditions: Sequence[Condition]) -> Table:

@@ -173,8 +173,23 @@ def test_summary_has_a_line_a_set(tmp_path: Path, write_result: Write) -> None:
     titles = ["Dataset", "WER", "R@1: no recogniser", "R@1: transcript", "R@1: 8 transcripts", "R@1: CLSR, soft codes"]
     assert [column.name for column in table.columns] == [*titles, "R@1: oracle"]
     assert [[cell.split(" [")[0] for cell in row] for block in table.blocks for row in block] == [
-        ["mini (test)", "10.0", "–", "50.0", "–", "60.0", "90.0"],
-        ["mini (test) noise 10 dB", "10.0", "10.0", "30.0", "–", "40.0", "–"],
+        ["mini", "10.0", "–", "50.0", "–", "60.0", "90.0"],
+        ["mini, noise 10 dB", "10.0", "10.0", "30.0", "–", "40.0", "–"],
+    ]
+    assert table.notes == [
+        "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
+    ]
+
+
+def test_summary_says_seeds_characters_and_unnamed_sets(tmp_path: Path, write_result: Write) -> None:
+    for seed in ("0", "1"):
+        tags = {"dataset": "drcd_selection", "split": "dev", "seed": seed}
+        write_result(tmp_path / seed, tags, {"clsr-soft": 0.5}, unit="character")
+    table = make(tmp_path, "summary")
+    assert table.blocks[0][0][0] == "drcd_selection (dev)"
+    assert table.notes == [
+        "In percent; mean of 2 seeds [lowest, highest].",
+        "The WER of Chinese sets is a character error rate.",
     ]
 
 
