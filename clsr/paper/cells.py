@@ -9,12 +9,15 @@ from clsr.paper.results import BySeed
 
 NOT_RUN = "not run"
 ABSENT = "–"
-NUMBERS = "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
+NUMBERS = "In percent. Several seeds: mean [lowest, highest]. A single report: value [95 % bootstrap interval]."
 FIGURES = tuple((direction, f"recall@{k}") for direction in DIRECTIONS for k in (1, 5, 10))
 
 
 class SystemLabel(NamedTuple):
-    """How the paper names a system, and what its questions and contexts are."""
+    """The name of a system, what its questions and contexts are, and what the paper prints instead.
+
+    The paper's text encoder is BGE; a run may have another, so our names say "text encoder".
+    """
 
     label: str
     paradigm: str
@@ -22,28 +25,34 @@ class SystemLabel(NamedTuple):
     spoken: str = "Speech"  # and of a spoken one
     context: str = "Speech"
     published: str = ""  # what the paper prints for a spoken question, where that is something else
+    paper: str = ""  # the paper's name, where that is another
 
 
 _PIPELINE = ("Pipeline", "Text", "Transcript", "Transcript")
 SYSTEMS = {
-    "text": SystemLabel("BGE", "E2E", "Text", "Text", "Text"),
+    "text": SystemLabel("text encoder, oracle", "E2E", "Text", "Text", "Text", paper="BGE"),
     "clap": SystemLabel("CLAP", "E2E", published="Text"),
     "speechdpr": SystemLabel("SpeechDPR", "E2E"),
-    "whisper-bge": SystemLabel("Whisper+BGE", *_PIPELINE),
-    "whisper-bge-noisy": SystemLabel("Whisper+BGE*", *_PIPELINE),
-    "funasr-bge": SystemLabel("FunASR+BGE", *_PIPELINE),
+    "whisper-bge": SystemLabel("Whisper + text encoder", *_PIPELINE, paper="Whisper+BGE"),
+    "whisper-bge-noisy": SystemLabel("Whisper + fine-tuned text encoder", *_PIPELINE, paper="Whisper+BGE*"),
+    "funasr-bge": SystemLabel("FunASR + text encoder", *_PIPELINE),
     "parabge": SystemLabel("ParaBGE", "E2E"),
-    "cascade": SystemLabel("CLSR's transcript+BGE", *_PIPELINE),
-    "cascade-8best": SystemLabel("CLSR's 8 best+BGE", *_PIPELINE),
-    "clsr": SystemLabel("CLSR", "E2E"),
+    "cascade": SystemLabel("CLSR's transcript + text encoder", *_PIPELINE),
+    "cascade-8best": SystemLabel("CLSR's 8 best + text encoder", *_PIPELINE),
+    "clsr": SystemLabel("CLSR, hard codes", "E2E", paper="CLSR"),
     "clsr-soft": SystemLabel("CLSR, soft codes", "E2E"),
 }
-"""By row name, in the order of the paper's rows; its CLSR has hard codes."""
+"""By row name, in the order of the paper's rows."""
 
 
 def system_name(row: str) -> str:
-    """The paper's name of a system, with that of its row."""
+    """The name of a system, with that of its row in a report."""
     return f"{SYSTEMS[row].label} ({row})" if row in SYSTEMS else row
+
+
+def paper_name(row: str) -> str:
+    """The paper's name of a system, marked as such."""
+    return f"paper: {SYSTEMS[row].paper or SYSTEMS[row].label}"
 
 
 def labelled(label: str, rows: Sequence[list[str]]) -> list[list[str]]:

@@ -46,10 +46,15 @@ class Condition:
         return self.tags["dataset"]
 
     @property
+    def spoken(self) -> bool:
+        """Whether the questions are spoken."""
+        return self.dataset in SPOKEN_QUESTIONS or "question_snr_db" in self.tags
+
+    @property
     def label(self) -> str:
         """Dataset and split, then whatever else sets the condition apart but noise and ablation."""
         split = [f"({self.tags['split']})"] if "split" in self.tags else []
-        split += ["spoken questions"] if "question_snr_db" in self.tags and self.dataset not in SPOKEN_QUESTIONS else []
+        split += ["spoken questions"] if self.spoken and self.dataset not in SPOKEN_QUESTIONS else []
         others = [f"{k}={v}" for k, v in self.tags.items() if k not in ("dataset", "split", *NOISES, *ABLATION)]
         return " ".join([DATASETS.get(self.dataset, self.dataset), *split, *others])
 

@@ -21,12 +21,13 @@ from clsr.paper.cells import (
     interval_cell,
     labelled,
     mean,
+    paper_name,
     printed,
     retrieval_cells,
     system_name,
 )
 from clsr.paper.config import TABLE_NAMES
-from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS, Published
+from clsr.paper.published import DATASETS, Published
 from clsr.paper.results import (
     ABLATION,
     CLEAN,
@@ -83,7 +84,8 @@ def table_2(conditions: Sequence[Condition]) -> Table:
     blocks = [_system_block(c, systems, published.TABLE_2, types=True) for c in whole if _measured(c, systems)]
     notes = [
         NUMBERS,
-        "BGE stands for the text encoder of the run; its own row is the oracle: reference transcripts.",
+        "The text encoder is that of the run, where the paper has BGE. Its own row is the oracle: the reference "
+        "transcripts in place of recognised ones.",
     ]
     if any("speechdpr" in published.TABLE_2.get(c.dataset, {}) for c in whole):
         notes.append("19.94* is a recall@20.")
@@ -225,7 +227,7 @@ def table_6(conditions: Sequence[Condition]) -> Table:
             if name in condition.rows:
                 block.append([system_name(name), *_time_cells(name, condition.rows[name], baseline_s)])
             if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
-                block.append([f"paper: {SYSTEMS[name].label}", *map(printed, paper)])
+                block.append([paper_name(name), *map(printed, paper)])
         blocks.append(labelled(condition.label, block))
     hardware = "; ".join(sorted({machine for c in timed for machine in c.hardware}))
     notes = (
@@ -251,7 +253,9 @@ def gains_table(conditions: Sequence[Condition]) -> Table:
             lines = [_gain_cells(*pair, list(gains.values())) for pair, gains in condition.gains.items()]
             label = " ".join([condition.label, *_noise_label(condition)])
             blocks.append(labelled(label, lines))
-    notes = ["In points; several seeds: mean [lowest, highest]. Above 0: seeds whose whole interval is."]
+    notes = [
+        "In points. Several seeds: mean [lowest, highest]. Above 0: number of seeds whose whole interval is above 0."
+    ]
     return Table("gains", "What soft codes gain", columns, blocks, notes)
 
 
@@ -301,24 +305,25 @@ def noise_table(conditions: Sequence[Condition]) -> Table:
             if family.key == "snr_db" and any(wer not in (NOT_RUN, ABSENT, "0") for wer, _ in cells):
                 block.append([system_name(name), "WER", *[wer for wer, _ in cells]])
         blocks.append(labelled(family.label, [[family.noisy, *row] for row in block]))
-    return Table("noise", "Noise", columns, blocks, [NUMBERS])
+    shown = [condition for family in families for condition in family.by_ratio.values()]
+    notes = [NUMBERS, "Noise is white.", *_meaning_of_wer(shown, list(SYSTEMS))]
+    return Table("noise", "Noise", columns, blocks, notes)
 
 
 def _system_block(condition: Condition, systems: Sequence[str], paper: Published, types: bool = False,
                   paradigm: bool = True) -> list[list[str]]:  # fmt: skip
     """The rows of one condition: of each system ours, where run, then the paper's; then systems it lacks."""
-    spoken = condition.dataset in SPOKEN_QUESTIONS or "question_snr_db" in condition.tags
     others = [name for name in condition.rows if name not in SYSTEMS] if types else []
     rows = []
     for name in [*systems, *others]:
         system = SYSTEMS.get(name, SystemLabel(name, ABSENT, ABSENT, ABSENT, ABSENT))
-        question = system.spoken if spoken else system.typed
+        question = system.spoken if condition.spoken else system.typed
         kinds = [system.paradigm] * paradigm + [question, system.context] * types
         if name in condition.rows:
             rows.append([system_name(name), *kinds, *retrieval_cells(name, condition.rows[name])])
         if cells := paper.get(condition.dataset, {}).get(name):
             kinds = [system.paradigm] * paradigm + [system.published or question, system.context] * types
-            rows.append([f"paper: {system.label}", *kinds, *map(printed, cells)])
+            rows.append([paper_name(name), *kinds, *map(printed, cells)])
     return labelled(condition.label, rows)
 
 
@@ -348,7 +353,7 @@ def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Pub
         if parts[0]:
             seeds.append(f"{condition.label}: {'; '.join(parts)}")
     notes = [*_sentence("Seeds of", seeds), *_sentence("Not run:", _not_run(shown, systems, paper))]
-    return notes + _character_errors(shown)
+    return [*notes, *_meaning_of_wer(shown, systems), *_character_errors(shown)]
 
 
 def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:
@@ -357,9 +362,9 @@ def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Publishe
     for name in systems:
         run, missing = ([c.label for c in shown if (name in c.rows) is there] for there in (True, False))
         if missing:
-            place = "any set" if not run else ", ".join(missing)
+            place = "any set of this table" if not run else ", ".join(missing)
             if run and len(run) < len(missing):
-                place = f"any set but {', '.join(run)}"
+                place = f"any set of this table but {', '.join(run)}"
             by_place.setdefault(place, []).append(system_name(name))
     parts = [f"{', '.join(names)} on {place}" for place, names in by_place.items()]
     datasets = [DATASETS[name] for name in paper if name not in {condition.dataset for condition in shown}]
@@ -374,7 +379,17 @@ def _character_errors(conditions: Sequence[Condition]) -> list[str]:
     rows = [(condition, row) for condition in conditions for of in condition.rows.values() for row in of.values()]
     chinese = {DATASETS.get(condition.dataset, condition.dataset)
                for condition, row in rows if row.wer and row.wer.unit == "character"}  # fmt: skip
-    return [f"The rate of {' and '.join(sorted(chinese))} is a character error rate."] if chinese else []
+    return [f"The WER of {' and '.join(sorted(chinese))} is a character error rate."] if chinese else []
+
+
+def _meaning_of_wer(conditions: Sequence[Condition], systems: Sequence[str]) -> list[str]:
+    """What the error rate of a row counts, where that is not plain."""
+    notes = []
+    if "cascade-8best" in systems and any("cascade-8best" in condition.rows for condition in conditions):
+        notes.append("The WER of cascade-8best is that of the 1-best transcript.")
+    if any(condition.spoken for condition in conditions):
+        notes.append("WER is that of the passages; reports have none of spoken questions.")
+    return notes
 
 
 _TABLES: dict[str, Callable[[Sequence[Condition]], Table]] = {

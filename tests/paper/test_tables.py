@@ -33,24 +33,33 @@ def test_table_2_has_the_papers_layout(tmp_path: Path, write_result: Write) -> N
     header = "Dataset Model Paradigm Question Context WER Q-C R@1 Q-C R@5 Q-C R@10 C-Q R@1 C-Q R@5 C-Q R@10"
     assert " ".join(column.name for column in table.columns) == header
     ((first, *_),) = table.blocks
-    assert first[:6] == ["mini (test)", "BGE (text)", "E2E", "Text", "Text", "0"]
-    assert cells(table, "CLSR (clsr)") == [
-        "", "CLSR (clsr)", "E2E", "Text", "Speech", "10.0",
+    assert first[:6] == ["mini (test)", "text encoder, oracle (text)", "E2E", "Text", "Text", "0"]
+    assert cells(table, "CLSR, hard codes (clsr)") == [
+        "", "CLSR, hard codes (clsr)", "E2E", "Text", "Speech", "10.0",
         "50.0 [45.0, 55.0]", "60.0 [55.0, 65.0]", "70.0 [65.0, 75.0]",
         "40.0 [35.0, 45.0]", "50.0 [45.0, 55.0]", "60.0 [55.0, 65.0]",
     ]  # fmt: skip
     order = [row[1] for row in table.blocks[0]]
-    paper = ["BGE (text)", "CLAP (clap)", "SpeechDPR (speechdpr)", "Whisper+BGE (whisper-bge)", "CLSR (clsr)"]
+    paper = [
+        "text encoder, oracle (text)",
+        "CLAP (clap)",
+        "SpeechDPR (speechdpr)",
+        "Whisper + text encoder (whisper-bge)",
+        "CLSR, hard codes (clsr)",
+    ]
     assert order == paper
 
 
 def test_what_was_not_run_is_named_below(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, MINI, {"clsr": 0.5})
     table = make(tmp_path, "2")
-    assert [row[1] for row in table.blocks[0]] == ["CLSR (clsr)"]
+    assert [row[1] for row in table.blocks[0]] == ["CLSR, hard codes (clsr)"]
     missing = ("text", "clap", "speechdpr", "whisper-bge", "funasr-bge", "cascade", "cascade-8best", "clsr-soft")
     names = ", ".join(f"{SYSTEMS[name].label} ({name})" for name in missing)
-    assert f"Not run: {names} on any set; the paper's Spoken-SQuAD*, LibriSQA, SLUE-SQA-5, DRCD*." in table.notes
+    assert (
+        f"Not run: {names} on any set of this table; the paper's Spoken-SQuAD*, LibriSQA, SLUE-SQA-5, DRCD*."
+        in table.notes
+    )
     for name in ("3", "5", "noise", "gains"):
         assert (make(tmp_path, name).blocks, make(tmp_path, name).notes) == ([], [])
 
@@ -58,7 +67,9 @@ def test_what_was_not_run_is_named_below(tmp_path: Path, write_result: Write) ->
 def test_systems_of_some_sets_are_named_with_them(tmp_path: Path, write_result: Write) -> None:
     for dataset, systems in {"a": ("clsr", "parabge"), "b": ("clsr",), "c": ("clsr", "clsr-soft", "parabge")}.items():
         write_result(tmp_path / dataset, {"dataset": dataset}, dict.fromkeys(systems, 0.5))
-    missing = "ParaBGE (parabge) on b; CLSR, soft codes (clsr-soft) on any set but c; the paper's Spoken-SQuAD,"
+    missing = (
+        "ParaBGE (parabge) on b; CLSR, soft codes (clsr-soft) on any set of this table but c; the paper's Spoken-SQuAD,"
+    )
     assert any(note.startswith(f"Not run: {missing}") for note in make(tmp_path, "4").notes)
 
 
@@ -67,8 +78,8 @@ def test_seeds_are_a_mean_with_lowest_and_highest(tmp_path: Path, write_result: 
         write_result(tmp_path / seed, MINI | {"seed": seed}, {"clsr": recall}, errors)
     write_result(tmp_path / "whisper", MINI, {"whisper-bge": 0.7})
     table = make(tmp_path, "2")
-    assert cells(table, "CLSR (clsr)")[5:7] == ["11.0 [10.0, 13.0]", "50.0 [40.0, 60.0]"]
-    assert cells(table, "Whisper+BGE (whisper-bge)")[6] == "70.0 [65.0, 75.0]"  # one seed: its interval
+    assert cells(table, "CLSR, hard codes (clsr)")[5:7] == ["11.0 [10.0, 13.0]", "50.0 [40.0, 60.0]"]
+    assert cells(table, "Whisper + text encoder (whisper-bge)")[6] == "70.0 [65.0, 75.0]"  # one seed: its interval
     assert "Seeds of mini (test): 0, 1, 2; whisper-bge: 0." in table.notes
 
 
@@ -76,8 +87,8 @@ def test_the_papers_rows_follow_ours(tmp_path: Path, write_result: Write) -> Non
     write_result(tmp_path, {"dataset": "slue_sqa5", "split": "test"}, {"clsr": 0.5})
     table = make(tmp_path, "2")
     rows = table.blocks[0]
-    at = [row[1] for row in rows].index("CLSR (clsr)")
-    assert rows[at][:6] == ["", "CLSR (clsr)", "E2E", "Speech", "Speech", "10.0"]
+    at = [row[1] for row in rows].index("CLSR, hard codes (clsr)")
+    assert rows[at][:6] == ["", "CLSR, hard codes (clsr)", "E2E", "Speech", "Speech", "10.0"]
     printed = "16.69 30.65 62.19 74.43 29.89 62.18 73.05".split()
     assert rows[at + 1] == ["", "paper: CLSR", "E2E", "Speech", "Speech", *printed]
     assert not any(row[1] == "CLAP (clap)" for row in rows)
@@ -99,7 +110,7 @@ def test_table_3_has_the_papers_settings_below_ours(tmp_path: Path, write_result
     (block,) = table.blocks
     assert len(block) == 2 + 8  # both codes of the one that was run
     assert block[0][:8] == ["✗", "✗", "✗", "✗", "✗", "paper: CLSR", "Spoken-SQuAD", "16.13"]
-    assert [row[5] for row in block[1:4]] == ["CLSR (clsr)", "CLSR, soft codes (clsr-soft)", "paper: CLSR"]
+    assert [row[5] for row in block[1:4]] == ["CLSR, hard codes (clsr)", "CLSR, soft codes (clsr-soft)", "paper: CLSR"]
     assert block[1][7:9] == ["10.0", "50.0 [45.0, 55.0]"]
     assert block[3][:5] == ["✗", "✗", "✓", "✗", "✗"]
     assert block[3][7:9] == ["17.00", "42.52"]
@@ -113,11 +124,11 @@ def test_table_3_has_the_papers_settings_below_ours(tmp_path: Path, write_result
 def test_table_4_and_7_compare_with_their_baselines(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, {"dataset": "librisqa"}, {"parabge": 0.25, "clsr": 0.5, "whisper-bge-noisy": 0.5})
     assert [row[1] for row in make(tmp_path, "4").blocks[0]] == [
-        "ParaBGE (parabge)", "paper: ParaBGE", "CLSR (clsr)", "paper: CLSR",
+        "ParaBGE (parabge)", "paper: ParaBGE", "CLSR, hard codes (clsr)", "paper: CLSR",
     ]  # fmt: skip
     assert cells(make(tmp_path, "4"), "ParaBGE (parabge)")[3:5] == ["–", "25.0 [20.0, 30.0]"]
     assert cells(make(tmp_path, "7"), "paper: Whisper+BGE*")[2:4] == ["4.32", "84.54"]
-    assert cells(make(tmp_path, "7"), "Whisper+BGE* (whisper-bge-noisy)")[3] == "50.0 [45.0, 55.0]"
+    assert cells(make(tmp_path, "7"), "Whisper + fine-tuned text encoder (whisper-bge-noisy)")[3] == "50.0 [45.0, 55.0]"
 
 
 def test_table_5_has_no_answers_without_an_answerer(tmp_path: Path, write_longform: Write) -> None:
@@ -146,10 +157,10 @@ def test_table_5_has_speeds_beside_the_whole_recording(tmp_path: Path, write_lon
 def test_table_6_has_speeds_beside_whisper(tmp_path: Path, write_result: Write) -> None:
     tags = {"dataset": "librisqa"}
     write_result(tmp_path / "a", tags, {"clsr": 0.5}, seconds=10)
-    assert cells(make(tmp_path, "6"), "CLSR (clsr)")[5:] == ["10.0", "–"]
+    assert cells(make(tmp_path, "6"), "CLSR, hard codes (clsr)")[5:] == ["10.0", "–"]
     write_result(tmp_path / "b", tags, {"whisper-bge": 0.5}, seconds=75)
-    assert cells(make(tmp_path, "6"), "CLSR (clsr)")[5:] == ["10.0", "7.50X"]
-    assert cells(make(tmp_path, "6"), "Whisper+BGE (whisper-bge)")[5:] == ["75.0", "1.00X"]
+    assert cells(make(tmp_path, "6"), "CLSR, hard codes (clsr)")[5:] == ["10.0", "7.50X"]
+    assert cells(make(tmp_path, "6"), "Whisper + text encoder (whisper-bge)")[5:] == ["75.0", "1.00X"]
     assert cells(make(tmp_path, "6"), "paper: CLSR")[2:] == ["4.09", "85.04", "85.53", "186.00", "7.91X"]
 
 
@@ -200,8 +211,14 @@ def test_noise_goes_from_loud_to_clean(tmp_path: Path, write_result: Write) -> N
     table = make(tmp_path, "noise")
     assert [column.title for column in table.columns[4:]] == ["0 dB", "10 dB", "clean"]
     parabge, recall, wer = table.blocks[0]
-    assert recall[2:] == ["CLSR (clsr)", "Q-C R@1", "25.0 [20.0, 30.0]", "50.0 [45.0, 55.0]", "75.0 [70.0, 80.0]"]
-    assert wer[2:] == ["CLSR (clsr)", "WER", "60.0", "20.0", "5.0"]
+    assert recall[2:] == [
+        "CLSR, hard codes (clsr)",
+        "Q-C R@1",
+        "25.0 [20.0, 30.0]",
+        "50.0 [45.0, 55.0]",
+        "75.0 [70.0, 80.0]",
+    ]
+    assert wer[2:] == ["CLSR, hard codes (clsr)", "WER", "60.0", "20.0", "5.0"]
     assert parabge[2:5] == ["ParaBGE (parabge)", "Q-C R@1", "not run"]
 
 
@@ -209,7 +226,7 @@ def test_chinese_rates_are_said_to_be_of_characters(tmp_path: Path, write_result
     write_result(tmp_path / "a", {"dataset": "drcd"}, {"clsr": 0.5}, unit="character")
     write_result(tmp_path / "b", {"dataset": "mine"}, {"clsr": 0.5}, unit="character")
     write_result(tmp_path / "c", MINI, {"clsr": 0.5})
-    assert "The rate of DRCD* and mine is a character error rate." in make(tmp_path, "2").notes
+    assert "The WER of DRCD* and mine is a character error rate." in make(tmp_path, "2").notes
     assert not any("character" in note for note in make(tmp_path / "c", "2").notes)
 
 
