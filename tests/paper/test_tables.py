@@ -188,7 +188,7 @@ def test_summary_has_a_line_a_set(tmp_path: Path, write_result: Write) -> None:
         ["mini, noise 10 dB", "10.0", "10.0", "30.0", "–", "40.0", "–"],
     ]
     assert table.notes == [
-        "One report: value [95 % bootstrap interval]. Several seeds: mean [lowest, highest]. In percent."
+        "In percent. Several seeds: mean [lowest, highest]. A single report: value [95 % bootstrap interval]."
     ]
 
 
