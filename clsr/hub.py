@@ -16,7 +16,7 @@ def fetch(name: str) -> Path:
     """Return the folder of a ModelScope model, downloaded first unless there is no network and it was before.
 
     Raises:
-        InputError: it is neither here nor to be had; said within seconds.
+        InputError: it is neither on this machine nor available; raised within seconds.
     """
     from modelscope import snapshot_download
 

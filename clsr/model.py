@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
 
 LONGEST_S = 60.0  # of speech that becomes one vector: attention grows with its square, and a sentence is lost in more
-BATCH = 8  # utterances held in memory and encoded at once
+BATCH = 8  # utterances in memory, encoded together
 
 Speech = Path | np.ndarray
 """The path of an audio file (a ``Path``: a ``str`` is a text), or a waveform ``(N,)`` at 16 kHz."""

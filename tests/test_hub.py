@@ -1,4 +1,4 @@
-"""The hub: asked once, and what is said when it does not answer."""
+"""The hub gets one request, and a silent hub gives a clear message."""
 
 import urllib.error
 import urllib.request
@@ -15,8 +15,8 @@ from clsr.models.text_encoder import load_text_encoder
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """A hub that has the model ``here``; the names that were asked for, and whether only on this machine."""
+def requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """A hub that has the model ``here``; records each requested name, and whether the request stays on this machine."""
     calls: list[tuple[str, bool]] = []
 
     def download(name: str, local_files_only: bool) -> str:
@@ -38,20 +38,20 @@ def answer(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", opened)
 
 
-def test_a_hub_that_answers_is_asked(asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_hub_that_answers_gets_the_request(requests: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for error in (None, urllib.error.HTTPError("https://hub", 403, "forbidden", Message(), None)):
         answer(monkeypatch, error)
         assert fetch("here") == tmp_path
         with pytest.raises(InputError, match=r"model 'gone' could not be fetched .*\(no such model: 404\)"):
             fetch("gone")
-    assert asked == [("here", False), ("gone", False)] * 2
+    assert requests == [("here", False), ("gone", False)] * 2
 
 
-def test_cached_files_are_found_without_a_network(asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cached_files_are_found_without_a_network(requests: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     answer(monkeypatch, urllib.error.URLError("no route"))
     assert fetch("here") == tmp_path
     with pytest.raises(
         InputError, match=r"no network: .* does not answer\): where there is a network, run 'modelscope"
     ):
         load_text_encoder("modelscope:gone")
-    assert asked == [("here", True), ("gone", True)]
+    assert requests == [("here", True), ("gone", True)]

@@ -106,8 +106,8 @@ def check_curl(arguments: list[str]) -> None:
     """Let the server's routes have the address: one without a variable part, or with one."""
     (url,) = [one for one in arguments if one.startswith("localhost:7860/")]
     routes = re.findall(r'@app\.(?:get|post|put)\("([^"]+)"', (ROOT / "clsr" / "web" / "api.py").read_text())
-    asked = url.partition("/")[2].partition("?")[0]
-    assert any(re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]*", re.escape(route)), f"/{asked}") for route in routes), url
+    path = url.partition("/")[2].partition("?")[0]
+    assert any(re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]*", re.escape(route)), f"/{path}") for route in routes), url
 
 
 def check_make(arguments: list[str]) -> None:
@@ -157,8 +157,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_anchors_are_lower_case_without_punctuation(tmp_path: Path) -> None:
-    (tmp_path / "page.md").write_text("# Table 3\n## Results: what `clsr` writes, as heard\n```\n# not one\n```\n")
-    assert anchors(tmp_path / "page.md") == {"table-3", "results-what-clsr-writes-as-heard"}
+    (tmp_path / "page.md").write_text("# Table 3\n## Results: what `clsr` writes, as recognised\n```\n# not one\n```\n")
+    assert anchors(tmp_path / "page.md") == {"table-3", "results-what-clsr-writes-as-recognised"}
 
 
 def test_readme_takes_two_screens() -> None:

@@ -144,7 +144,7 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
     rows = [line.split(" | ") for line in (recipe / "exp/smoke/study/table/log.txt").read_text().splitlines()]
     rows = [row for row in rows if row[0].removeprefix("| ") in names]
-    assert [row[0].removeprefix("| ") for row in rows] == names * 2  # in noise, and by an unheard voice
+    assert [row[0].removeprefix("| ") for row in rows] == names * 2  # in noise, and by an unseen voice
     assert all(row[1] == "1" for row in rows)
     counts = [sys.executable, "local/token_counts.py", "--models", "exp/smoke/study/base/seed0/model"]
     found = subprocess.run([*counts, "--sets", "data/smoke/study/noise"], cwd=recipe, capture_output=True, text=True)
@@ -217,7 +217,7 @@ def test_chinese_is_measured_under_all_conditions(copies: Path) -> None:
     options[-1] = "data/smoke/typed/odsqa"
     refused = subprocess.run([sys.executable, "local/sides.py", *options], cwd=recipe, capture_output=True, text=True)
     assert refused.returncode == 2 and "its questions are not spoken" in refused.stderr
-    for name in ("test", "odsqa"):  # typed and spoken questions are asked of the same passages
+    for name in ("test", "odsqa"):  # typed and spoken queries share their passages
         wavs = [{wav.name: wav.read_bytes() for wav in (recipe / f"data/smoke/{of}/{name}/passages").rglob("*.wav")}
                 for of in ("pairs", "typed", "unseen")]  # fmt: skip
         assert wavs[0] and wavs[0] == wavs[1] and all(wavs[0][wav] != wavs[2][wav] for wav in wavs[0])
@@ -228,11 +228,11 @@ def test_the_large_training_measures_each_set_and_resumes(copies: Path) -> None:
     recipe = copies / "spoken_squad"
     first = run(recipe, "--smoke", "true", script="large.sh")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
-    heard = {
+    recognised = {
         line.split()[0] for line in (recipe / "data/large/smoke/pairs/train/passages/text").read_text().splitlines()
     }
-    asked = (recipe / "data/large/smoke/pairs/train/qrels").read_text().split()
-    assert {passage for passage in heard if passage not in asked} == {"made-up-0001-v0", "made-up-0001-v1"}
+    judged = (recipe / "data/large/smoke/pairs/train/qrels").read_text().split()
+    assert {passage for passage in recognised if passage not in judged} == {"made-up-0001-v0", "made-up-0001-v1"}
     reports = sorted((recipe / "exp/large/smoke").rglob("report.json"))
     tags = [json.loads(report.read_text())["tags"] for report in reports]
     assert [(of["split"], of.get("snr_db")) for of in tags] == [("test", "5"), ("test", None)]

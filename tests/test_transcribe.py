@@ -23,7 +23,7 @@ def encoder(tone_model: Path) -> SpeechEncoder:
     return load_speech_encoder(tone_model)
 
 
-def test_a_file_is_heard_as_a_whole(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
+def test_file_is_transcribed_as_a_whole(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
     write_waveform(tmp_path / "a.wav", say_in_tones("old boat red"))
     (utterance,) = find_utterances([tmp_path / "a.wav"])
     transcript = transcribe_one(encoder, utterance)
@@ -43,12 +43,12 @@ def test_long_recordings_are_cut_with_continuous_times(
     text = "old boat red green dog sun cat blue red old dog cat boat sun"
     waveform = say_in_tones(text)
     write_waveform(tmp_path / "long.wav", waveform)
-    heard: list[int] = []
+    lengths: list[int] = []
     recognise = encoder.recognise
-    monkeypatch.setattr(encoder, "recognise", lambda pieces: heard.append(len(pieces[0])) or recognise(pieces))
+    monkeypatch.setattr(encoder, "recognise", lambda pieces: lengths.append(len(pieces[0])) or recognise(pieces))
     transcript = transcribe_one(encoder, find_utterances([tmp_path / "long.wav"])[0])
     assert transcript.text == text
-    assert len(heard) >= 3 and sum(heard) == len(waveform)  # every sample once
+    assert len(lengths) >= 3 and sum(lengths) == len(waveform)  # every sample once
     for number, (begin_s, end_s) in enumerate(transcript.times):  # a word lasts 0.3 s
         assert (begin_s + end_s) / 2 == pytest.approx(0.3 * number + 0.15, abs=0.2)
 

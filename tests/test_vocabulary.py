@@ -132,7 +132,7 @@ def test_chinese_characters_are_pieces(chinese_tokenizer: Tokenizer, text: str, 
     indices = vocabulary.encode(text)
     assert [vocabulary.pieces[i] for i in indices] == pieces.split()
     assert vocabulary.decode(indices) == decoded
-    assert vocabulary.encode(decoded) == indices  # what is written is heard the same
+    assert vocabulary.encode(decoded) == indices  # decoded text encodes to the same pieces
 
 
 def test_unknown_chinese_characters_count_one_by_one(chinese_tokenizer: Tokenizer):

@@ -99,9 +99,9 @@ def run(commands: Sequence[list[str]], environment: dict[str, str]) -> list[floa
                 seconds[i] = time.perf_counter() - start
         time.sleep(0.02)
     for process in running:
-        _, said = process.communicate()
+        _, errors = process.communicate()
         if process.returncode:
-            sys.exit(f"a job failed: {said.strip().splitlines()[-1]}")
+            sys.exit(f"a job failed: {errors.strip().splitlines()[-1]}")
     return seconds
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Put the questions of a set to an index in each mode, and say how often the answer is among the first hits.
+"""Search an index for the questions of a set in each mode, and print how often the first hits hold the answer.
 
-Of a retrieval set, whose passages are recordings of the index, the hit's recording has to be one that answers. Of a
-long-form set (clsr data lengthen) at least half of the passage has to lie in the hit's window; the first hit of the
-recording that answers is then also held against where the passage and the answer lie, whole and tightened.
+In a retrieval set, whose passages are recordings of the index, a right hit is of a relevant recording. In a
+long-form set (clsr data lengthen), the window of a right hit holds at least half of the passage. There, the first hit
+of the relevant recording is also compared with the spans of passage and answer: its window and its moment.
 """
 
 import argparse
@@ -31,8 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--index", type=Path, required=True, metavar="DIR")
     parser.add_argument("--set", type=Path, required=True, metavar="DIR", help="retrieval set or long-form set")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="the model, if it was moved")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a long-form set, each N-th question")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="the model, where it has moved")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th question of a long-form set")
     options = parser.parse_args()
     retriever = Retriever.open(options.index, options.model)
     if (options.set / QUESTIONS).exists():
@@ -62,14 +62,14 @@ def recall(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRi
 
 
 def spans(retriever: Retriever, queries: Sequence[EncodedQuery], questions: Sequence[LongQuestion]) -> None:
-    """The window and the moment of the first hit in the recording that answers, against passage and answer."""
+    """Compare window and moment of the first hit in the relevant recording with passage and answer."""
     rows: dict[str, list[list[float]]] = {"window": [], "moment": []}
     for query, question in zip(queries, questions, strict=True):
         hit = retriever.search(query, 1, only=Filter(recordings=[question.recording]))[0]
         for name, span in (("window", (hit.window_start_s, hit.window_end_s)), ("moment", (hit.start_s, hit.end_s))):
             answer = question.answer_span or question.passage_span
-            held = common_s(span, answer) / (answer[1] - answer[0])
-            rows[name].append([iou(span, question.passage_span), held >= 0.999, held >= 0.5, span[1] - span[0]])
+            covered = common_s(span, answer) / (answer[1] - answer[0])
+            rows[name].append([iou(span, question.passage_span), covered >= 0.999, covered >= 0.5, span[1] - span[0]])
     print("| first hit | time-IoU with the passage | answer inside, % | half of it inside, % | seconds |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, values in rows.items():
@@ -78,19 +78,19 @@ def spans(retriever: Retriever, queries: Sequence[EncodedQuery], questions: Sequ
 
 
 def in_window(question: LongQuestion, hit: Hit) -> bool:
-    """Whether at least half of the passage that answers lies in the window."""
+    """Whether the window holds at least half of the relevant passage."""
     span = question.passage_span
     inside_s = common_s((hit.window_start_s, hit.window_end_s), span)
     return hit.recording == str(question.recording.resolve()) and inside_s >= (span[1] - span[0]) / 2
 
 
 def common_s(one: Span, other: Span) -> float:
-    """Seconds that lie in both."""
+    """Seconds that both spans share."""
     return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
 
 
 def iou(one: Span, other: Span) -> float:
-    """Seconds that lie in both over seconds that lie in either."""
+    """Intersection over union of two spans."""
     both_s = common_s(one, other)
     return both_s / (one[1] - one[0] + other[1] - other[0] - both_s)
 

@@ -7,7 +7,7 @@ command -v clsr > /dev/null || { echo "$0: clsr is not installed: run 'make setu
 
 log() { printf '%s\n' "$*"; }
 
-# begin N OUTPUT TITLE: is stage N asked for, and its output not there yet?
+# begin N OUTPUT TITLE: is stage N selected, and its output missing?
 begin() {
   (($1 >= stage && $1 <= stop_stage)) || return 1
   stage_name="stage $1, $3" stage_output=$2

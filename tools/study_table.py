@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clsr.evaluation.report import Report, Retrieval, read_report
+from clsr.evaluation.report import read_report
+from clsr.evaluation.scores import Report, Retrieval
 
 DRAWS = 10_000
 LOSSES = ("ce", "mae", "nll")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
-from clsr.evaluation.report import Retrieval, measure_recognition, measure_retrieval
+from clsr.evaluation.scores import Retrieval, measure_recognition, measure_retrieval
 from clsr.metrics.recall import METRICS, Interval, paired_difference, rank
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.vocabulary import normalise

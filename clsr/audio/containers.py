@@ -21,7 +21,7 @@ FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "loas",
     "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tak", "tta", "wav", "webm", "wv", "xwma",
 )  # fmt: skip
-# Codecs whose packets give the same number of frames whatever was decoded before: passed over, they are still counted.
+# Codecs whose packets give the same number of frames whatever was decoded before: skipped packets are still counted.
 _COUNTABLE = ("aac", "opus")
 _STEADY_PACKETS = 16  # alike in a row, and more of their kind are counted without being decoded
 _WARM_UP_S = 0.5  # decoded before a span: the samples of a packet depend on those before it
@@ -82,7 +82,7 @@ class Container:
 
         What lies before the span is decoded too, since compressed frames lean on those before them; of aac and opus,
         steady packets are counted instead, up to half a second before the span, which then sounds the same but for
-        rounding. A block of no frames is given each time that ``block_frames`` have been passed over.
+        rounding. A block of no frames is given each time that ``block_frames`` have been skipped.
 
         Raises:
             InputError: the stream is damaged; what is good before that has been given.

@@ -33,7 +33,7 @@ _UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a length that the header does
 _UNRECOGNISED = 1  # libsndfile's code for a format that it does not know
 _FAULTS = (soundfile.SoundFileError, OSError, TypeError)  # TypeError: headerless .raw
 _log = logging.getLogger("clsr")
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
 class Header(NamedTuple):
@@ -93,7 +93,7 @@ class _SequentialFile(soundfile.SoundFile):
 def read_waveform(source: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
     """Mono waveform of a recording, or of a span of it, at 16 kHz.
 
-    Channels are averaged and other rates resampled (soxr), both said once a process. A span that reaches past the end
+    Channels are averaged and other rates resampled (soxr), each logged once a process. A span that reaches past the end
     gives what there is. Reads what libsndfile reads: wav, flac, ogg, opus, mp3, aiff and their kin; and what FFmpeg's
     libraries read of the rest: m4a, mp4, aac, webm and their kin (``clsr.audio.containers``).
 
@@ -287,7 +287,7 @@ def _name(source: str | Path | bytes) -> str:
 
 @contextmanager
 def _opened(source: str | Path | bytes) -> Iterator[_SequentialFile | Container]:
-    """The opened file; whatever is said against it, now or while it is read, becomes an InputError."""
+    """The opened file; each fault of it, now or while it is read, becomes an InputError."""
     name = _name(source)
     try:
         if isinstance(source, bytes):
@@ -374,6 +374,6 @@ def _say_what_changes(name: str, file: _SequentialFile | Container) -> None:
 
 
 def _say_once(kind: str, message: str) -> None:
-    if kind not in _said:
-        _said.add(kind)
+    if kind not in _logged:
+        _logged.add(kind)
         _log.info(message)

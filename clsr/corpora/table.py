@@ -33,7 +33,7 @@ log = logging.getLogger("clsr")
 
 @dataclass(frozen=True)
 class Passage:
-    """A span of a recording and what is asked about it, by the ids of the rows."""
+    """A span of a recording and the questions about it, by the ids of their rows."""
 
     utterance: Utterance
     line: int
@@ -120,7 +120,7 @@ def split(passages: Sequence[Passage], config: TableConfig) -> dict[str, list[Pa
 
 
 def write_sets(splits: dict[str, list[Passage]], output: str | Path) -> None:
-    """Write each split: a retrieval set, or where nobody asks anything in any of them, a data directory.
+    """Write each split: a retrieval set, or a data directory if no split has questions.
 
     All splits appear, or none of them.
 
@@ -128,18 +128,18 @@ def write_sets(splits: dict[str, list[Passage]], output: str | Path) -> None:
         InputError: a split has no question though others have, one is there already, or the disk is full.
     """
     output = Path(output)
-    asked = {name: sum(len(passage.questions) for passage in passages) for name, passages in splits.items()}
+    question_counts = {name: sum(len(passage.questions) for passage in passages) for name, passages in splits.items()}
     for name in splits:
         if (output / name).exists():
             raise InputError(f"{output / name}: is there already; delete it or name another folder")
-        if any(asked.values()) and not asked[name]:
+        if any(question_counts.values()) and not question_counts[name]:
             raise InputError(
                 f"{name}: none of its {len(splits[name])} passages has a question; try another seed or share"
             )
     unfinished = output / f".unfinished.{os.getpid()}"
     try:
         for name, passages in splits.items():
-            _write_set(unfinished / name, passages, any(asked.values()))
+            _write_set(unfinished / name, passages, any(question_counts.values()))
         for name in splits:
             os.replace(unfinished / name, output / name)
     except OSError as error:
@@ -158,9 +158,9 @@ def describe(name: str, passages: Sequence[Passage]) -> str:
     return f"{name}: {len(passages)} passages of {recordings} recordings, {minutes:.1f} min, {questions} questions"
 
 
-def _write_set(folder: Path, passages: Sequence[Passage], asked: bool) -> None:
-    write_data_dir(folder / "passages" if asked else folder, (passage.utterance for passage in passages))
-    if asked:
+def _write_set(folder: Path, passages: Sequence[Passage], with_questions: bool) -> None:
+    write_data_dir(folder / "passages" if with_questions else folder, (passage.utterance for passage in passages))
+    if with_questions:
         (folder / "questions").mkdir()
         questions = {id_: (text, p.utterance.id) for p in passages for id_, text in p.questions.items()}
         write_table(folder / "questions" / "text", ((id_, text) for id_, (text, _) in questions.items()))

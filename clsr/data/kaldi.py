@@ -120,7 +120,7 @@ def write_data_dir(path: str | Path, utterances: Iterable[Utterance]) -> None:
         write_table(path / "text", ((u.id, " ".join((u.text or "").split())) for u in utterances))
     write_table(path / "utt2spk", ((u.id, u.speaker) for u in utterances))
     by_speaker = groupby(sorted(utterances, key=lambda u: (u.speaker, u.id)), key=lambda u: u.speaker)
-    write_table(path / "spk2utt", ((speaker, " ".join(u.id for u in said)) for speaker, said in by_speaker))
+    write_table(path / "spk2utt", ((speaker, " ".join(u.id for u in group)) for speaker, group in by_speaker))
     write_table(path / "utt2dur", ((u.id, f"{u.duration_s:.4f}") for u in utterances))
     places = {name: _relative(recording, path.absolute()) for recording, name in recordings.items()}
     write_table(path / "wav.scp", places.items())

@@ -21,7 +21,7 @@ from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
 from clsr.evaluation.config import EvaluationConfig
-from clsr.evaluation.report import (
+from clsr.evaluation.scores import (
     ModelInfo,
     RecognitionErrors,
     Report,

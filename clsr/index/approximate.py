@@ -68,7 +68,7 @@ def measure_recall(table: LanceTable) -> float:
 
 
 def nearest(table: LanceTable, vectors: np.ndarray, limit: int) -> list[list[str]]:
-    """Ids of the windows with words whose vectors are nearest to each of some, from one reading of the whole table.
+    """Ids of the windows with words nearest to each vector, from one exact pass over the whole table.
 
     Args:
         table: of windows; of any size, it is read piece by piece.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from clsr.evaluation.report import DIRECTIONS, Direction, ReportRow
+from clsr.evaluation.scores import DIRECTIONS, Direction, ReportRow
 from clsr.metrics.recall import Interval
 from clsr.paper.results import BySeed
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
-from clsr.evaluation.report import Report, read_report
+from clsr.evaluation.report import read_report
+from clsr.evaluation.scores import Report
 from clsr.paper.drawing import finish_axes, image_format, new_figure, save_figure
 
 if TYPE_CHECKING:

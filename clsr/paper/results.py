@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from clsr.errors import InputError
 from clsr.evaluation.longform_report import LongFormRow, read_longform
-from clsr.evaluation.report import CONTRASTS, Report, ReportRow, read_report
+from clsr.evaluation.report import read_report
+from clsr.evaluation.scores import CONTRASTS, Report, ReportRow
 from clsr.metrics.recall import Interval, paired_difference
 from clsr.paper.published import DATASETS, SPOKEN_QUESTIONS
 
@@ -28,7 +29,7 @@ class Condition:
     Attributes:
         tags: without the seed; of a report without a dataset, its set in the place of one.
         rows: rows of each system, by seed.
-        gains: what CLSR gains over each baseline in Q-C recall@1, by seed (`clsr.evaluation.report.CONTRASTS`).
+        gains: what CLSR gains over each baseline in Q-C recall@1, by seed (`clsr.evaluation.scores.CONTRASTS`).
         commits: of the code that measured.
         hardware: that it was measured on.
     """

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.errors import InputError
-from clsr.evaluation.report import Report, read_report
+from clsr.evaluation.report import read_report
+from clsr.evaluation.scores import Report
 from clsr.metrics.recall import Interval
 from clsr.paper.drawing import finish_axes, image_format, new_figure, save_figure
 from clsr.paper.results import (

@@ -166,8 +166,8 @@ class ServerAnswerer:
             except urllib.error.HTTPError as error:
                 fault = f"status {error.code}"
                 if error.code != 429 and error.code < 500:
-                    said = _brief(error.read(300).decode(errors="replace"))
-                    raise InputError(f"{self._place}: {fault} ({said}); check URL, model and {API_KEY}") from error
+                    reply = _brief(error.read(300).decode(errors="replace"))
+                    raise InputError(f"{self._place}: {fault} ({reply}); check URL, model and {API_KEY}") from error
             except (OSError, HTTPException) as error:  # a URLError is an OSError
                 fault = _brief(getattr(error, "reason", error)) or type(error).__name__
             if attempt < self.retries:

@@ -30,7 +30,7 @@ def load_released(folder: Path, model: Any, *others: Any) -> tuple[Any, ...]:
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     disable_progress_bar()
-    set_verbosity_error()  # what it has to say is said here, in one line
+    set_verbosity_error()  # this package reports the faults itself, in one line
     try:
         loaded, info = model.from_pretrained(folder, local_files_only=True, output_loading_info=True)
         rest = [other.from_pretrained(folder, local_files_only=True) for other in others]

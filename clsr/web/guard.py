@@ -51,7 +51,7 @@ padding:.6rem .8rem;margin:.3rem 0 .9rem;border-radius:.5rem;border:1px solid Gr
 button{{background:#1d4ed8;color:#fff;border:0}}</style>
 <main><h1>clsr</h1><form method="post" action="/login"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<p role="alert">{said}</p><button>Open</button></form></main></html>"""
+<p role="alert">{message}</p><button>Open</button></form></main></html>"""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Rules:
     """Who is let in.
 
     Attributes:
-        token: what everyone has to know; ``None`` lets in whoever reaches the port by a name that is this machine's.
-        host: the name or address that is listened at.
+        token: every client must send it; ``None`` admits each request whose host name is this machine's.
+        host: name or address that the server listens at.
         upload_bytes: largest upload.
         cache_dir: where Gradio keeps what it was given; the only files it serves.
     """
@@ -103,12 +103,12 @@ class Guard:
         await self._limited(scope, headers, receive, send)
 
     def _refusal(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
-        """Status and reason of a request that is refused with and without the token."""
+        """Status and reason of a request that no token allows."""
         path, method = scope["path"], scope["method"]
         if self.rules.token is None and not _is_ours(headers.get("host", ""), self.rules.host):
-            return 421, "this server is not asked by that name; use localhost or its address"  # DNS rebinding
+            return 421, "this server does not answer to that host name; use localhost or its address"  # DNS rebinding
         if not headers.get("authorization", "").startswith("Bearer ") and _is_foreign(path, method, headers):
-            return 403, "pages of other sites may not ask"
+            return 403, "pages of other sites may not send requests"
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return 400, "content-length is no number"
@@ -135,7 +135,7 @@ class Guard:
     async def _login(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
     ) -> bool:
-        """Answer those who have to log in, or do so now; whether that was the answer."""
+        """Answer a login, or a request that needs one; whether a response was sent."""
         path, method = scope["path"], scope["method"]
         if path == "/login" and method == "POST":
             body = await _read(receive, SMALL_BODY)
@@ -149,7 +149,7 @@ class Guard:
         if path == "/api/health" or self._knows(headers):
             return False
         if path == "/":
-            await _answer(send, 401, LOGIN.format(said="").encode(), "text/html; charset=utf-8")
+            await _answer(send, 401, LOGIN.format(message="").encode(), "text/html; charset=utf-8")
         else:
             await _answer(send, 401, _detail("a token is needed: Authorization: Bearer TOKEN"), "application/json",
                           {"www-authenticate": "Bearer"})  # fmt: skip
@@ -161,8 +161,8 @@ class Guard:
             await _answer(send, 303, b"", "text/plain", {"location": place, "set-cookie": cookie})
             return
         await asyncio.sleep(WRONG_TOKEN_WAIT_S)
-        said = html.escape("This is not the token.")
-        await _answer(send, 401, LOGIN.format(said=said).encode(), "text/html; charset=utf-8")
+        message = html.escape("This is not the token.")
+        await _answer(send, 401, LOGIN.format(message=message).encode(), "text/html; charset=utf-8")
 
     def _knows(self, headers: dict[str, str]) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")

@@ -1,4 +1,4 @@
-// Players and strips of the hits. One listener each on the document, since hits come and go.
+// Players and strips of the hits. Listeners are on the document, since each search replaces the hits.
 (() => {
   const STEP_S = {ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -30, PageUp: 30};
   const clock = (s) => {
@@ -22,15 +22,15 @@
 
   function playFrom(hit, time, play = true) {
     const audio = player(hit);
-    const go = () => {
+    const start = () => {
       audio.currentTime = time;
       if (!play) return;
-      pauseOthers(audio);  // here and not at the event, which comes a moment after the sound
+      pauseOthers(audio);  // here and not in the play event, which fires after the sound starts
       audio.play().catch(() => {});
     };
     show(hit, time);
-    if (audio.readyState >= 1) go();
-    else { audio.addEventListener("loadedmetadata", go, {once: true}); audio.load(); }
+    if (audio.readyState >= 1) start();
+    else { audio.addEventListener("loadedmetadata", start, {once: true}); audio.load(); }
   }
 
   const timeAt = (strip, event) => {
@@ -60,7 +60,7 @@
     event.preventDefault();
   });
 
-  // The time under the pointer.
+  // Show the time under the pointer.
   document.addEventListener("pointermove", (event) => {
     const strip = event.target.closest && event.target.closest(".strip");
     if (!strip || event.pointerType === "touch") return;
@@ -74,19 +74,19 @@
     if (strip && !strip.contains(event.relatedTarget)) strip.querySelector(".under").hidden = true;
   });
 
-  // Media events do not bubble, but they can be captured on the way down.
+  // Media events do not bubble, so they are captured.
   const onMedia = (name, act) => document.addEventListener(name, (event) => {
     const hit = event.target.tagName === "AUDIO" && hitOf(event.target);
     if (hit) act(hit, event.target);
   }, true);
   onMedia("timeupdate", (hit, audio) => show(hit, audio.currentTime));
   onMedia("seeking", (hit, audio) => show(hit, audio.currentTime));
-  onMedia("play", (hit, audio) => {  // also from the browser's own controls
+  onMedia("play", (hit, audio) => {  // the browser's own controls fire it too
     hit.classList.add("playing");
     pauseOthers(audio);
   });
   onMedia("pause", (hit) => hit.classList.remove("playing"));
-  onMedia("error", (hit, audio) => {  // a format that this browser does not play: take it as wav
+  onMedia("error", (hit, audio) => {  // the browser cannot play this format: load it as wav
     if (audio.dataset.wav && !audio.src.includes(audio.dataset.wav)) {
       audio.src = audio.dataset.wav + new URL(audio.src).hash;
       audio.load();

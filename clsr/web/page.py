@@ -1,4 +1,4 @@
-"""The page: search, listen, add recordings. Gradio draws it; players and strips are HTML of ``player.py``."""
+"""The page: search, play, add recordings. Gradio draws it; ``player.py`` writes players and strips as HTML."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from clsr.web.player import hits_html, jobs_html, recordings_html
 from clsr.web.service import SearchService
 
 HERE = Path(__file__).parent
-FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the visitor's machine
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the browser's machine
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid")]
 REFRESH_S = 0.7
-WELCOME = '<p class="note">Ask for something that was said. Each answer is a moment that you can listen to.</p>'
-EMPTY = '<p class="note">Nothing is indexed yet. Add recordings under “Recordings”, then ask.</p>'
+WELCOME = '<p class="note">Search for something that was said. Each hit is a moment that you can play.</p>'
+EMPTY = '<p class="note">Nothing is indexed yet. Add recordings under “Recordings”, then search.</p>'
 
 _log = logging.getLogger("clsr")
 
@@ -62,14 +62,14 @@ def _add_search(service: SearchService) -> gr.Dropdown:
         )  # fmt: skip
         button = gr.Button("Search", variant="primary", elem_id="search", scale=1, min_width=120)
     with gr.Row(elem_id="more"):
-        with gr.Accordion("Ask aloud", open=False, elem_id="aloud"):
+        with gr.Accordion("Spoken question", open=False, elem_id="aloud"):
             spoken = gr.Audio(
-                sources=["microphone", "upload"], type="filepath", label="Spoken question, up to a minute",
+                sources=["microphone", "upload"], type="filepath", label="Question, up to a minute",
                 elem_id="spoken", buttons=[], editable=False,
             )  # fmt: skip
         with gr.Accordion("Options", open=False, elem_id="options"):
             mode = gr.Radio(MODES, value="dense", label="Ranking", elem_id="mode")
-            top_k = gr.Slider(1, 50, value=10, step=1, label="Moments at most", elem_id="top_k")
+            top_k = gr.Slider(1, 50, value=10, step=1, label="Number of moments", elem_id="top_k")
             chosen = gr.Dropdown(
                 _choices(service), multiselect=True, label="Only these recordings", elem_id="only", filterable=True
             )
@@ -98,7 +98,7 @@ async def _found(service: SearchService, question: Query, mode: Any, top_k: floa
 
 def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown) -> None:
     upload = gr.File(
-        file_count="multiple", file_types=list(AUDIO_SUFFIXES), label="Drop recordings here, or click to pick them",
+        file_count="multiple", file_types=list(AUDIO_SUFFIXES), label="Drop recordings here, or click to choose them",
         elem_id="upload", height=170,
     )  # fmt: skip
     folders = service.folders.listing()
@@ -113,7 +113,7 @@ def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown
 
     def shown() -> tuple[Any, ...]:
         jobs = service.jobs()
-        active = any(job.active for job in jobs)  # before the rest is looked at, so that the last look sees all
+        active = any(job.active for job in jobs)  # read first, so that the last refresh shows everything
         choices = gr.skip() if active else gr.Dropdown(choices=_choices(service))
         return jobs_html(jobs, service), recordings_html(service.recordings()), gr.Timer(active=active), choices
 
@@ -158,12 +158,12 @@ def _attempt(service: SearchService, act: Callable[[], object]) -> None:
 
 
 def _fault(service: SearchService, error: Exception, spoken: str = "") -> gr.Error:
-    """The message of a fault for the visitor, without paths of the server."""
+    """The message that the page shows, without paths of the server."""
     if isinstance(error, InputError):
         message = str(error).replace(spoken, "the spoken question") if spoken.startswith("/") else str(error)
         return gr.Error(service.without_paths(message), print_exception=False)
     _log.error("a request of the page failed", exc_info=error)
-    return gr.Error("Something went wrong here; the server's log says what.", print_exception=False)
+    return gr.Error("Internal error: see the log of the server.", print_exception=False)
 
 
 def _choices(service: SearchService) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Hits, jobs and recordings as HTML. Transcripts and names are anyone's: all text goes through ``escape``."""
+"""Hits, jobs and recordings as HTML. Transcripts and names are untrusted: all text goes through ``escape``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clsr.web.jobs import FileProgress, Job
 from clsr.web.playback import NATIVE
 from clsr.web.service import Found, FoundHit, Profile, Recording, SearchService
 
-BARS = 120  # of a strip; more are too fine for a phone
+BARS = 120  # in a strip; more are too fine for a phone
 SHADES = 5
-ROWS = 100  # of a list of recordings
+ROWS = 100  # shown of a list of recordings
 STRIP_HEIGHT = 40.0
-LOWEST_BAR = 0.08  # of the height, so that a low score is seen to be one, and nothing recognised is not
+LOWEST_BAR = 0.08  # of the height, so that a low score shows a bar and a span without words shows none
 SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "failed": "✗"}
 
 
@@ -63,7 +63,7 @@ def _hit(found: FoundHit, low: float, high: float) -> str:
 
 
 def transcript_html(hit: Hit) -> str:
-    """Transcript of the moment, its matching words marked, each a button that plays from there."""
+    """Transcript of the moment; each matching word is marked, and a button that plays from it."""
     pieces, position = [], 0
     for word in hit.matches:
         start = _find(hit.text, word.text, position)
@@ -87,15 +87,15 @@ def _mark(word: Word) -> str:
 
 
 def _find(text: str, word: str, position: int) -> int:
-    """Where a word stands by itself in the text from a position on, else where its letters do, else -1."""
+    """Position of a whole word in the text from a position on, else of its letters, else -1."""
     found = re.compile(rf"(?<!\S){re.escape(word)}(?!\S)").search(text, position)
     return found.start() if found else text.find(word, position)
 
 
 def strip_html(hit: Hit, recording: Recording, profile: Profile, low: float, high: float) -> str:
-    """The whole recording as a strip: bars as high and as dark as the score there, the hit marked.
+    """The whole recording as a strip of bars, higher and darker with the score; the hit is marked.
 
-    It is a slider: a click or the arrow keys move the player beside it, which moves the slider's line.
+    The strip is a slider: a click or the arrow keys move the player, and the player moves the slider's line.
     """
     duration_s = max(recording.duration_s, hit.end_s, 1e-3)
     bars = bar_scores(profile, duration_s)
@@ -135,7 +135,7 @@ def bar_scores(profile: Profile, duration_s: float) -> list[float | None]:
 
 
 def jobs_html(jobs: Sequence[Job], service: SearchService) -> str:
-    """Indexing jobs with all that is at work, and the last one that is done."""
+    """The active indexing jobs, or the last finished one."""
     shown = [job for job in jobs if job.active] or list(jobs[:1])
     return "".join(_job(job, service) for job in reversed(shown))
 
@@ -155,7 +155,7 @@ def _job(job: Job, service: SearchService) -> str:
 
 
 def _worth_showing(files: Sequence[FileProgress]) -> list[FileProgress]:
-    """The recording at work, those that failed, those done last, those to come; so many that a page stays light."""
+    """The files to show: in progress, failed, last finished, then waiting; at most ``ROWS``."""
     order = {"indexing": 0, "failed": 1, "indexed": 2, "silent": 2, "waiting": 3}
     numbered = list(enumerate(files))
     numbered.sort(key=lambda one: (order[one[1].status], one[0] if order[one[1].status] != 2 else -one[0]))

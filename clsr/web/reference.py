@@ -83,8 +83,8 @@ def _type(given: dict[str, Any]) -> str:
 
 def _facts(given: dict[str, Any]) -> str:
     names = {"minimum": "at least", "maximum": "at most", "maxLength": "characters at most", "default": "default"}
-    said = [f"{text} {json.dumps(given[key])}" for key, text in names.items() if key in given]
-    return "; ".join([given["description"], *said] if "description" in given else said)
+    facts = [f"{text} {json.dumps(given[key])}" for key, text in names.items() if key in given]
+    return "; ".join([given["description"], *facts] if "description" in given else facts)
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> str:

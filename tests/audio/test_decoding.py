@@ -268,7 +268,7 @@ def test_closing_ends_a_stream_of_another_thread(good: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["good", "sleep"])
-def test_nothing_is_left_when_who_asked_is_killed(faulty: Path, good: Path, fault: str) -> None:
+def test_nothing_is_left_when_the_caller_is_killed(faulty: Path, good: Path, fault: str) -> None:
     """Idle at a full pipe, and in the midst of decoding."""
     write_waveform(good, np.zeros(300 * SAMPLE_RATE))
     path = good.rename(faulty / f"{fault}.wav")

@@ -66,7 +66,7 @@ def test_order_and_words_stay() -> None:
             )
 
 
-def test_a_reader_pauses_where_an_aligner_hears_silence(shared_data: Path) -> None:
+def test_pauses_agree_with_an_aligner(shared_data: Path) -> None:
     """Every pause of five sentences of real speech lies, to 0.06 s, in silence that PocketSphinx marks, and the other
     way round for silences of 0.25 s and more but one, which has a breath in it."""
     folder, missed = shared_data / "speech" / "austen_en", 0

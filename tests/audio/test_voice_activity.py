@@ -293,7 +293,7 @@ def test_blocks_change_nothing_of_real_judgements(sentence: np.ndarray) -> None:
         assert [window for *_, windows in fed for window in windows] == cut(waveform, 3.0) != []
 
 
-def test_readers_are_heard_and_long_silences_left_out(shared_data: Path) -> None:
+def test_speech_is_kept_and_long_silences_dropped(shared_data: Path) -> None:
     """Twelve readers with 0.5 or 8 s of silence between them, in order; LibriSpeech's own silence at both ends of an
     utterance is up to 0.6 s."""
     files = sorted((shared_data / "speech" / "librispeech_en" / "audio").glob("*.flac"))[:12]

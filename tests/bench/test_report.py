@@ -86,7 +86,7 @@ def test_the_command_writes_a_checkpoint_into_a_page(
     assert set(found["stages"]) == set(result["peaks"]) >= {"float32", "int8"}
 
 
-def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_requested_parts_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "measure_training", lambda repeats, size: {"repeats": repeats, "size": size})
     found = measure(parts=["training"])
     assert found["training"] == [{"repeats": 3, "size": "mini"}] and found["encoding"] == [] and "search" not in found

@@ -1,4 +1,4 @@
-"""The benchmark of searches: what it makes up has the statistics that it states, and a small run measures all."""
+"""The benchmark of searches: the synthetic windows have the stated statistics, and a small run measures all."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsr.bench import search
+from clsr.bench import search, synthetic_windows
 from clsr.errors import InputError
 from clsr.index.approximate import nearest
 from clsr.index.location import IndexLocation
@@ -24,24 +24,24 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
 
 
 def test_vectors_have_the_statistics_that_are_stated() -> None:
-    meanings = search.Meanings(64, np.random.default_rng(0))
+    meanings = synthetic_windows.Meanings(64, np.random.default_rng(0))
     vectors = meanings.of_windows(400, 20)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(8000), abs=1e-5)
-    assert np.linalg.norm(vectors.mean(0)) == pytest.approx(search.MEAN_NORM, abs=0.05)
+    assert np.linalg.norm(vectors.mean(0)) == pytest.approx(synthetic_windows.MEAN_NORM, abs=0.05)
     centred = vectors - vectors.mean(0)
     spectrum = np.linalg.eigvalsh(np.cov(centred.T))[::-1]
     slope = np.polyfit(np.log(np.arange(3, 40)), np.log(spectrum[2:39]), 1)[0]
-    assert slope == pytest.approx(-search.DECAY, abs=0.15)
+    assert slope == pytest.approx(-synthetic_windows.DECAY, abs=0.15)
     pairs = centred.reshape(400, 20, 64)
     shared = (pairs[:, 0] * pairs[:, 10]).sum(1).mean() / (centred**2).sum(1).mean()
-    assert shared == pytest.approx(search.SHARED, abs=0.06)
+    assert shared == pytest.approx(synthetic_windows.SHARED, abs=0.06)
 
 
 def test_questions_lie_near_their_windows_as_stated() -> None:
-    meanings = search.Meanings(64, np.random.default_rng(0))
+    meanings = synthetic_windows.Meanings(64, np.random.default_rng(0))
     vectors = meanings.of_windows(5, 20)
     questions = meanings.of_questions(vectors)
-    assert (questions * vectors).sum(1) == pytest.approx(np.full(100, search.QUESTION_COSINE), abs=1e-5)
+    assert (questions * vectors).sum(1) == pytest.approx(np.full(100, synthetic_windows.QUESTION_COSINE), abs=1e-5)
     assert np.linalg.norm(questions, axis=1) == pytest.approx(np.ones(100), abs=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_rows_are_those_of_an_index(measured: tuple[dict, Path]) -> None:
     table = IndexTables(IndexLocation.of(measured[1])).windows
     assert table is not None and table.schema == windows_schema(64)
     rows = table.to_arrow().to_pylist()
-    spans = cut(search.RECORDING_S, search.WINDOW_S, search.HOP_S)
+    spans = cut(synthetic_windows.RECORDING_S, synthetic_windows.WINDOW_S, synthetic_windows.HOP_S)
     assert len(rows) == len({row["id"] for row in rows}) == 500
     assert [(row["start_s"], row["end_s"]) for row in rows[: len(spans)]] == spans
     assert len(RecordingsTable(IndexTables(IndexLocation.of(measured[1]))).read()) == -(-500 // len(spans))
@@ -89,9 +89,9 @@ def test_nearest_is_that_of_all_vectors(measured: tuple[dict, Path]) -> None:
     assert table is not None
     rows = table.to_arrow()
     vectors, ids = np.stack(rows["vector"].to_numpy()), rows["id"].to_pylist()
-    asked = vectors[[3, 77, 401]]
-    expected = [[ids[i] for i in np.argsort(-(vectors @ vector), kind="stable")[:7]] for vector in asked]
-    assert nearest(table, asked, 7) == expected
+    queries = vectors[[3, 77, 401]]
+    expected = [[ids[i] for i in np.argsort(-(vectors @ vector), kind="stable")[:7]] for vector in queries]
+    assert nearest(table, queries, 7) == expected
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

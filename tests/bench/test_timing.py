@@ -1,4 +1,4 @@
-"""Timing: pieces of work in turn, operations counted by hand, memory that is held for a moment only."""
+"""Timing: pieces of work in turn, operations counted by hand, memory that is used for a moment only."""
 
 import subprocess
 import sys

@@ -178,9 +178,9 @@ def test_index_tells_what_it_holds(clsr: Command, tone_model: Path, say_in_tones
     status, told, _ = clsr("index", *place, "--verify")
     assert status == 0 and f"{gone}: its file is gone" in told and "sound, but" in told
     assert clsr("index", *place, "--prune")[1] == f"{gone}: removed, its file is gone\n"
-    held = [json.loads(line) for line in clsr("index", *place, "--status", "--json")[1].splitlines()]
-    assert [row["path"] for row in held] == [str(damaged), str(talk)]
-    assert set(held[0]) == {"path", "status", "duration_s", "indexed_s", "silent_s", "windows", "reason"}
+    statuses = [json.loads(line) for line in clsr("index", *place, "--status", "--json")[1].splitlines()]
+    assert [row["path"] for row in statuses] == [str(damaged), str(talk)]
+    assert set(statuses[0]) == {"path", "status", "duration_s", "indexed_s", "silent_s", "windows", "reason"}
     assert clsr("index", *place)[0] == 2
 
 

@@ -40,8 +40,8 @@ class EchoAnswerer:
     """Answers by what it was given."""
 
     def answer(self, question: str | np.ndarray, windows: Sequence[np.ndarray]) -> str:
-        asked = question if isinstance(question, str) else f"{len(question) / SAMPLE_RATE:g} s of speech"
-        return f"{asked}: {[len(window) / SAMPLE_RATE for window in windows]}"
+        query = question if isinstance(question, str) else f"{len(question) / SAMPLE_RATE:g} s of speech"
+        return f"{query}: {[len(window) / SAMPLE_RATE for window in windows]}"
 
 
 @pytest.fixture
@@ -100,11 +100,11 @@ def test_search_in_some_recordings(clsr: Command, folder: Path) -> None:
 
 
 def test_search_for_a_spoken_question(clsr: Command, folder: Path, speak: Speak, tmp_path: Path) -> None:
-    asked = speak(tmp_path / "q.wav", "boat tea")
-    assert clsr("search", "--audio", asked, "--top-k", 1) == [
+    question_file = speak(tmp_path / "q.wav", "boat tea")
+    assert clsr("search", "--audio", question_file, "--top-k", 1) == [
         f"{folder}/a.wav  00:08-00:12  0.707  *tea* sea sun *boat*"
     ]
-    assert clsr.error == f"{asked}: boat tea\n"
+    assert clsr.error == f"{question_file}: boat tea\n"
 
 
 def test_search_for_many_questions(clsr: Command, folder: Path, speak: Speak, tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_ask_prints_the_answer_and_its_sources(
     given = ("--answerer", "local:model", "--top-k", 2)
     assert clsr("ask", *given, "sea sun") == ["sea sun: [2.0, 4.0]", *sources]
     assert clsr.error == ""
-    asked = speak(tmp_path / "q.wav", "sea sun")
-    assert clsr("ask", *given, "--audio", asked) == ["2 s of speech: [2.0, 4.0]", *sources]
+    question_file = speak(tmp_path / "q.wav", "sea sun")
+    assert clsr("ask", *given, "--audio", question_file) == ["2 s of speech: [2.0, 4.0]", *sources]
     (line,) = clsr("ask", *given, "--json", "sea sun")
     reply = json.loads(line)
     assert (reply["question"], reply["answer"]) == ("sea sun", "sea sun: [2.0, 4.0]")
@@ -190,7 +190,7 @@ def test_ask_shows_the_windows_when_the_answerer_fails(clsr: Command, monkeypatc
     assert reply["error"] == "the answerer failed (RuntimeError: out of memory)" and len(reply["sources"]) == 3
 
 
-def test_nobody_is_asked_about_nothing(clsr: Command, folder: Path) -> None:
+def test_empty_question_reaches_no_answerer(clsr: Command, folder: Path) -> None:
     assert clsr("ask", "--answerer", "nobody", "--folder", folder / "none", "sea") == []
     assert "nothing was found" in clsr.error
 

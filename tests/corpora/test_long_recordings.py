@@ -35,11 +35,11 @@ def noises(tmp_path: Path) -> Path:
     write_data_dir(folder / "passages", passages)
     write_waveform(folder / "questions" / "q.wav", generator.uniform(-0.5, 0.5, SAMPLE_RATE))
     halves = [(0.0, 0.5), (0.5, 1.0)]
-    asked = [
+    utterances = [
         Utterance(f"q{n}", folder / "questions" / "q.wav", *half, f"which noise is {n}", "bob")
         for n, half in zip((1, 4), halves, strict=True)
     ]
-    write_data_dir(folder / "questions", asked)
+    write_data_dir(folder / "questions", utterances)
     write_table(folder / "questions" / "answers", [("q1", "Green!")])
     write_relevance(folder / "qrels", {"q1": {"p0": 1, "p1": 2, "p2": 2}, "q4": {"p4": 1}})
     return folder

@@ -10,7 +10,7 @@ from clsr.corpora.squad import answer_passage, read_squad, sentence_spans
 from clsr.errors import InputError
 
 
-def asked(id_: Any, question: str = "Who?", **more: Any) -> dict[str, Any]:
+def make_question(id_: Any, question: str = "Who?", **more: Any) -> dict[str, Any]:
     return {"id": id_, "question": question, "answers": [{"text": "cat", "answer_start": 4}], **more}
 
 
@@ -26,8 +26,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_questions_in_order_with_their_places(path: Path) -> None:
-    first = {"context": "The cat sat.", "qas": [asked("a", " Who\n sat? "), asked("b")]}
-    second = {"context": "Old cat.", "id": "77-2", "qas": [asked(5)]}
+    first = {"context": "The cat sat.", "qas": [make_question("a", " Who\n sat? "), make_question("b")]}
+    second = {"context": "Old cat.", "id": "77-2", "qas": [make_question(5)]}
     questions = read_squad(write(path, {"context": "None.", "qas": []}, first, second))
     assert [(q.id, q.article, q.paragraph, q.paragraph_id) for q in questions] == [
         ("a", 0, 1, "0_1"),
@@ -39,7 +39,12 @@ def test_questions_in_order_with_their_places(path: Path) -> None:
 
 
 def test_byte_order_mark_impossible_and_repeated_questions(path: Path) -> None:
-    qas = [asked("a"), asked("b", is_impossible=True), asked("a"), asked("c", is_impossible=False)]
+    qas = [
+        make_question("a"),
+        make_question("b", is_impossible=True),
+        make_question("a"),
+        make_question("c", is_impossible=False),
+    ]
     questions = read_squad(write(path, {"context": "The cat.", "qas": qas}, encoding="utf-8-sig"))
     assert [question.id for question in questions] == ["a", "c"]
 
@@ -72,13 +77,16 @@ def test_a_question_without_answers_is_one(path: Path) -> None:
     ("paragraph", "said"),
     [
         ({"context": "x", "qas": [{"id": "a", "question": " "}]}, "article 0, paragraph 0, question a: question is"),
-        ({"context": " ", "qas": [asked("a")]}, "article 0, paragraph 0: context is missing or empty"),
+        ({"context": " ", "qas": [make_question("a")]}, "article 0, paragraph 0: context is missing or empty"),
         ({"context": "x", "qas": [{"question": "Who?"}]}, "article 0, paragraph 0, a question: id is missing"),
         ({"context": "x"}, "article 0, paragraph 0: qas is missing"),
         ({"context": "x", "qas": ["who"]}, "article 0, paragraph 0: qas is missing or no list of objects"),
-        ({"context": "x", "qas": [asked("a", answers="cat")]}, "question a: answers is missing or no list"),
-        ({"context": "x", "qas": [asked("a", answers=[{"text": ""}])]}, "question a: text is missing or empty"),
-        ({"context": "x", "qas": [asked("a"), asked("a", "Whose?")]}, "paragraph 0: question a: the id is there twice"),
+        ({"context": "x", "qas": [make_question("a", answers="cat")]}, "question a: answers is missing or no list"),
+        ({"context": "x", "qas": [make_question("a", answers=[{"text": ""}])]}, "question a: text is missing or empty"),
+        (
+            {"context": "x", "qas": [make_question("a"), make_question("a", "Whose?")]},
+            "paragraph 0: question a: the id is there twice",
+        ),
         ({"context": "x", "qas": []}, "has no question that can be answered"),
     ],
 )

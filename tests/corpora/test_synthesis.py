@@ -166,7 +166,7 @@ def test_other_rows_or_settings_are_kept_out(jsonl: Path, tmp_path: Path) -> Non
         synthesize(jsonl, tmp_path / "set", CONFIG)
 
 
-def test_noise_at_the_ratio_asked_for(jsonl: Path, tmp_path: Path) -> None:
+def test_noise_has_the_requested_ratio(jsonl: Path, tmp_path: Path) -> None:
     synthesize(jsonl, tmp_path / "clean", CONFIG)
     synthesize(jsonl, tmp_path / "noisy", replace(CONFIG, noise_snr_db=10.0))
     for id_ in ("r1", "r2", "r3"):

@@ -181,11 +181,11 @@ def test_too_little_to_split(passages: list[Passage]):
 def make_table(tmp_path: Path, say_in_tones: Callable[[str], np.ndarray]) -> Callable[[bool], Path]:
     """Write a corpus of ten recordings in the language of tones; every other one has a question, or none has."""
 
-    def make(asked: bool) -> Path:
+    def make(with_questions: bool) -> Path:
         lines = []
         for number in range(10):
             write_waveform(tmp_path / f"{number}.wav", say_in_tones("red dog"))
-            lines.append(f"r{number},{number}.wav,,,Red dog,{'Which dog?' if asked else ''},\n")
+            lines.append(f"r{number},{number}.wav,,,Red dog,{'Which dog?' if with_questions else ''},\n")
         return table(tmp_path, HEADER + "".join(lines))
 
     return make

@@ -1,4 +1,4 @@
-"""Lists of words: which words there are, and how often each is heard."""
+"""Lists of words: which words there are, and how often each is spoken."""
 
 from collections import Counter
 from pathlib import Path

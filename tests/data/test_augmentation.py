@@ -119,7 +119,7 @@ def test_the_longest_copy_counts(split: Split, caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("snr_db", [0.0, 10.0])
 @pytest.mark.parametrize("length_s", [0.5, 2.0, 30.0])
-def test_a_noise_has_the_ratio_asked_for(sound, snr_db: float, length_s: float):
+def test_noise_has_the_requested_ratio(sound, snr_db: float, length_s: float):
     time_s = np.arange(int(length_s * 8000)) / 8000
     folder = sound(0.01 * np.sin(2 * np.pi * 400 * time_s), rate=8000)
     config = AugmentConfig(noise_dir=folder, noise_probability=1.0, noise_snr_db=(snr_db, snr_db))

@@ -180,7 +180,7 @@ def test_noise_is_drawn_anew_each_epoch(make_split: Callable[..., Split]):
     assert torch.equal(batches[0], next(epoch(data_module(split, config), 0)).features)
 
 
-def test_noise_has_the_ratio_asked_for(make_split: Callable[..., Split]):
+def test_noise_has_the_requested_ratio(make_split: Callable[..., Split]):
     split = make_split([3.0])
     module = data_module(split, DataConfig(noise_probability=1.0, noise_snr_db=(0.0, 0.0)))
     frames, power = module.train_set.frames("u000")
@@ -189,7 +189,7 @@ def test_noise_has_the_ratio_asked_for(make_split: Callable[..., Split]):
     assert louder.item() == pytest.approx(2.0, rel=0.03)  # white noise at 0 dB on white noise
 
 
-def test_noise_comes_to_the_share_asked_for(make_split: Callable[..., Split]):
+def test_noise_reaches_the_requested_share(make_split: Callable[..., Split]):
     module = data_module(make_split([0.2] * 5), DataConfig(noise_probability=0.3))
     changed = 0
     for number in range(100):

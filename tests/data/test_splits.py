@@ -47,7 +47,7 @@ def test_a_digest_is_of_texts_not_of_paths(tone_set: Path, tmp_path: Path):
 
 
 def test_a_split_without_questions_is_named():
-    asked, plain = Split([], [Pair("a", "b", 0)], {"p": [0]}), Split([], [], {})
-    require_pairs((asked, asked), Path("data"))
+    paired, plain = Split([], [Pair("a", "b", 0)], {"p": [0]}), Split([], [], {})
+    require_pairs((paired, paired), Path("data"))
     with pytest.raises(InputError, match="data/dev: no questions: this stage needs a retrieval set"):
-        require_pairs((asked, plain), Path("data"))
+        require_pairs((paired, plain), Path("data"))

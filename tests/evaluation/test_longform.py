@@ -66,7 +66,7 @@ def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, said in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
         waveform = np.repeat(np.array(said, np.float32) / LEVELS, 2 * SAMPLE_RATE)
         write_waveform(folder / "recordings" / f"{name}.wav", waveform)
-    asked_for = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
+    questions = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
     rows = [
         {
             "id": id_, "question": f"where is {word}", "question_audio": None, "recording": f"recordings/{name}.wav",
@@ -74,7 +74,7 @@ def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "answer_start_s": start_s + 0.5 if id_ != "q3" else None,
             "answer_end_s": start_s + 1.5 if id_ != "q3" else None,
         }
-        for id_, word, name, start_s in asked_for
+        for id_, word, name, start_s in questions
     ]  # fmt: skip
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -15,7 +15,8 @@ from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError
 from clsr.evaluation.config import EvaluationConfig
 from clsr.evaluation.measure import _noisy, evaluate
-from clsr.evaluation.report import Report, ReportRow, read_report, write_report
+from clsr.evaluation.report import read_report, write_report
+from clsr.evaluation.scores import Report, ReportRow
 from clsr.systems.parabge import train_parabge
 from clsr.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise

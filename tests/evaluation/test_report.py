@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from clsr.errors import InputError
-from clsr.evaluation.report import (
-    ModelInfo,
-    Report,
-    ReportRow,
-    compare,
-    differences,
-    measure_recognition,
-    measure_retrieval,
-    read_report,
-    write_report,
-)
+from clsr.evaluation.report import compare, read_report, write_report
+from clsr.evaluation.scores import ModelInfo, Report, ReportRow, differences, measure_recognition, measure_retrieval
 from clsr.metrics.recall import METRICS, invert
 from clsr.metrics.word_errors import WordErrors
 

@@ -128,11 +128,11 @@ def test_the_whole_way_from_features_to_log_probabilities(ours: Paraformer, thei
     frames, _, _ = theirs["encoder"](features, lengths)
     tokens, count, _, _ = theirs["predictor"](frames, mask=torch.ones(1, 1, 70))
     expected, _ = theirs["decoder"](frames, lengths, tokens, count.long())
-    heard = ours.recognise(features, lengths)
-    assert heard.token_lengths.tolist() == count.tolist()
-    known = expected[..., 2:].log_softmax(2).topk(heard.tokens.shape[2])  # ours never says [PAD], [UNK]
-    assert torch.equal(heard.tokens, known.indices + 2)
-    assert (heard.log_probabilities - known.values).abs().max() <= 1e-4
+    recognised = ours.recognise(features, lengths)
+    assert recognised.token_lengths.tolist() == count.tolist()
+    known = expected[..., 2:].log_softmax(2).topk(recognised.tokens.shape[2])  # ours never says [PAD], [UNK]
+    assert torch.equal(recognised.tokens, known.indices + 2)
+    assert (recognised.log_probabilities - known.values).abs().max() <= 1e-4
 
 
 def test_padding_changes_funasrs_weights_and_not_ours(ours: Paraformer, theirs: torch.nn.ModuleDict):

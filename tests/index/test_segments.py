@@ -1,4 +1,4 @@
-"""Stretches between pauses, and their vectors, on words that are axes: a text's vector counts its words."""
+"""Inter-pausal segments and their vectors; each word is an axis, so a text's vector counts its words."""
 
 from collections.abc import Sequence
 from typing import Any

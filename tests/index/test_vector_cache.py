@@ -1,4 +1,4 @@
-"""Vectors held in memory: the same windows, cosines and ties as on the disk, also while the table is written."""
+"""The vector cache: the same windows, cosines and ties as on the disk, also while the table is written."""
 
 import os
 import signal
@@ -44,20 +44,20 @@ def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> 
 
 def test_nearest_equals_a_full_sort_with_row_ties() -> None:
     vectors = np.tile(unit(50), (40, 1))  # each forty times
-    held = VectorCache(
+    cached = VectorCache(
         vectors, np.arange(2000)[::-1].astype(np.uint64), np.arange(2000)[::-1], [("", "", 0.0, 0.0)] * 2000
     )
     for question in unit(20, seed=1):
-        best = sorted(range(2000), key=lambda i: (-float(vectors[i % 50] @ question), held.rows[i]))
-        at, cosines = held.nearest(question, 100)
+        best = sorted(range(2000), key=lambda i: (-float(vectors[i % 50] @ question), cached.rows[i]))
+        at, cosines = cached.nearest(question, 100)
         assert at.tolist() == best[:100]
         assert cosines == pytest.approx([vectors[i] @ question for i in best[:100]], abs=1e-6)
         assert len(set(cosines.tolist())) == 3  # forty, forty and twenty that are equal to the last digit
         inside = np.arange(7, 2000, 3)
-        at, _ = held.nearest(question, 100, inside)
+        at, _ = cached.nearest(question, 100, inside)
         assert at.tolist() == [i for i in best if i % 3 == 1 and i >= 7][:100]
-    assert len(held.nearest(question, 3000)[0]) == 2000
-    assert len(held.nearest(question, 10, np.zeros(0, np.intp))[0]) == 0
+    assert len(cached.nearest(question, 3000)[0]) == 2000
+    assert len(cached.nearest(question, 10, np.zeros(0, np.intp))[0]) == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, PART, 2 * PART - 1, 2 * PART, 7 * PART + 3])
@@ -82,8 +82,8 @@ def test_cosines_are_found_in_a_child_too() -> None:
 
 def test_rows_are_found_by_their_numbers() -> None:
     numbers = np.array([1 << 32, 7, 3], np.uint64)
-    held = VectorCache(unit(3), numbers, np.argsort(numbers), [("", "", 0.0, 0.0)] * 3)
-    assert held.positions(np.array([3, 4, 7, 1 << 32, 1 << 40], np.uint64)).tolist() == [2, -1, 1, 0, -1]
+    cached = VectorCache(unit(3), numbers, np.argsort(numbers), [("", "", 0.0, 0.0)] * 3)
+    assert cached.positions(np.array([3, 4, 7, 1 << 32, 1 << 40], np.uint64)).tolist() == [2, -1, 1, 0, -1]
     nothing = VectorCache(unit(0), numbers[:0], np.zeros(0, np.intp), [])
     assert nothing.positions(numbers).tolist() == [-1, -1, -1]
 
@@ -139,5 +139,5 @@ def test_words_are_found_after_rows_have_moved(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_not_cached(tmp_path: Path) -> None:
     table = table_of(tmp_path, unit(100))
     assert cache_vectors(table, 80 * 16 * 4 - 1) is None  # 80 are spoken
-    held = cache_vectors(table, 80 * 16 * 4)
-    assert held is not None and held.vectors.nbytes == 80 * 16 * 4
+    cached = cache_vectors(table, 80 * 16 * 4)
+    assert cached is not None and cached.vectors.nbytes == 80 * 16 * 4

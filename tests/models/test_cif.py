@@ -94,7 +94,7 @@ def test_shapes_that_do_not_fit():
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.9])
-def test_scaled_weights_fire_exactly_as_often_as_asked(threshold: float):
+def test_scaled_weights_fire_exactly_the_requested_count(threshold: float):
     """FunASR's float32 sums lose the last token in a quarter of such utterances; see test_funasr_parity."""
     torch.manual_seed(0)
     for _ in range(100):
@@ -152,7 +152,7 @@ def test_an_incomplete_token_ends_with_the_last_frame():
 
 def test_times_follow_each_other():
     torch.manual_seed(0)
-    weights = torch.rand(16, 200) ** 4  # long stretches of nearly nothing
+    weights = torch.rand(16, 200) ** 4  # long spans of nearly nothing
     count = int(weights.sum(1).min())
     times = firing_times(weights, count)
     assert torch.equal(times[:, 1:, 0], times[:, :-1, 1])

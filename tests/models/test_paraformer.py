@@ -87,14 +87,14 @@ def test_recognition_does_not_depend_on_the_batch():
     model = tiny().eval()
     features, lengths, _, _ = batch()
     features[1, 18:] = 1e3  # padding may hold anything
-    heard = model.recognise(features, lengths)
+    recognised = model.recognise(features, lengths)
     for i, length in enumerate(lengths.tolist()):
         alone = model.recognise(features[i : i + 1, :length], lengths[i : i + 1])
         count = int(alone.token_lengths)
-        assert count == heard.token_lengths[i] > 0
-        assert torch.equal(heard.tokens[i, :count], alone.tokens[0])
-        assert torch.allclose(heard.log_probabilities[i, :count], alone.log_probabilities[0], atol=1e-4)
-        assert torch.allclose(heard.times[i, :count], alone.times[0], atol=1e-3)
+        assert count == recognised.token_lengths[i] > 0
+        assert torch.equal(recognised.tokens[i, :count], alone.tokens[0])
+        assert torch.allclose(recognised.log_probabilities[i, :count], alone.log_probabilities[0], atol=1e-4)
+        assert torch.allclose(recognised.times[i, :count], alone.times[0], atol=1e-3)
 
 
 def test_inference_rounds_the_quantity_or_adds_a_tail():
@@ -156,29 +156,29 @@ def test_speech_is_never_read_as_silence():
 def test_inference_equals_training_at_the_right_length():
     model = tiny().eval()
     features, lengths, _, _ = batch()
-    heard = model.recognise(features, lengths)
-    targets = torch.full((3, int(heard.token_lengths.max())), 2)
-    trained = model(features, lengths, targets, heard.token_lengths)
-    for i, count in enumerate(heard.token_lengths.tolist()):
+    recognised = model.recognise(features, lengths)
+    targets = torch.full((3, int(recognised.token_lengths.max())), 2)
+    trained = model(features, lengths, targets, recognised.token_lengths)
+    for i, count in enumerate(recognised.token_lengths.tolist()):
         known = trained.logits[i, :count, 2:].log_softmax(1).topk(BEST)
-        assert torch.equal(heard.tokens[i, :count], known.indices + 2)
-        assert torch.allclose(heard.log_probabilities[i, :count], known.values, atol=1e-5)
+        assert torch.equal(recognised.tokens[i, :count], known.indices + 2)
+        assert torch.allclose(recognised.log_probabilities[i, :count], known.values, atol=1e-5)
 
 
 def test_padding_and_unknown_are_never_recognised():
     model = tiny().eval()
     with torch.no_grad():
         model.decoder.output_layer.bias[:2] = 1e6
-    heard = model.recognise(*batch()[:2])
-    for tokens, count in zip(heard.tokens, heard.token_lengths):
+    recognised = model.recognise(*batch()[:2])
+    for tokens, count in zip(recognised.tokens, recognised.token_lengths):
         assert count > 0 and (tokens[:count] >= 2).all()
 
 
 def test_times_are_ordered_within_the_utterance():
     model = tiny().eval()
     features, lengths, _, _ = batch()
-    heard = model.recognise(features, lengths)
-    for times, count, length in zip(heard.times, heard.token_lengths, lengths):
+    recognised = model.recognise(features, lengths)
+    for times, count, length in zip(recognised.times, recognised.token_lengths, lengths):
         begin, end = times[:count].T
         assert begin[0] == 0 and (end <= length).all()
         assert torch.equal(begin[1:], end[:-1]) and (end > begin).all()
@@ -188,19 +188,19 @@ def test_silence_is_no_token():
     model = tiny().eval()
     with torch.no_grad():
         model.predictor.cif_output.bias.fill_(-20.0)
-    heard = model.recognise(*batch()[:2])  # although one token was tried too
-    assert heard.tokens.shape == heard.log_probabilities.shape == (3, 0, BEST)
-    assert heard.token_lengths.tolist() == [0, 0, 0]
-    assert heard.times.shape == (3, 0, 2)
+    recognised = model.recognise(*batch()[:2])  # although one token was tried too
+    assert recognised.tokens.shape == recognised.log_probabilities.shape == (3, 0, BEST)
+    assert recognised.token_lengths.tolist() == [0, 0, 0]
+    assert recognised.times.shape == (3, 0, 2)
 
 
 def test_silence_beside_speech_is_no_token_either():
     model = tiny().eval()
     features, lengths, _, _ = batch()
     lengths[1] = 0
-    heard = model.recognise(features, lengths)
-    assert heard.token_lengths[1] == 0 and heard.token_lengths[0] > 0
-    assert torch.isfinite(heard.log_probabilities).all()
+    recognised = model.recognise(features, lengths)
+    assert recognised.token_lengths[1] == 0 and recognised.token_lengths[0] > 0
+    assert torch.isfinite(recognised.log_probabilities).all()
 
 
 @pytest.mark.parametrize("sampler", [SamplerConfig(0.0), SamplerConfig(0.5, "wrong"), SamplerConfig(0.5, "random")])
@@ -218,7 +218,7 @@ def test_one_batch_is_learnt_by_heart(sampler: SamplerConfig):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
-    heard = model.eval().recognise(features, frame_lengths)
-    assert torch.equal(heard.token_lengths, target_lengths)
-    for tokens, target, length in zip(heard.tokens[..., 0], targets, target_lengths):
+    recognised = model.eval().recognise(features, frame_lengths)
+    assert torch.equal(recognised.token_lengths, target_lengths)
+    for tokens, target, length in zip(recognised.tokens[..., 0], targets, target_lengths):
         assert torch.equal(tokens[:length], target[:length])

@@ -23,8 +23,8 @@ def test_a_recogniser_needs_no_text_encoder(recogniser: Recogniser, tone_model: 
 
 
 def test_transcripts_are_the_words_joined(recogniser: Recogniser, say_in_tones: Callable[[str], np.ndarray]):
-    heard = recogniser.recognise([say_in_tones("red dog sun boat"), say_in_tones("cat")])
-    for transcript, words in zip(recogniser.transcripts(heard), recogniser.words(heard), strict=True):
+    recognised = recogniser.recognise([say_in_tones("red dog sun boat"), say_in_tones("cat")])
+    for transcript, words in zip(recogniser.transcripts(recognised), recogniser.words(recognised), strict=True):
         assert words and transcript == recogniser.vocabulary.join(word.text for word in words)
         assert all(0 <= word.start_s < word.end_s for word in words)
 

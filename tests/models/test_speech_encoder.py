@@ -36,7 +36,7 @@ def unsure(encoder: SpeechEncoder, waveforms: list[np.ndarray]) -> list[np.ndarr
     return [w + 0.3 * draw.standard_normal(len(w), dtype=np.float32) for w in waveforms]
 
 
-def test_it_hears_what_was_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+def test_transcript_equals_what_was_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     encoding = encoder.encode(waveforms)
     assert encoding.transcripts == TEXTS
     ids = [encoder.text_encoder.token_ids(text) for text in TEXTS]
@@ -45,7 +45,7 @@ def test_it_hears_what_was_said(encoder: SpeechEncoder, waveforms: list[np.ndarr
     assert np.linalg.norm(encoding.vectors, axis=1) == pytest.approx(1.0)
 
 
-def test_words_are_heard_where_they_are_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+def test_words_have_the_times_of_their_speech(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     (words,) = encoder.encode(waveforms[2:3]).words
     assert [word.text for word in words] == TEXTS[2].split()
     for number, word in enumerate(words):  # a word lasts 0.3 s; where the weight arrives was never taught
@@ -66,13 +66,13 @@ def test_token_vectors_pool_to_the_text_vector(encoder: SpeechEncoder, waveforms
     assert soft.norm(dim=1).numpy() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("heard", [list, unsure], ids=["sure", "unsure"])
-def test_hard_codes_equal_the_recognised_text(encoder: SpeechEncoder, waveforms: list[np.ndarray], heard):
-    given = waveforms if heard is list else unsure(encoder, waveforms)
+@pytest.mark.parametrize("kind", [list, unsure], ids=["sure", "unsure"])
+def test_hard_codes_equal_the_recognised_text(encoder: SpeechEncoder, waveforms: list[np.ndarray], kind):
+    given = waveforms if kind is list else unsure(encoder, waveforms)
     encoding = encoder.encode(given, "hard")
     of_tokens = encoder.text_encoder.encode_ids(encoding.token_ids).numpy()
     assert np.abs(encoding.vectors - of_tokens).max() < 1e-6
-    if heard is list:  # the pieces are those that the transcript is split into
+    if kind is list:  # the pieces are those that the transcript is split into
         assert np.abs(encoding.vectors - encoder.text_encoder.encode(encoding.transcripts).numpy()).max() < 1e-6
 
 
@@ -85,12 +85,12 @@ def test_soft_codes_mix_best_tokens_and_hypotheses(encoder: SpeechEncoder, wavef
         lengths = torch.tensor([features.shape[1]])
         expected = torch.zeros(encoder.text_encoder.width)
         with torch.no_grad():
-            heard = network.length_hypotheses(features, lengths)
+            hypotheses = network.length_hypotheses(features, lengths)
             frames, mask = network.encoder(network.cmvn(features), lengths)
-            weights = heard.scores[:, 0].softmax(0).tolist()
+            weights = hypotheses.scores[:, 0].softmax(0).tolist()
             kept = [(n, weight) for n, weight in enumerate(weights) if weight >= MIN_PROBABILITY]
             for n, weight in kept:
-                number = heard.token_lengths[n]
+                number = hypotheses.token_lengths[n]
                 tokens, _ = integrate_and_fire(frames, scale_to(network.predictor(frames, mask), number))
                 logits = network.decoder(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), frames, mask)
                 logits[..., network.never] = -torch.inf
@@ -132,7 +132,7 @@ def test_batches_and_order_change_nothing(encoder: SpeechEncoder, waveforms: lis
             assert (word.start_s, word.end_s) == pytest.approx((same.start_s, same.end_s), abs=1e-3)
 
 
-def test_nothing_heard_is_the_empty_text(tone_model: Path, waveforms: list[np.ndarray]):
+def test_empty_hypothesis_is_the_empty_text(tone_model: Path, waveforms: list[np.ndarray]):
     deaf = load_speech_encoder(tone_model)
     with torch.no_grad():
         deaf.paraformer.predictor.cif_output.bias.fill_(-20.0)

@@ -87,7 +87,7 @@ def test_maps_share_one_scale_and_name_their_pieces(
     assert bar.get_ylabel() == "cosine similarity"
 
 
-def test_faults_of_what_is_asked_for(tone_model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+def test_faults_of_the_requested_alignment(tone_model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no question 'q99': name one of questions/text, q00 for instance"):
         align(tone_model, None, tone_corpus / "dev", "q99")
     with pytest.raises(InputError, match=r"a.bmp: figures are written as"):

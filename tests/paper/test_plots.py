@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from clsr.errors import InputError
-from clsr.evaluation.report import ModelInfo, Report, ReportRow, Retrieval, write_report
+from clsr.evaluation.report import write_report
+from clsr.evaluation.scores import ModelInfo, Report, ReportRow, Retrieval
 from clsr.metrics.recall import Interval
 from clsr.paper import plots
 from clsr.paper.plots import _run_names, learning_curve, recall_bars

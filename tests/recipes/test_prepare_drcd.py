@@ -26,7 +26,7 @@ RIVER = "渡船一次只能載十二個人和兩頭牛，船夫收的不是錢�
 TEMPLE = "西端則是一座石造的土地公廟，廟前的榕樹據說比橋還要老上一百歲，樹下長年擺著三張石凳供人休息。"
 
 
-def asked(id_: str, question: str, answer: str, context: str, start: int | None = None) -> dict[str, Any]:
+def make_question(id_: str, question: str, answer: str, context: str, start: int | None = None) -> dict[str, Any]:
     """A question as the publisher has it: answers have ids of their own, and the development set two of them."""
     place = context.find(answer) if start is None else start
     answers = [{"id": str(i + 1), "text": answer, "answer_start": place} for i in range(2)]
@@ -41,7 +41,7 @@ def article(title: str, id_: str, *paragraphs: tuple[str, list[dict[str, Any]]])
 def plain(title: str, id_: str) -> dict[str, Any]:
     """An article of one paragraph and one question."""
     context = f"{title}在城外的山坡上。"
-    return article(title, id_, (context, [asked(f"{id_}-1-1", f"{title}在哪裡？", "山坡上", context)]))
+    return article(title, id_, (context, [make_question(f"{id_}-1-1", f"{title}在哪裡？", "山坡上", context)]))
 
 
 def write(path: Path, *articles: dict[str, Any]) -> None:
@@ -58,14 +58,14 @@ def corpus(tmp_path: Path) -> Path:
     bridge = article(
         "木橋", "9001",
         (first, [
-            asked("9001-1-1", "木橋建於\u3000哪一年？", "１９２３年", first),
-            asked("9001-1-2", "橋身有多長？", "六十公尺", first),  # in the passage of the one before
-            asked("9001-1-3", "欄杆是用什麼做的？", "竹子", first, start=3),  # said to be elsewhere: looked for
-            asked("9001-1-4", "用了什麼釘子？", "銅釘", first),  # is not there
+            make_question("9001-1-1", "木橋建於\u3000哪一年？", "１９２３年", first),
+            make_question("9001-1-2", "橋身有多長？", "六十公尺", first),  # in the passage of the one before
+            make_question("9001-1-3", "欄杆是用什麼做的？", "竹子", first, start=3),  # said to be elsewhere: looked for
+            make_question("9001-1-4", "用了什麼釘子？", "銅釘", first),  # is not there
         ]),
         (second, [
-            asked("9001-2-1", "木橋建於 哪一年?", "天黑", second),  # but for its width a question asked before
-            asked("9001-2-2", "誰出資蓋了茶亭？", "ＡＢＣ茶行", second),
+            make_question("9001-2-1", "木橋建於 哪一年?", "天黑", second),  # but for its width the question before it
+            make_question("9001-2-2", "誰出資蓋了茶亭？", "ＡＢＣ茶行", second),
         ]),
     )  # fmt: skip
     write(folder / "DRCD_training.json", bridge, plain("鐘樓", "9002"), plain("茶園", "9003"), plain("渡船", "9004"))
@@ -103,7 +103,9 @@ def write_rows(path: Path, *rows: object) -> None:
 def test_what_is_written_of_the_published_files(corpus: Path, tmp_path: Path) -> None:
     result = run("prepare_data.py", corpus, tmp_path / "text", "--rest")
     assert result.returncode == 0, result.stderr
-    train, dev, test, heard = (read_rows(tmp_path / f"text/{n}.jsonl") for n in ("train", "dev", "test", "asr.train"))
+    train, dev, test, asr_rows = (
+        read_rows(tmp_path / f"text/{n}.jsonl") for n in ("train", "dev", "test", "asr.train")
+    )
     assert [(row["id"], row["question"], row["context"]) for row in train] == [
         ("9001-1-1", "木橋建於 哪一年？", BUILT),
         ("9001-1-3", "欄杆是用什麼做的？", FLOOD),
@@ -111,8 +113,8 @@ def test_what_is_written_of_the_published_files(corpus: Path, tmp_path: Path) ->
         ("9002-1-1", "鐘樓在哪裡？", "鐘樓在城外的山坡上。"),
     ]
     assert [row["id"] for row in dev] == ["9003-1-1"] and [row["id"] for row in test] == ["9102-1-1"]
-    assert heard[:4] == train
-    assert [(row["id"], row["context"]) for row in heard[4:]] == [
+    assert asr_rows[:4] == train
+    assert [(row["id"], row["context"]) for row in asr_rows[4:]] == [
         *((f"{row['id']}-q", row["question"]) for row in train),
         ("9001-2-2-x0", TEMPLE),  # MADE is too short to be spoken alone
     ]
@@ -155,9 +157,9 @@ def test_a_selection_goes_before_the_published_files(script: ModuleType, corpus:
 
 def read_aloud(id_: str, title: str, context: str, answer: str, **change: Any) -> dict[str, Any]:
     """A row of ODSQA: what was read aloud, beside what a recogniser made of it."""
-    heard = {"question": f"{id_}十麼", "context": context[:-1], "answer": "x"}
+    fields = {"question": f"{id_}十麼", "context": context[:-1], "answer": "x"}
     row = {"question_ref": f"{id_}是什麼？", "context_ref": context, "answer_ref": answer}
-    return {"id": id_, "title": title, **heard, **row, **change}
+    return {"id": id_, "title": title, **fields, **row, **change}
 
 
 def test_odsqa_is_measured_on_articles_not_trained_on(corpus: Path, tmp_path: Path) -> None:

@@ -35,12 +35,12 @@ def corpus(tmp_path: Path) -> Path:
             with open(at / f"{speaker}-{chapter}.trans.txt", "a") as file:
                 file.write(f"{utterance} UTTERANCE {utterance[-1]} OF CHAPTER {chapter}'S BOOK\n")
         split = part.split("-")[0]
-        rows = [asked(part, utterance) for utterance in utterances]
+        rows = [make_question(part, utterance) for utterance in utterances]
         write(folder, split, rows)
     return folder
 
 
-def asked(part: str, utterance: str, **change: Any) -> dict[str, Any]:
+def make_question(part: str, utterance: str, **change: Any) -> dict[str, Any]:
     path = f"LibriSpeech/{part}/{utterance.replace('-', '/', 1).split('-')[0]}/{utterance}.wav"
     row = {"speech_path": path, "question": f"What is  {utterance}?", "answer": "It is.", "text": "x", "duration": 0.2}
     return row | change
@@ -56,9 +56,9 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def test_sets(corpus: Path, tmp_path: Path) -> None:
-    rows = [asked("test-clean", utterance) for utterance in UTTERANCES["test-clean"]]
+    rows = [make_question("test-clean", utterance) for utterance in UTTERANCES["test-clean"]]
     rows[1]["speech_path"] = "/somewhere/else/61-70968-0001.flac"
-    rows.append(asked("test-clean", "61-70968-0000", question="And who\nreads?"))
+    rows.append(make_question("test-clean", "61-70968-0000", question="And who\nreads?"))
     write(corpus, "test", rows, start=b"\xef\xbb\xbf")  # a byte order mark, and \r\n
     result = run(corpus, tmp_path / "sets")
     assert result.returncode == 0, result.stderr
@@ -114,10 +114,16 @@ def test_missing_files_are_one_line_and_write_nothing(corpus: Path, tmp_path: Pa
     [
         ({}, "LibriSQA-PartI-test.json: is no list of questions"),
         ([], "LibriSQA-PartI-test.json: is no list of questions"),
-        ([asked("test-clean", "61-70968-0000"), {"question": "Who?"}], "row 1: speech_path is missing or empty"),
-        ([asked("test-clean", "61-70968-0000", question=None)], "row 0: question is missing or empty"),
-        ([asked("test-clean", "61-70968-0000", speech_path="a/b.wav")], "row 0: speech_path 'a/b.wav' has no id"),
-        ([asked("test-clean", "61-70968-0009")], "61-70968-0009.flac: no such recording, of 1 needed"),
+        (
+            [make_question("test-clean", "61-70968-0000"), {"question": "Who?"}],
+            "row 1: speech_path is missing or empty",
+        ),
+        ([make_question("test-clean", "61-70968-0000", question=None)], "row 0: question is missing or empty"),
+        (
+            [make_question("test-clean", "61-70968-0000", speech_path="a/b.wav")],
+            "row 0: speech_path 'a/b.wav' has no id",
+        ),
+        ([make_question("test-clean", "61-70968-0009")], "61-70968-0009.flac: no such recording, of 1 needed"),
     ],
 )
 def test_faulty_questions(corpus: Path, tmp_path: Path, rows: Any, said: str) -> None:

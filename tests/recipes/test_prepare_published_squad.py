@@ -22,13 +22,13 @@ WREN = (
     "The wren (Troglodytes) builds several nests, i.e. the male does so. Only one of them is used.  It is lined by "
     "the female!  It sings loudly."
 )
-WREN_HEARD = (
+WREN_HYPOTHESIS = (
     "the ran trog love dies build several nests i e. the mail does so. only one of them is used. it is lined by the "
     "female it sings loudly."
 )
 
 
-def asked(id_: str, question: str, answer: str, context: str, start: int | None = None) -> dict[str, Any]:
+def make_question(id_: str, question: str, answer: str, context: str, start: int | None = None) -> dict[str, Any]:
     place = context.index(answer) if start is None else start
     return {"id": id_, "question": question, "answers": [{"text": answer, "answer_start": place}]}
 
@@ -42,11 +42,14 @@ def write(path: Path, *articles: dict[str, Any]) -> None:
 
 
 def plain(title: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A written article of two sentences and what was heard of it; the second sentence answers."""
-    written, heard = f"{title} is a town. It has {title} mills.", f"{title} is a town. it has {title} mill.".lower()
-    qas = [asked(f"q-{title}", f"What has {title}?", f"{title} mills", written)]
-    spoken = [asked(f"q-{title}", f"What has {title}?", f"{title} mill".lower(), heard)]
-    return article(title, (written, qas)), article(title, (heard, spoken))
+    """A written article of two sentences and its hypothesis; the second sentence answers."""
+    written, hypothesis = (
+        f"{title} is a town. It has {title} mills.",
+        f"{title} is a town. it has {title} mill.".lower(),
+    )
+    qas = [make_question(f"q-{title}", f"What has {title}?", f"{title} mills", written)]
+    spoken = [make_question(f"q-{title}", f"What has {title}?", f"{title} mill".lower(), hypothesis)]
+    return article(title, (written, qas)), article(title, (hypothesis, spoken))
 
 
 @pytest.fixture
@@ -57,20 +60,22 @@ def corpus(tmp_path: Path) -> Path:
     (audio / "train_wav").mkdir(parents=True)
     (audio / "dev_wav").mkdir()
     qas = [
-        asked("w1", "How many nests are used?", "one", WREN, 0),  # said to be at the start: looked for
-        asked("w2", "What is used?", "Only one of them", WREN),
-        asked("w3", "Who  builds?", "the male", WREN),
-        asked("w4", "how many nests are used?", "loudly", WREN),  # repeats w1
-        asked("w5", "What does it do?", "sings", WREN),  # not kept by the publisher
+        make_question("w1", "How many nests are used?", "one", WREN, 0),  # said to be at the start: looked for
+        make_question("w2", "What is used?", "Only one of them", WREN),
+        make_question("w3", "Who  builds?", "the male", WREN),
+        make_question("w4", "how many nests are used?", "loudly", WREN),  # repeats w1
+        make_question("w5", "What does it do?", "sings", WREN),  # not kept by the publisher
     ]
-    spoken = [asked(qa["id"], qa["question"], "e", WREN_HEARD) for qa in qas[:4]]
-    lost = ("One. Two. Three.", [asked("l1", "What is first?", "One", "One.")])
-    lost_heard = ("one. two three four five six.", [asked("l1", "What is first?", "one", "one.")])
+    spoken = [make_question(qa["id"], qa["question"], "e", WREN_HYPOTHESIS) for qa in qas[:4]]
+    lost = ("One. Two. Three.", [make_question("l1", "What is first?", "One", "One.")])
+    lost_hypothesis = ("one. two three four five six.", [make_question("l1", "What is first?", "one", "one.")])
     write(folder / "dev-v1.1.json", article("Wren", ("None.", []), (WREN, qas)), article("Lost", lost))
-    write(folder / "spoken_test-v1.1.json", article("Wren", (WREN_HEARD, spoken)), article("Lost", lost_heard))
+    write(
+        folder / "spoken_test-v1.1.json", article("Wren", (WREN_HYPOTHESIS, spoken)), article("Lost", lost_hypothesis)
+    )
     towns = [plain(name) for name in ("Ash", "Birch", "Cedar", "Dale")]
     write(folder / "train-v1.1.json", *(town for town, _ in towns))
-    write(folder / "spoken_train-v1.1.json", *(heard for _, heard in towns))
+    write(folder / "spoken_train-v1.1.json", *(spoken for _, spoken in towns))
     names = [f"dev_wav/0_1_{i}" for i in range(5)] + [f"train_wav/{t}_0_{i}" for t in range(4) for i in range(2)]
     for name in names:
         write_waveform(audio / f"{name}.wav", np.full(2_400, 0.1), 24_000)
@@ -112,7 +117,7 @@ def test_sentences_are_those_that_were_read(script: ModuleType) -> None:
     ]
     assert WREN[slice(*script.sentences_written(WREN, 5)[3])].strip() == "It is lined by the female!"
     assert script.sentences_written(WREN, 3) is None
-    assert script.sentences_spoken(WREN_HEARD) == 4
+    assert script.sentences_spoken(WREN_HYPOTHESIS) == 4
 
 
 def test_one_to_one(
@@ -190,10 +195,10 @@ def test_other_files_than_the_published_are_refused(corpus: Path, tmp_path: Path
 
 
 def test_real_paragraphs_are_cut_as_they_were_read(script: ModuleType, shared_data: Path) -> None:
-    """Written paragraphs of SQuAD, and what a recogniser heard of the same ones."""
+    """Written paragraphs of SQuAD, and their ASR hypotheses."""
     rows = [json.loads(line) for line in (shared_data / "text_qa" / "xquad_en_zh.jsonl").open(encoding="utf-8")]
-    heard = [json.loads(line) for line in (shared_data / "text_qa" / "spoken_squad.jsonl").open(encoding="utf-8")]
-    transcripts = {row["id"]: row["context"] for row in heard}
+    spoken = [json.loads(line) for line in (shared_data / "text_qa" / "spoken_squad.jsonl").open(encoding="utf-8")]
+    transcripts = {row["id"]: row["context"] for row in spoken}
     both = [(row["context"], transcripts[row["id"]]) for row in rows if row["id"] in transcripts]
     assert len(both) == 55
     assert all(script.sentences_written(text, script.sentences_spoken(said)) for text, said in both)

@@ -102,11 +102,11 @@ def test_word_lists_fill_what_texts_lack(corpus: Path, tmp_path: Path, tiny_bert
     (tmp_path / "one.tsv").write_text("utt_id\treference\nu1\tTHE SUN SUN\n")
     assert run(corpus, tmp_path / "out", *options).returncode == 0
     trained = [line["context"] for line in read_rows(tmp_path / "out" / "train.jsonl")]
-    heard = Counter(" ".join([*trained, "the sun sun"]).lower().replace(".", "").split())
+    spoken = Counter(" ".join([*trained, "the sun sun"]).lower().replace(".", "").split())
     lists = read_rows(tmp_path / "out" / "lists.jsonl")
     made = Counter(" ".join(str(of["context"]) for of in lists).split())
     for word in ("where", "is", "the", "red", "blue", "sun", "boat", "a"):
-        assert made[word] == max(0, 2 - heard[word])
+        assert made[word] == max(0, 2 - spoken[word])
     assert [of["id"] for of in lists[:2]] == ["list00000", "list00001"] and lists[0]["question"] == ""
 
 

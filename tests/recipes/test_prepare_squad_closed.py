@@ -76,8 +76,8 @@ def test_what_is_written(corpus: Path, tmp_path: Path) -> None:
     assert len(test) == 2 and {row["id"] for row in test + dev} == {"b", "c", "f"}
     assert train == []  # at most four words are left of any other sentence
     assert asr[0]["context"] == "the sun the moon the sun"
-    heard = Counter(word for row in asr for word in row["context"].split())
-    assert set(heard) == {"the", "sun", "rises", "late", "moon"} and min(heard.values()) >= 2
+    counts = Counter(word for row in asr for word in row["context"].split())
+    assert set(counts) == {"the", "sun", "rises", "late", "moon"} and min(counts.values()) >= 2
     assert "5 words; 0 train pairs" in result.stdout
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert run(corpus, out, *sizes, "--extra-text", corpus / "extra.tsv").returncode == 0

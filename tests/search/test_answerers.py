@@ -24,11 +24,11 @@ def completion(content: object) -> bytes:
 
 
 class StandIn(ThreadingHTTPServer):
-    """A server that gives the replies it is told to, one after the other, and remembers what it was asked."""
+    """A server that gives the replies it is told to, one after the other, and records the requests."""
 
     def __init__(self) -> None:
         self.replies: list[tuple[int, bytes]] = []
-        self.asked: list[tuple[str, Any, dict[str, Any]]] = []  # path, headers, body
+        self.requests: list[tuple[str, Any, dict[str, Any]]] = []  # path, headers, body
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers, body))
+        self.server.requests.append((self.path, self.headers, body))
         status, reply = self.server.replies.pop(0)
         self.send_response(status)
         self.send_header("Content-Length", str(len(reply)))
@@ -66,32 +66,32 @@ def answerer(server: StandIn) -> ServerAnswerer:
     return ServerAnswerer(server.url, "reader", timeout_s=10, retries=2, wait_s=0.01)
 
 
-def test_a_server_is_asked_as_the_interface_says(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_follow_the_server_interface(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY, "secret")
     server.replies = [(200, completion(" a red hat\n"))]
     assert load_answerer(f"{server.url}#reader").answer("what was sold?", [TONE, -TONE[:100]]) == "a red hat"
-    ((path, headers, body),) = server.asked
+    ((path, headers, body),) = server.requests
     assert (path, headers["Authorization"], body["model"]) == ("/v1/chat/completions", "Bearer secret", "reader")
     ((first, second, text),) = [message["content"] for message in body["messages"]]
     assert text["type"] == "text" and text["text"].endswith("Question: what was sold?")
     for part, waveform in ((first, TONE), (second, -TONE[:100])):
         assert part["type"] == "input_audio" and part["input_audio"]["format"] == "wav"
-        heard = read_waveform(base64.b64decode(part["input_audio"]["data"]))
-        assert len(heard) == len(waveform) and np.abs(heard - waveform).max() < 1e-4
+        decoded = read_waveform(base64.b64decode(part["input_audio"]["data"]))
+        assert len(decoded) == len(waveform) and np.abs(decoded - waveform).max() < 1e-4
 
 
 def test_a_spoken_question_comes_after_the_windows(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_KEY, raising=False)
     server.replies = [(200, completion("tea"))]
     assert answerer(server).answer(TONE[:50], [TONE]) == "tea"
-    ((_, headers, body),) = server.asked
+    ((_, headers, body),) = server.requests
     parts = body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["input_audio", "text", "input_audio"]
     assert len(read_waveform(base64.b64decode(parts[2]["input_audio"]["data"]))) == 50
     assert headers["Authorization"] is None
 
 
-def test_a_busy_server_is_asked_again(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_to_a_busy_server_is_repeated(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     server.replies = [(429, b""), (503, b""), (200, completion("tea"))]
@@ -100,7 +100,7 @@ def test_a_busy_server_is_asked_again(server: StandIn, monkeypatch: pytest.Monke
     server.replies = [(500, b"")] * 3
     with pytest.raises(InputError, match=r"/v1/chat/completions: status 500, 3 times; the same command goes on"):
         answerer(server).answer("what?", [TONE])
-    assert len(server.asked) == 6
+    assert len(server.requests) == 6
 
 
 def test_refusal_is_one_line_with_url_and_status(server: StandIn) -> None:
@@ -109,7 +109,7 @@ def test_refusal_is_one_line_with_url_and_status(server: StandIn) -> None:
         answerer(server).answer("what?", [TONE])
     said = str(refused.value)
     assert said.startswith(f'{server.url}/chat/completions: status 404 ({{"error": "no such model"}})')
-    assert "\n" not in said and len(server.asked) == 1
+    assert "\n" not in said and len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_other_references_are_refused(reference: str) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a Qwen2-Audio of 16 channels with random weights; its encoder hears two seconds at a time."""
+    """Folder of a Qwen2-Audio of 16 channels with random weights; its encoder takes two seconds at a time."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (

@@ -46,10 +46,10 @@ def test_the_best_segment_is_the_moment(speech_encoder: Any) -> None:
 
 def test_moment_stays_inside_and_first_tie_wins(speech_encoder: Any) -> None:
     words = said((10.1, "sea sun sea sun"), (13.0, "sun sea sun sea"))
-    heard = window(speech_encoder, words, 10.0, 15.1)
-    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard])
+    recognised = window(speech_encoder, words, 10.0, 15.1)
+    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [recognised])
     assert (moment.start_s, moment.end_s) == pytest.approx((10.0, 12.35))
-    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sun tea"), [heard])
+    (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sun tea"), [recognised])
     assert moment.start_s == 10.0
 
 
@@ -62,8 +62,10 @@ def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
 
 
 def test_window_without_known_words_is_whole_moment(speech_encoder: Any) -> None:
-    heard = RecognisedWindow(3.0, 9.0, "sea", [], b"")
-    assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [heard]) == [(3.0, 9.0, "sea", ())]
+    recognised = RecognisedWindow(3.0, 9.0, "sea", [], b"")
+    assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [recognised]) == [
+        (3.0, 9.0, "sea", ())
+    ]
     assert find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), []) == []
 
 

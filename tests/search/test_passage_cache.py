@@ -7,13 +7,13 @@ from clsr.search.passage_cache import PassageCache
 
 
 class Counting:
-    """Encodes a text as its length and its number of spaces, and remembers what it was asked for."""
+    """Encodes a text as its length and its number of spaces, and records the texts of each call."""
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.encoded: list[list[str]] = []
 
     def encode(self, texts: Sequence[str], kind: str) -> torch.Tensor:
-        self.asked.append(list(texts))
+        self.encoded.append(list(texts))
         return torch.tensor([[len(text), text.count(" ")] for text in texts], dtype=torch.float32).view(-1, 2)
 
 
@@ -23,7 +23,7 @@ def test_passages_are_encoded_once_in_query_order() -> None:
     assert memory.encode(["a b", "cat", "a b"], "passage").tolist() == [[3, 1], [3, 0], [3, 1]]
     assert memory.encode(["dogs", "cat"], "passage").tolist() == [[4, 0], [3, 0]]
     assert memory.encode(["cat"], "passage").tolist() == [[3, 0]]
-    assert inner.asked == [["a b", "cat"], ["dogs"]]
+    assert inner.encoded == [["a b", "cat"], ["dogs"]]
     assert memory.encode([], "passage").shape == (0, 2)
 
 
@@ -33,7 +33,7 @@ def test_questions_are_not_remembered() -> None:
     for _ in range(2):
         assert memory.encode(["cat"], "question").tolist() == [[3, 0]]
     memory.encode(["cat"], "passage")
-    assert inner.asked == [["cat"]] * 3
+    assert inner.encoded == [["cat"]] * 3
 
 
 def test_oldest_are_dropped_and_large_requests_encoded() -> None:
@@ -43,4 +43,4 @@ def test_oldest_are_dropped_and_large_requests_encoded() -> None:
     memory.encode(["bb", "ccc"], "passage")
     memory.encode(["a"], "passage")
     memory.encode(["bb"], "passage")
-    assert inner.asked == [["a", "bb", "ccc"], ["a"], ["bb"]]
+    assert inner.encoded == [["a", "bb", "ccc"], ["a"], ["bb"]]

@@ -61,7 +61,7 @@ def test_n_best_goes_over_all_hypotheses():
     assert [h.probability for h in found] == pytest.approx([x / 1.725 for x in (0.75, 0.6, 0.25, 0.125)], rel=1e-4)
 
 
-def test_nothing_heard_is_one_empty_reading():
+def test_silence_has_one_empty_hypothesis():
     silent = LengthHypothesis(np.empty((0, 8), int), np.empty((0, 8), np.float32), [])
     assert n_best([silent], 8) == [((), 1.0)]
 

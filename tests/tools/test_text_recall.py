@@ -40,24 +40,24 @@ def write(path: Path, *rows: object) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Three questions; of the passages as heard, that of q1 lost its word and that of q2 half of them."""
+    """Three questions; the recognised passage of q1 lost its word and that of q2 half of its words."""
     return write(
         tmp_path / "corpus.jsonl",
-        {"id": "q1", "question": "A?", "said": "a a", "heard": "d d"},
-        {"id": "q2", "question": "b", "said": "B b!", "heard": "b d"},
-        {"id": "q3", "question": "c", "said": "c c", "heard": "c c"},
+        {"id": "q1", "question": "A?", "reference": "a a", "recognised": "d d"},
+        {"id": "q2", "question": "b", "reference": "B b!", "recognised": "b d"},
+        {"id": "q3", "question": "c", "reference": "c c", "recognised": "c c"},
     )
 
 
 def test_the_table_by_hand(tool: ModuleType, corpus: Path, tmp_path: Path) -> None:
-    """Heard, q1 scores 0 with all and comes first by its id alone; q2 is nearest to "b d": recall is all there."""
+    """Recognised, q1 scores 0 with all and comes first by its id alone; q2 is nearest to "b d": recall is all there."""
     written = write(
         tmp_path / "written.jsonl", {"id": "q1", "text": "a a"}, {"id": "q2", "text": "b b"}, {"id": "x", "text": "c"}
     )
-    lines = tool.table(corpus, ["question:said", "question:heard"], "any", f"{written}:text").splitlines()
+    lines = tool.table(corpus, ["question:reference", "question:recognised"], "any", f"{written}:text").splitlines()
     assert lines[0].split(" | ")[2:] == ["recall@1", "recall@5", "recall@10", "mrr@10", "recall@1 − first |"]
-    assert lines[2] == f"| `question:said` | 0.0 (2) |{' 100.0 [100.0, 100.0] |' * 4}  |"
-    assert lines[3].startswith("| `question:heard` | 75.0 (2) | 100.0 ")
+    assert lines[2] == f"| `question:reference` | 0.0 (2) |{' 100.0 [100.0, 100.0] |' * 4}  |"
+    assert lines[3].startswith("| `question:recognised` | 75.0 (2) | 100.0 ")
 
 
 def test_what_is_lost(tool: ModuleType, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_is_lost(tool: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "pair", "said"),
+    ("rows", "pair", "message"),
     [
         ([{"id": "1", "q": "a"}], "q:p", ":1: is no object with id and p as text"),
         ([{"id": "1", "q": "a", "p": "?"}], "q:p", ":1: 1: p has no word"),
@@ -84,8 +84,8 @@ def test_what_is_lost(tool: ModuleType, tmp_path: Path) -> None:
         ([], "q", "q: is no pair of fields: write QUESTION:PASSAGE"),
     ],
 )
-def test_faults(tool: ModuleType, tmp_path: Path, rows: list, pair: str, said: str) -> None:
-    with pytest.raises(InputError, match=f"^[^\n]*{said}[^\n]*$"):
+def test_faults(tool: ModuleType, tmp_path: Path, rows: list, pair: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^[^\n]*{message}[^\n]*$"):
         tool.table(write(tmp_path / "f.jsonl", *rows), [pair], "any", None)
 
 

@@ -23,7 +23,7 @@ from clsr.vocabulary import Vocabulary
 def test_it_learns_the_language_of_tones(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig):
     meta = read_meta(tone_model)
     assert meta.kind == "asr"
-    assert meta.metrics == {"dev/wer": 0.0}  # on sentences it never heard
+    assert meta.metrics == {"dev/wer": 0.0}  # on unseen sentences
     assert meta.data_digest == data_digest(read_split(tone_corpus / "train"))
     assert meta.text_encoder == tiny_settings.text_encoder
     assert read_settings(TrainingConfig, [tone_model / "config.yaml"]) == tiny_settings

@@ -123,10 +123,10 @@ def test_a_device_without_questions_blocks_nobody(
     tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
 ):
     shutil.copytree(tone_corpus, tmp_path / "data")
-    asked = ("q14", "q00", "q17")  # of passages that all come to the first process in the first epoch
+    kept = ("q14", "q00", "q17")  # of passages that all come to the first process in the first epoch
     for name in ("qrels", "questions/text"):
         path = tmp_path / "data" / "train" / name
-        path.write_text("".join(line for line in path.open() if line.startswith(asked)))
+        path.write_text("".join(line for line in path.open() if line.startswith(kept)))
     config = settings(tiny_settings, LossConfig(mae_weight=0.3, nll_weight=0.3, temperature=0.1))
     whole = train(config, tmp_path / "data", tone_model, tmp_path / "one")
     found = train(in_two(config), tmp_path / "data", tone_model, tmp_path / "two")

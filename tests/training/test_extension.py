@@ -79,9 +79,9 @@ def test_an_extended_output_layer_recognises_the_same(
     features, lengths = torch.randn(3, 9, 560), torch.tensor([9, 7, 8])
     with torch.no_grad():
         targets, counts = torch.full((3, 4), 2), torch.tensor([4, 2, 3])
-        heard, before = (model.eval()(features, lengths, targets, counts).logits for model in (longer, old))
-    torch.testing.assert_close(heard[..., :-3], before)  # a wider product may be summed in another order
-    assert torch.allclose(heard[..., -3:], before[..., 2:].mean(2, keepdim=True).expand(-1, -1, 3), atol=1e-5)
+        logits, before = (model.eval()(features, lengths, targets, counts).logits for model in (longer, old))
+    torch.testing.assert_close(logits[..., :-3], before)  # a wider product may be summed in another order
+    assert torch.allclose(logits[..., -3:], before[..., 2:].mean(2, keepdim=True).expand(-1, -1, 3), atol=1e-5)
     again, _, _ = start(config, tone_corpus, tone_model, "red dog")
     assert str(again) == str(old_vocabulary)  # nothing lacks, nothing is added
 

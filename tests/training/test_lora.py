@@ -87,7 +87,7 @@ def test_a_trained_model_is_an_ordinary_checkpoint(
         assert name.startswith("predictor.") or torch.equal(frozen[name], before[name])
 
 
-def test_the_checkpoint_is_what_the_last_state_hears(
+def test_checkpoint_recognises_as_the_last_state(
     tmp_path: Path, adapting: TrainingConfig, tone_corpus: Path, tone_model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     measure = lambda self: self.log("dev/wer", 1 / self.global_step)  # noqa: E731  # so that the last state is the best

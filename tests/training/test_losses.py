@@ -147,9 +147,9 @@ def slow_bank_nll(speech: Tensor, own: list[int], questions: Tensor, passages: T
     total = 0.0
     for i, row in enumerate(own):
         total += minus_log_share([float(speech[i] @ question) for question in questions], row, temperature)
-        rivals = [float(questions[row] @ speech[j]) for j in range(len(own)) if own[j] != row]
-        rivals += [float(questions[row] @ passages[n]) for n in range(len(passages)) if n not in own]
-        total += minus_log_share([float(questions[row] @ speech[i]), *rivals], 0, temperature)
+        negatives = [float(questions[row] @ speech[j]) for j in range(len(own)) if own[j] != row]
+        negatives += [float(questions[row] @ passages[n]) for n in range(len(passages)) if n not in own]
+        total += minus_log_share([float(questions[row] @ speech[i]), *negatives], 0, temperature)
     return total / (2 * len(own))
 
 
@@ -169,7 +169,7 @@ def test_a_bank_of_the_batch_equals_it():
 
 
 def test_copies_of_a_passage_are_no_negatives():
-    speech = torch.eye(3)[[0, 0, 0, 1]]  # three voices of one passage, heard perfectly
+    speech = torch.eye(3)[[0, 0, 0, 1]]  # three voices of one passage, recognised perfectly
     groups = torch.tensor([5, 5, 5, 7])
     assert batch_nll(speech, speech, 0.05, groups).item() < 1e-6
     assert batch_nll(speech, speech, 0.05).item() > 0.5

@@ -42,7 +42,7 @@ def test_passages_without_question_are_distractors():
     assert meter.recall_at_1(torch.eye(2), torch.arange(2)) == 0.5
 
 
-def test_all_questions_of_a_passage_are_asked():
+def test_all_questions_of_a_passage_are_drawn():
     meter = RecallMeter()
     meter.add(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 2]))  # row 1 is another question about row 0's
     questions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])

@@ -99,9 +99,9 @@ def test_the_checkpoint_carries_both(
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert fingerprint(tmp_path / "post") != fingerprint(tone_model)
     model, start = load_speech_encoder(tmp_path / "post"), load_speech_encoder(tone_model)
-    heard, was = model.encode([say_in_tones("old red boat")]), start.encode([say_in_tones("old red boat")])
-    assert heard.transcripts == was.transcripts == ["old red boat"]
-    assert np.abs(heard.vectors - was.vectors).max() > 1e-3
+    encoded, was = model.encode([say_in_tones("old red boat")]), start.encode([say_in_tones("old red boat")])
+    assert encoded.transcripts == was.transcripts == ["old red boat"]
+    assert np.abs(encoded.vectors - was.vectors).max() > 1e-3
     state = torch.load(tmp_path / "post" / "state" / "last.ckpt", weights_only=False)["state_dict"]
     assert all(name.startswith("text_encoder.") for name in state)
     train_post(config, tone_corpus, tmp_path / "post", start=tone_model)  # the recogniser is not missed when resuming

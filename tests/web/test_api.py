@@ -159,8 +159,8 @@ def test_other_formats_are_taken_found_and_played(
         np.testing.assert_allclose(read_waveform(played.content)[18_000:30_000], 7 / 16, atol=0.02)
         hit = ask("POST", "/api/search", json={"question": "boat boat sun", "top_k": 1}).json()["hits"][0]
         assert hit["recording"] == f"new.{suffix}" and hit["text"].startswith("boat boat sun")
-        asked = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()
-        assert asked["question"].startswith("boat boat sun")  # the padding of aac is part of a fourth second
+        found = ask("POST", "/api/search/spoken?top_k=1", content=audio).json()
+        assert found["question"].startswith("boat boat sun")  # the padding of aac is part of a fourth second
 
 
 def test_spoken_questions_that_hang_decoding_are_refused(
@@ -401,7 +401,7 @@ def test_canaries_are_recognised(tmp_path: Path, opened: list[str]) -> None:
 def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> None:
     ask = client(host="0.0.0.0", token=TOKEN)
     a = recording_id(str(talks / "a.wav"))
-    asked = [
+    requests = [
         ("POST", "/api/search"), ("GET", "/api/index"), ("GET", f"/api/audio/{a}"), ("GET", "/openapi.json"),
         ("GET", "/docs"), ("GET", "/config"), ("POST", "/gradio_api/queue/join"), ("POST", "/gradio_api/upload"),
         ("PUT", "/api/recordings/a.wav"), ("GET", "/gradio_api/queue/data?session_hash=a"),
@@ -411,7 +411,7 @@ def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> N
         {"authorization": "Bearer"}, {"authorization": b"Bearer \xff"}, {"cookie": f"clsr={TOKEN}"},
         {"cookie": "clsr=;;=\x01"},
     ]  # fmt: skip
-    for method, url in asked:
+    for method, url in requests:
         for headers in wrong:
             answer = ask(method, url, headers=headers)
             assert answer.status_code == 401, (url, headers)

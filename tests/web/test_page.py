@@ -159,7 +159,7 @@ def wait_until(page: Any, condition: str, number: int = 1) -> None:
 
 
 def test_upload_ask_and_play(visit: Callable, empty_service: SearchService, speak: Speak, tmp_path: Path) -> None:
-    """From nothing to a sound: drop a recording, see it indexed, ask, and hear the moment that answers."""
+    """Upload a recording, see it indexed, search, and play the moment that answers."""
     page = visit(empty_service)
     page.wait_for_selector("text=Nothing is indexed yet")
     page.get_by_role("tab", name="Recordings").click()
@@ -307,13 +307,13 @@ def test_a_spoken_question(visit: Callable, service: SearchService, speak: Speak
     assert page.inner_text(".hit:first-child .said") == "tea sea sun boat"
 
 
-def test_a_question_asked_into_the_microphone(
+def test_question_spoken_into_the_microphone(
     visit: Callable, service: SearchService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def search(question: np.ndarray, *_: Any) -> Found:
-        heard.append(question)
+        received.append(question)
         return Found(EVIL, [evil_hit()], 0.01)
 
     monkeypatch.setattr(service, "search", search)
@@ -323,7 +323,7 @@ def test_a_question_asked_into_the_microphone(
     page.wait_for_timeout(2000)
     page.click("#spoken button:has-text('Stop')")
     page.wait_for_selector(".hit")
-    (waveform,) = heard
+    (waveform,) = received
     assert 1.0 < len(waveform) / SAMPLE_RATE < 5.0 and abs(waveform).max() > 0.05  # beeps of Chromium's own
 
 

@@ -93,11 +93,11 @@ def read_published(path: Path) -> list[Pair]:
     """Pairs of a SQuAD-like file; questions whose answer is not in their paragraph are left out and counted."""
     questions = read_squad(path)
     pairs = []
-    for asked in questions:
-        if asked.answer_start is not None:
-            end = asked.answer_start + len(asked.answer)
-            passage = answer_passage(asked.context, asked.answer_start, end, LEAST)
-            pairs.append(Pair(asked.id, asked.title, asked.question, passage, asked.context))
+    for row in questions:
+        if row.answer_start is not None:
+            end = row.answer_start + len(row.answer)
+            passage = answer_passage(row.context, row.answer_start, end, LEAST)
+            pairs.append(Pair(row.id, row.title, row.question, passage, row.context))
     if len(pairs) < len(questions):
         log.info("%s: %d questions whose answer is not there are left out", path, len(questions) - len(pairs))
     return pairs

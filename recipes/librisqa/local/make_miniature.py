@@ -20,7 +20,7 @@ from clsr.data.kaldi import write_lines
 def make(table: Path, corpus: Path) -> None:
     """Write recordings and transcripts by speaker and chapter, and the questions of each part."""
     synthesizer = Synthesizer()
-    asked: dict[str, list[dict[str, object]]] = {"train-clean-360": [], "test-clean": []}
+    questions: dict[str, list[dict[str, object]]] = {"train-clean-360": [], "test-clean": []}
     transcripts: dict[Path, list[str]] = {}
     with open(table, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -32,12 +32,14 @@ def make(table: Path, corpus: Path) -> None:
             lines = transcripts.setdefault(folder / f"{speaker}-{chapter}.trans.txt", [])
             lines.append(f"{row['utterance']} {row['sentence'].upper()}\n")
             path = f"LibriSpeech/{row['part']}/{speaker}/{chapter}/{row['utterance']}.wav"  # .wav, as the publisher
-            asked[row["part"]].append({"speech_path": path, "question": row["question"], "answer": row["sentence"]})
+            questions[row["part"]].append({"speech_path": path, "question": row["question"], "answer": row["sentence"]})
     for path, lines in transcripts.items():
         write_lines(path, lines)
     (corpus / "LibriSQA-PartI").mkdir(exist_ok=True)
     for split, part in (("train", "train-clean-360"), ("test", "test-clean")):
-        write_lines(corpus / f"LibriSQA-PartI/LibriSQA-PartI-{split}.json", [json.dumps(asked[part], indent=1) + "\n"])
+        write_lines(
+            corpus / f"LibriSQA-PartI/LibriSQA-PartI-{split}.json", [json.dumps(questions[part], indent=1) + "\n"]
+        )
 
 
 def main() -> None:
