@@ -1,4 +1,4 @@
-"""An approximate index of vectors for large tables, and how much of an exact search it finds. Internal."""
+"""An approximate index of vectors for large tables, and its recall against exact search. Internal."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _log = logging.getLogger("clsr")
 
 
 def build_approximate(table: LanceTable) -> float | None:
-    """Build an inverted file with product quantisation (IVF-PQ) over a table's vectors, and say what it finds.
+    """Build an inverted file with product quantisation (IVF-PQ) over a table's vectors, and measure its recall.
 
-    An index that is there is kept, since ``optimize`` adds new rows to it, until the table has grown to twice its size.
+    An existing index is kept until the table has doubled, since ``optimize`` adds new rows to it.
 
     Returns:
         Recall at 10 of a search by the index against an exact one, for 200 windows of the table, each without itself;

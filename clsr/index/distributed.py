@@ -78,14 +78,14 @@ def add_with_ray(
 
 
 class WrittenFragments(NamedTuple):
-    """Windows in files of the table that are not entered yet."""
+    """Windows in files that the table does not list yet."""
 
     num_rows: int
     fragments: list[Any]  # lance.fragment.FragmentMetadata
 
 
 class _RayWriter(IndexWriter):
-    """Enters what workers have written; recordings come whole, so that nothing of one may be there before."""
+    """Adds the workers' files to the tables; a recording comes whole and replaces its earlier windows."""
 
     @property
     def uri(self) -> str:
@@ -93,7 +93,7 @@ class _RayWriter(IndexWriter):
         return f"{self.location}/{WINDOWS}.lance"
 
     def make_table(self, width: int) -> None:
-        """Make the table that workers write for, of vectors so wide, where there is none."""
+        """Make the table of windows, with vectors of this width, unless it exists."""
         with writing(self.location):
             self._table = self.tables.make_windows(windows_schema(width))
 
@@ -103,7 +103,7 @@ class _RayWriter(IndexWriter):
         return self._table.count_rows(f"recording = {quote(entry.recording)}") > 0
 
     def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
-        """Remove what stale recordings had, and then enter windows; a kill in between leaves them begun."""
+        """Delete the windows of stale recordings, then add the new ones; a kill in between leaves them "begun"."""
         import lance
 
         if stale:
@@ -115,7 +115,7 @@ class _RayWriter(IndexWriter):
 
 
 class _WindowCollector:
-    """Keeps what a worker's indexer would write."""
+    """Collects what the indexer of a worker writes."""
 
     def __init__(self) -> None:
         self.known: dict[str, RecordingEntry] = {}
@@ -123,18 +123,18 @@ class _WindowCollector:
         self.entries: list[RecordingEntry] = []
 
     def there(self, entry: RecordingEntry) -> dict[str, bool]:
-        """Nothing: recordings are encoded as a whole."""
+        """No windows: a worker encodes whole recordings."""
         return {}
 
     def commit(
         self, begun: Sequence[RecordingEntry], rows: pyarrow.Table | None, done: Sequence[RecordingEntry] = ()
     ) -> None:
-        """Keep windows, and recordings that are done."""
+        """Store windows, and complete recordings."""
         self.tables += [rows] if rows is not None else []
         self.entries += done
 
     def note(self, entry: RecordingEntry) -> None:
-        """Keep the entry of a recording."""
+        """Store the entry of a recording."""
         self.entries.append(entry)
 
 
@@ -157,7 +157,7 @@ class EncodeRecordings:
         self.batch_s = batch_s
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = Model(Path(built_with.model), device, cluster.precision)
-        self.model.speech_encoder  # noqa: B018  # loaded first: what is at fault with it is no recording's fault
+        self.model.speech_encoder  # noqa: B018  # loaded first, so that its faults are not reported for a recording
         self.decoder = Decoder()
 
     def __call__(self, portions: pyarrow.Table) -> pyarrow.Table:
@@ -191,7 +191,7 @@ class EncodeRecordings:
 
 
 def _start(cluster: RayConfig) -> None:
-    """Connect to a cluster, or start one, without what Ray and lance say of themselves on the way."""
+    """Connect to a cluster, or start one, without the log lines of Ray and lance."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     require("ray", "lance_ray")
@@ -215,7 +215,7 @@ def _start(cluster: RayConfig) -> None:
 
 
 def _require_answer(address: str | None) -> None:
-    """Refuse a host and port where nobody listens at once; Ray would wait for minutes.
+    """Refuse an address without a listener at once; Ray would wait for minutes.
 
     Raises:
         OSError: nobody does.
@@ -232,7 +232,7 @@ def _width(built_with: IndexDescription) -> int:
 
 
 def _up_to_date(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
-    """The status of a recording that need not be encoded; ``None`` leaves it to a worker, also if it cannot be read."""
+    """The status of an unchanged recording; ``None`` for one that a worker must read."""
     known = writer.known.get(str(path))
     try:
         entry = unchanged(path, known, cut)
@@ -246,7 +246,7 @@ def _up_to_date(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | 
 def _encode(
     paths: Sequence[Path], built_with: IndexDescription, table_uri: str, batch_s: float, cluster: RayConfig
 ) -> Iterator[tuple[list[RecordingEntry], WrittenFragments]]:
-    """What the workers make of recordings, as it comes."""
+    """The workers' results, in the order of completion."""
     import ray
 
     if not paths:
@@ -290,13 +290,13 @@ def _portions(paths: Sequence[Path], least: int) -> Iterator[list[Path]]:
 def _enter(
     found: Iterable[tuple[list[RecordingEntry], WrittenFragments]], writer: _RayWriter
 ) -> Iterator[RecordingEntry]:
-    """Enter what workers have written, and give the entries when they are on the disk."""
+    """Add the workers' files to the tables, and yield each entry once it is on the disk."""
     entries: list[RecordingEntry] = []
     fragments: list[Any] = []
     windows, entered_at = 0, time.monotonic()
     seen: set[str] = set()
     for portion, written in found:
-        if portion[0].recording in seen:  # Ray does not promise that a portion comes but once
+        if portion[0].recording in seen:  # Ray may deliver a portion twice
             continue
         seen.update(entry.recording for entry in portion)
         entries += portion

@@ -1,4 +1,4 @@
-"""Which windows of an index a search looks at: recordings, a folder, dates. ``Filter`` is ``clsr.Filter``."""
+"""Filters of a search: recordings, a folder, dates. ``Filter`` is ``clsr.Filter``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clsr.errors import InputError
 
 @dataclass(frozen=True)
 class Filter:
-    """Limits a search; a window has to meet all that is given.
+    """Limits a search to windows that meet every given condition.
 
     Attributes:
         recordings: files; empty for all.
@@ -45,7 +45,7 @@ class Filter:
         return [str(Path(recording).resolve()) for recording in self.recordings]
 
     def to_sql(self) -> str:
-        """The filter as a condition in SQL, empty where there is none to meet."""
+        """The filter as a condition in SQL; empty if it has no condition."""
         conditions = []
         if self.recordings:
             conditions.append(f"recording IN ({', '.join(quote(path) for path in self.paths)})")
@@ -71,7 +71,7 @@ def quote(text: str) -> str:
 
 
 def _instant(when: str | date) -> datetime:
-    """The moment that is meant, of a date its start."""
+    """The time that a text states; for a date, its start."""
     if isinstance(when, str):
         text = when.strip()
         try:

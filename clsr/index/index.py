@@ -1,4 +1,4 @@
-"""An index on disk: recordings go in, windows that match a query come out. ``Index`` is ``clsr.Index``."""
+"""An index on disk: it takes recordings and finds windows that match a query. ``Index`` is ``clsr.Index``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class IndexDescription(NamedTuple):
 class Index:
     """A collection of recordings, cut into windows that can be searched; ``open`` or ``create`` makes the object.
 
-    It shows what was written last, by this process or another. One process writes at a time; any number may read.
+    It shows the last write of any process. One process writes at a time; any number may read.
 
     Args:
         location: of the index.
@@ -81,7 +81,7 @@ class Index:
         Args:
             uri: its folder, or its address in an object store (``s3://bucket/index``).
             model: the one that built it; ``None`` loads that from where it was then, when recordings are added.
-            config: how recordings are cut and encoded from now on; ``None`` goes on as before.
+            config: how recordings are cut and encoded from now on; ``None`` keeps the settings.
 
         Raises:
             InputError: there is no index, its description is damaged, or another model has built it.
@@ -207,7 +207,7 @@ class Index:
             )
 
     def add(self, recordings: str | Path | Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:
-        """Bring the index up to date with recordings, making it if there is none, and say what it holds of each.
+        """Add new and changed recordings to the index, made if it does not exist, and return the status of each.
 
         Recordings that the index holds with the same content and cut are left alone; whether the content is the same is
         looked at where size or date of the file have changed. Windows are written in transactions of ten minutes of
@@ -230,7 +230,7 @@ class Index:
                 cannot be written, or is being written by another process.
         """
         paths = find_recordings(recordings)
-        self.model.speech_encoder  # noqa: B018  # loaded first: what is at fault with it is no recording's fault
+        self.model.speech_encoder  # noqa: B018  # loaded first, so that its faults are not reported for a recording
         with self.updating() as built_with:
             writer = IndexWriter(IndexTables(self.location), self.config.approximate_from)
             with Decoder() as decoder, ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
@@ -243,7 +243,7 @@ class Index:
 
     @contextmanager
     def updating(self) -> Iterator[IndexDescription]:
-        """Keep other writers out, and describe the index as built by this model and cut as set.
+        """Lock out other writers, and write the description with this model and these cuts.
 
         Raises:
             InputError: another model has built the index, it is damaged, cannot be written, or is being written.
@@ -260,7 +260,7 @@ class Index:
             yield ours
 
     def entries(self) -> Mapping[str, RecordingEntry]:
-        """What the index holds of each recording, by path; the object of the call before where nothing has changed.
+        """The entry of each recording by path; the same object as before while nothing has changed.
 
         Raises:
             InputError: the index is damaged.
@@ -287,7 +287,7 @@ class Index:
         ]
 
     def verify(self) -> Verdict:
-        """Read all of the index and say what is damaged or out of date.
+        """Read all of the index and list what is damaged or out of date.
 
         Each window has to match its checksum, have a unit vector, be of the model that built the index and there once;
         each recording has to have the windows that it was entered with, of one content and cut, and its seconds have to
@@ -300,7 +300,7 @@ class Index:
         return verify_tables(IndexTables(self.location), self.description.fingerprint)
 
     def prune(self) -> list[str]:
-        """Remove what the index holds of recordings whose files are gone, and return their paths.
+        """Delete recordings whose files are gone from the index, and return their paths.
 
         Raises:
             InputError: there is no index, it is damaged, cannot be written, or is being written by another process.

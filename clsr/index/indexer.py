@@ -37,33 +37,33 @@ class PendingRecording:
 
     path: Path
     entry: RecordingEntry
-    there: dict[str, bool]  # windows that the index has already, and whether with words
+    there: dict[str, bool]  # windows already in the index -> whether words were recognised
     claimed_s: float | None  # its length, if its header is right
     windows: list[tuple[float, float, bool]] = field(default_factory=list)  # encoded: start, end, with words
     lost: list[Span] = field(default_factory=list)  # windows that the model failed on
-    waiting: int = 0  # windows that are cut, but not encoded
+    waiting: int = 0  # windows cut and not yet encoded
     decoded_s: float = 0.0
     whole: bool = False  # whether all windows are cut
-    begun: bool = False  # whether the index says that it is being written
+    begun: bool = False  # whether its entry in the index is "begun"
     reason: str = ""
 
     @property
     def encoded_s(self) -> float:
-        """How far into the recording windows are encoded."""
+        """Seconds of the recording up to which windows are encoded."""
         return max((end_s for _, end_s, _ in self.windows), default=0.0)
 
     @property
     def share(self) -> float:
-        """Of the recording that is encoded, as far as its length is known."""
+        """Share of the recording that is encoded, if its length is known."""
         length_s = self.decoded_s if self.whole else max(self.claimed_s or 0.0, self.decoded_s)
         return min(1.0, self.encoded_s / length_s) if length_s else 0.0
 
     def as_begun(self) -> RecordingEntry:
-        """What the index says of it while it is being written."""
+        """Its entry while it is being written."""
         return self.entry._replace(state="begun", duration_s=self.claimed_s or 0.0)
 
     def as_done(self) -> RecordingEntry:
-        """What the index says of it when all its windows are written."""
+        """Its entry once all its windows are written."""
         spans = [(start_s, end_s) for start_s, end_s, _ in self.windows]
         lost_s = covered_s(spans + self.lost) - covered_s(spans)
         entry = self.entry.of_windows(self.windows, self.decoded_s - lost_s)
@@ -73,24 +73,24 @@ class PendingRecording:
 
 
 class WindowSink(Protocol):
-    """What keeps what was encoded: ``clsr.index.writer.IndexWriter``."""
+    """Storage for encoded windows: ``clsr.index.writer.IndexWriter``."""
 
     known: dict[str, RecordingEntry]
 
     def there(self, entry: RecordingEntry) -> dict[str, bool]:
-        """Windows that need not be encoded: ids, and whether with words."""
+        """Windows already stored: id -> whether words were recognised."""
 
     def commit(
         self, begun: Sequence[RecordingEntry], rows: pyarrow.Table | None, done: Sequence[RecordingEntry] = ()
     ) -> None:
-        """Keep recordings that are begun, windows, and recordings that are done with them."""
+        """Store begun recordings, windows, and recordings that are complete with them."""
 
     def note(self, entry: RecordingEntry) -> None:
-        """Keep something about a recording whose windows stay as they are."""
+        """Store the entry of a recording whose windows stay unchanged."""
 
 
 class Indexer:
-    """Takes recordings one after the other; what is to be encoded is gathered over them, however short they are."""
+    """Takes recordings one after the other and gathers their windows into batches."""
 
     def __init__(
         self, model: Model, cut: str, sink: WindowSink, decoder: Decoder, batch_s: float, progress: ProgressBar
@@ -110,7 +110,7 @@ class Indexer:
         self._committed_at = time.monotonic()
 
     def take(self, path: Path) -> None:
-        """Bring the index up to date with a recording, or gather what is to be done for it."""
+        """Update the entry of an unchanged recording, or gather the windows of a new or changed one."""
         self.progress.begin(path)
         refused = refuse_name(path)
         if refused is not None:
@@ -125,7 +125,7 @@ class Indexer:
                     self.sink.note(entry)
                 self._end(path, entry)
                 return
-            state = file_state(path)  # before it is read: what is written meanwhile then has another date
+            state = file_state(path)  # taken before reading: a write meanwhile changes the date
             entry = RecordingEntry(str(path), content_hash(path), *state, self.cut)
         except OSError as error:
             self._give_up(path, known, f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
@@ -138,7 +138,7 @@ class Indexer:
             self._give_up(path, known, work.reason)
 
     def flush(self) -> None:
-        """Encode and write all that was gathered."""
+        """Encode and write all gathered windows."""
         self._encode()
         self._commit()
 
@@ -168,7 +168,7 @@ class Indexer:
             return
         try:
             self._encode_together(batch)
-        except Exception:  # whatever one window does to the model, the others go on
+        except Exception:  # a window that the model fails on must not stop the others
             _log.debug("%d windows from %s on", len(batch), batch[0][0].path, exc_info=True)
             for one in batch:
                 self._encode_alone(*one)
@@ -198,7 +198,7 @@ class Indexer:
             work.reason = f"{work.path}: {type(error).__name__} at {window.start_s:.1f} s: {brief(error)}"
 
     def _commit(self) -> None:
-        """Write what is encoded, and report the recordings that are done with it."""
+        """Write the encoded windows, and report the recordings that are complete."""
         begun = [work for work in self._at_work if not work.begun]
         done = [work for work in self._at_work if work.whole and not work.waiting]
         rows = to_arrow(self._rows) if self._rows else None
@@ -214,7 +214,7 @@ class Indexer:
             self._end(Path(entry.recording), entry)
 
     def _give_up(self, path: Path, known: RecordingEntry | None, reason: str) -> None:
-        """Nothing of the recording can be decoded: the index keeps what it has of it, if anything."""
+        """Record that nothing can be decoded; the index keeps earlier windows of the recording."""
         entry = known or RecordingEntry(str(path), "", 0, 0, self.cut)
         self._unread.append(entry._replace(state="failed", reason=reason))
 
@@ -224,7 +224,7 @@ class Indexer:
 
 
 def refuse_name(path: Path) -> RecordingStatus | None:
-    """The status of a recording whose name cannot be written down, since it is no UTF-8; else ``None``."""
+    """The failed status of a recording whose name is not UTF-8; else ``None``."""
     name = printable(path)
     if name == str(path):
         return None
@@ -232,9 +232,9 @@ def refuse_name(path: Path) -> RecordingStatus | None:
 
 
 def unchanged(path: Path, known: RecordingEntry | None, cut: str) -> RecordingEntry | None:
-    """What is known of a recording if it need not be indexed, with the date that its file has now; else ``None``.
+    """The entry of an unchanged recording, with the current date of its file; else ``None``.
 
-    The content is looked at only where size or date differ.
+    The content is compared only where size or date differ.
 
     Raises:
         OSError: the file cannot be read.

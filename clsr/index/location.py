@@ -30,7 +30,7 @@ class IndexLocation:
 
     @classmethod
     def of(cls, where: str | Path) -> IndexLocation:
-        """The location that a user names.
+        """The location of a folder or an address.
 
         >>> str(IndexLocation.of("s3://bucket/index/"))
         's3://bucket/index'
@@ -69,7 +69,7 @@ class IndexLocation:
         """
         if not self.folder:
             store, path = self._store()
-            with store.open_output_stream(f"{path}/{name}") as stream:  # an object is there when it is closed
+            with store.open_output_stream(f"{path}/{name}") as stream:  # an object appears when it is closed
                 stream.write(text.encode())
             return
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"

@@ -33,9 +33,9 @@ class ProgressBar:
             bar_format="index {percentage:3.0f}%|{bar}| {desc}",
         )
         self._start_s = time.monotonic()
-        self._encoded: dict[Path, tuple[float, float]] = {}  # of those at work: share and seconds
-        self._ended_bytes = 0.0  # of files that are dealt with
-        self._skipped_bytes = 0.0  # of those among them that needed no encoding: they do not count for the speed
+        self._encoded: dict[Path, tuple[float, float]] = {}  # of files in progress: share and seconds
+        self._ended_bytes = 0.0  # of finished files
+        self._skipped_bytes = 0.0  # of finished files that needed no encoding, which the speed leaves out
         self._ended_s = 0.0
 
     def __enter__(self) -> ProgressBar:
@@ -47,17 +47,17 @@ class ProgressBar:
         self._bar.close()
 
     def begin(self, path: Path) -> None:
-        """A recording is looked at."""
+        """Start a recording."""
         self._watch(path, 0.0)
 
     def encoded(self, path: Path, share: float, seconds: float) -> None:
-        """So much of a recording is encoded: its share of 1, and seconds."""
+        """Update a recording: the encoded share, 0 to 1, and its seconds."""
         self._encoded[path] = (share, seconds)
         self._watch(path, share)
         self._show()
 
     def end(self, path: Path, status: RecordingStatus) -> None:
-        """A recording is dealt with: its status."""
+        """Finish a recording with its status."""
         share_and_seconds = self._encoded.pop(path, None)
         self._ended_bytes += self._sizes[path]
         if share_and_seconds is None:
@@ -77,7 +77,7 @@ class ProgressBar:
 
 
 def describe(encoded_s: float, elapsed_s: float, share_left: float) -> str:
-    """What stands behind the bar.
+    """The text behind the bar.
 
     >>> describe(7200.0, 60.0, 0.5)
     '2.00 h done, 120x real time, 0:00:30 left'

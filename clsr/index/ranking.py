@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RECOGNISED_COLUMNS = ["id", TEXT_COLUMN, "words", SEGMENTS_COLUMN]
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
-PROBES = 100  # partitions of an approximate index that are looked into: recall rises with them, and so does the time
+PROBES = 100  # partitions of an approximate index that a search reads: more raise recall and time
 REFINED = 400  # windows found by an approximate index whose exact cosines are computed, at least; else twice the wanted
 
 Result = TypeVar("Result")
@@ -68,7 +68,7 @@ class RecognisedWindow(NamedTuple):
 
 
 class Ranker:
-    """Ranks the windows of a table, those in which nothing was recognised left out.
+    """Ranks the windows of a table in which words were recognised.
 
     From the second search by vectors of one version of the table on, the vectors are cached in memory, where they fit.
     The first search reads them from the disk: it may be the only one, or a writer may be making versions all the time.
@@ -89,7 +89,7 @@ class Ranker:
     def search(
         self, vector: np.ndarray | None, words: str | None, top_k: int, where: str = "", exact: bool = False
     ) -> list[RankedWindow]:
-        """The best windows, of those that overlap the best one: by vector, by words, or by both (``fuse``).
+        """The best windows by vector, by words, or by both (``fuse``); overlapping windows count as one.
 
         Args:
             vector: unit vector ``(E,)`` of the query; ``None`` ranks by words alone.
@@ -137,7 +137,7 @@ class Ranker:
 
         if where:
             return search(f"({where}) AND {SPOKEN}", True)
-        # To look first which of all windows are silent takes as long as to compare them; silent ones are rarely near.
+        # Finding the silent windows first takes as long as comparing all; silent ones rarely rank high.
         found = search(SPOKEN, False)
         return found if len(found) == limit else search(SPOKEN, True)
 
@@ -171,7 +171,7 @@ class Ranker:
         return _windows(found, found["_score"].to_pylist())
 
     def recognised(self, windows: Iterable[RankedWindow]) -> dict[str, RecognisedWindow]:
-        """What was recognised in windows, by their ids; without those that a writer has removed since."""
+        """Recognised text of windows by id, without windows that a writer has deleted since."""
         wanted = {window.id: window for window in windows}
         found = self._taken(wanted)
         ids = ", ".join(quote(id_) for id_ in wanted if id_ not in found)
@@ -180,7 +180,7 @@ class Ranker:
         return found
 
     def _taken(self, wanted: dict[str, RankedWindow]) -> dict[str, RecognisedWindow]:
-        """``recognised`` of windows that are still in the rows where they were found: most often all."""
+        """``recognised`` for the windows that are still in the rows where they were found, usually all."""
         rows = [window.row for window in wanted.values() if window.row >= 0]
         if not rows:
             return {}
@@ -249,7 +249,7 @@ def read_down(ranking: Callable[[int], tuple[list[RankedWindow], bool]], top_k: 
 
 
 def merge(hits: Iterable[SpanT], top_k: int | None = None) -> list[SpanT]:
-    """Best hit of each moment, best first: overlapping windows of a recording answer with the same seconds.
+    """The best of each group of overlapping hits, best first.
 
     Greedy: hits are taken by falling score, and one that overlaps a hit already taken from its recording is dropped.
     Windows that only touch do not overlap. Equal scores go by recording, then by start. Dropping depends on better hits
@@ -272,7 +272,7 @@ def merge(hits: Iterable[SpanT], top_k: int | None = None) -> list[SpanT]:
 
 
 def read(search: Callable[[], Result]) -> Result:
-    """Run a search once more if it fails: a writer may just have removed the files of the version that was read.
+    """Run a search, and rerun it once if it fails: a writer may have deleted the files of its version.
 
     Raises:
         InputError: it failed twice.

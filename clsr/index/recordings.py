@@ -1,4 +1,4 @@
-"""What an index has of each recording: a LanceDB table beside that of the windows. Internal."""
+"""The table of recordings of an index, beside the table of windows. Internal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING_S = 1e-4  # of seconds that lie in no window
 
 @dataclass(frozen=True)
 class RecordingStatus:
-    """What the index holds of one recording, every second of it accounted for.
+    """The state of one recording in the index; it accounts for every second.
 
     Seconds inside some window with words are indexed, all other decoded seconds are silent; a recording without a word
     is silent as a whole. One that failed has its reason, and the seconds of it that could not be decoded are neither
@@ -76,10 +76,10 @@ class RecordingEntry(NamedTuple):
         )
 
     def of_windows(self, windows: Sequence[tuple[float, float, bool]], decoded_s: float) -> RecordingEntry:
-        """The entry with what windows say: start, end, and whether anything was recognised in them.
+        """The entry with the seconds and the number of its windows.
 
         Args:
-            windows: of the recording.
+            windows: start and end of each in seconds, and whether words were recognised.
             decoded_s: seconds of it that were decoded.
         """
         indexed_s = min(decoded_s, covered_s((start_s, end_s) for start_s, end_s, has_words in windows if has_words))
@@ -101,7 +101,7 @@ class RecordingsTable:
         self._read: tuple[int, Mapping[str, RecordingEntry]] | None = None  # version of the table, and its entries
 
     def read(self) -> Mapping[str, RecordingEntry]:
-        """All entries by recording: the object of the call before, as long as the table has not changed.
+        """All entries by recording; the same object as before while the table is unchanged.
 
         Raises:
             InputError: the table is damaged.
@@ -127,7 +127,7 @@ class RecordingsTable:
         return self._read[1]
 
     def write(self, entries: Iterable[RecordingEntry]) -> None:
-        """Put entries in place of those of the same recordings.
+        """Replace the entries of the same recordings.
 
         Raises:
             InputError: the index cannot be written.
@@ -143,7 +143,7 @@ class RecordingsTable:
                 merge.execute(pyarrow.Table.from_pylist(rows, schema=recordings_schema()))
 
     def remove(self, recordings: Iterable[str]) -> None:
-        """Forget recordings.
+        """Delete the entries of recordings.
 
         Raises:
             InputError: the index cannot be written.
@@ -156,7 +156,7 @@ class RecordingsTable:
 
 
 def with_windows_found(entry: RecordingEntry, windows: LanceTable | None) -> RecordingEntry:
-    """An entry; of a recording whose indexing was cut off, with what is in the table of windows so far."""
+    """The entry; for an interrupted recording, with the counts of its windows in the table so far."""
     if entry.state != "begun" or windows is None:
         return entry
     same = f"content_hash = {quote(entry.content_hash)} AND cut = {quote(entry.cut)}"

@@ -27,7 +27,7 @@ WindowRow = dict[str, Any]
 
 
 def window_id(recording: str, span: Span) -> str:
-    """What a window goes by: its recording and times, as a media fragment.
+    """The id of a window: its recording and times, as a media fragment.
 
     >>> window_id("talk.wav", (30.0, 70.0))
     'talk.wav#t=30.000,70.000'
@@ -72,7 +72,7 @@ def to_rows(
 
 
 def to_arrow(rows: Sequence[WindowRow]) -> pyarrow.Table:
-    """Rows, one at least, as they are written into the table."""
+    """Convert at least one row to the Arrow table that is written."""
     import pyarrow
 
     return pyarrow.Table.from_pylist(list(rows), schema=windows_schema(len(rows[0]["vector"])))
@@ -91,7 +91,7 @@ def checksum(row: Mapping[str, Any]) -> str:
 
 
 def _spoken_words(window: AudioWindow, words: Iterable[Word]) -> list[Word]:
-    """The words of a window, whose times count from its start, in the time of the recording and without pauses."""
+    """The words of a window, their times moved to the start of the recording and cut at pauses."""
     return [
         Word(word.text, window.start_s + word.start_s, window.start_s + word.end_s)
         for word in without_pauses(words, find_pauses(window.waveform))

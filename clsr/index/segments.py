@@ -1,4 +1,4 @@
-"""A window's words -> its segments, the speech between two pauses, and their vectors, a byte a number. Internal.
+"""A window's words -> its segments (speech between two pauses) and their vectors, one byte a component. Internal.
 
 Recognisers write no full stops: a segment (inter-pausal unit) stands for a sentence. An index keeps the vectors of
 segments beside those of windows, since to encode them takes longer than all the rest of a search.
@@ -18,7 +18,7 @@ from clsr.vocabulary import Word, join_words
 if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
 
-LEAST_S = 2.0  # of a segment: less is a phrase, and a player that starts there says too little
+LEAST_S = 2.0  # shortest segment: a shorter one is a phrase, too little to answer a question
 ROUNDING_S = 1e-3  # times are sums and differences of floats: a pause of 0.1999999 s is one of 0.2 s
 LARGEST = 127  # of a signed byte
 
@@ -50,7 +50,7 @@ def split(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def encode_segments(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]]) -> list[bytes]:
-    """The vectors of each window's segments, as bytes; none for a window of one segment, which leaves no choice.
+    """The vectors of each window's segments as bytes; empty for a window of one segment, which needs no choice.
 
     A segment is encoded by itself, as a passage without the passage projection: its tokens then speak for their own
     sentence, where in the context of the window they speak for their neighbours too. Of a vector's numbers the greatest

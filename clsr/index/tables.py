@@ -19,7 +19,7 @@ SPAN_COLUMNS = ["id", "recording", "start_s", "end_s"]
 TEXT_COLUMN = "text"
 SEGMENTS_COLUMN = "stretches"  # vectors of segments; the column's name is older than theirs, and indices keep it
 SPOKEN = "text != ''"  # windows in which something was recognised
-# Lucene's English list, and what only asks. ICU's own list joins those of many languages, and drops "sea" and "dog".
+# Lucene's English list and the question words. ICU's own list joins many languages and drops "sea" and "dog".
 STOP_WORDS = """
     a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
     was will with do does did how what when where which who whom whose why
@@ -85,7 +85,7 @@ def full_text_config() -> FTS:
 
 
 class IndexTables:
-    """The tables at one location, each opened once; they show what was written last, by this process or another.
+    """The tables at one location, each opened once; they show the last write of any process.
 
     Args:
         location: of the index.
@@ -177,7 +177,7 @@ def only_writer(location: IndexLocation) -> Iterator[None]:
 
 @contextmanager
 def writing(location: IndexLocation) -> Iterator[None]:
-    """What the disk or LanceDB says against a write becomes an InputError; LanceDB raises RuntimeError for both."""
+    """Turn a failed write into an InputError; LanceDB raises RuntimeError for faults of the disk too."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -210,7 +210,7 @@ def confirmed(location: IndexLocation, table: LanceTable, count: int) -> Iterato
 
 @contextmanager
 def reading(location: IndexLocation) -> Iterator[None]:
-    """What the disk or LanceDB says against a read becomes an InputError; damage can make LanceDB raise anything."""
+    """Turn a failed read into an InputError; LanceDB raises any exception on damage."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A table's vectors in memory while they fit and the table stays as it is: searches then read no disk. Internal."""
+"""The vector cache: a table's vectors in memory while they fit and the table is unchanged. Internal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
 CACHE_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
-PART = 5000  # vectors that are worth a thread of their own, at least
+PART = 5000  # least number of vectors for a thread
 
 WindowSpan = tuple[str, str, float, float]
 """What ``SPAN_COLUMNS`` hold of a window: id, recording, start and end in seconds."""
@@ -52,7 +52,7 @@ class VectorCache(NamedTuple):
         return at[best], cosines[near[best]]
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
-        """Where rows are, by the table's own numbers; -1 for those that are not there."""
+        """Positions of rows by the table's row numbers; -1 for rows that are not cached."""
         if not len(self.rows):
             return np.full(len(rows), -1)
         at = self.order[np.searchsorted(self.rows, rows, sorter=self.order).clip(max=len(self.rows) - 1)]

@@ -1,4 +1,4 @@
-"""Is an index whole? Every row is checked against its checksum and what is known of its recording. Internal."""
+"""Verification of an index: each row against its checksum and the entry of its recording. Internal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SECONDS_TOLERANCE = 1e-3
 
 
 class Verdict(NamedTuple):
-    """What is wrong with an index, a line each."""
+    """The faults of an index, one line each."""
 
     damage: list[str]  # of the index itself
     stale: list[str]  # recordings that are gone, have changed, or were not indexed to their end
 
 
 def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
-    """Read all of an index and say what is damaged or out of date.
+    """Read all of an index and list what is damaged or out of date.
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
     recording has to have the windows that it was entered with, of one content and cut, and its seconds have to add up.
@@ -84,7 +84,7 @@ def _row_faults(row: WindowRow, fingerprint: str, seen: set[str]) -> Iterator[st
 
 
 def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[str]:
-    """What is wrong with a recording; while one was being written, its windows cannot be counted."""
+    """The faults of a recording; the windows of an unfinished one are not counted."""
     if entry.state == "begun":  # before its first window is written, those of its content before are there
         return
     if any((row["content_hash"], row["cut"]) != (entry.content_hash, entry.cut) for row in windows):

@@ -42,14 +42,14 @@ class AudioWindow(NamedTuple):
 
 
 class Cutter(Protocol):
-    """Says, block by block, which windows of a recording are settled; what the blocks are makes no difference."""
+    """Finds the complete windows of a recording block by block; the result does not depend on the blocks."""
 
     @property
     def needed_from_s(self) -> float:
-        """No window to come starts earlier."""
+        """Earliest start of the windows to come."""
 
     def feed(self, block: np.ndarray) -> list[Span]:
-        """Windows settled by the next samples ``(n,)``."""
+        """Windows completed by the next samples ``(n,)``."""
 
     def finish(self) -> list[Span]:
         """Windows left at the end of the recording."""
@@ -59,7 +59,7 @@ def windows(duration_s: float, length_s: float, hop_s: float) -> list[tuple[floa
     """Start and end of each window of a recording, in seconds.
 
     Windows start every ``hop_s``. The last one ends with the recording and is moved back to keep its full length, so
-    that scores of all windows speak of the same amount of speech; a recording shorter than a window gives one window.
+    that all scores are of equally long windows; a recording shorter than a window gives one window.
 
     >>> windows(75.0, length_s=40.0, hop_s=30.0)
     [(0.0, 40.0), (30.0, 70.0), (35.0, 75.0)]
@@ -145,7 +145,7 @@ class FixedCutter:
         return min(self._index * self.cut.hop_s, max(0.0, self._decoded_s - self.cut.length_s))
 
     def feed(self, block: np.ndarray) -> list[Span]:
-        """All windows after which more was decoded: the one that ends with the recording may be moved."""
+        """All windows with decoded audio after them; the last window of the recording may still move."""
         self._samples += len(block)
         settled = []
         while (start_s := self._index * self.cut.hop_s) < self._decoded_s - self.cut.length_s - ROUNDING_S:
@@ -163,7 +163,7 @@ class FixedCutter:
 
 
 class WindowStream:
-    """Cuts one recording in all the ways given, holding no more of it than the longest window.
+    """Cuts one recording in all given ways, with at most the longest window in memory.
 
     Args:
         cuts: ways to cut it.
@@ -181,13 +181,13 @@ class WindowStream:
         return (self._first + len(self._kept)) / SAMPLE_RATE
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[AudioWindow]:
-        """The windows of a recording, each once, as soon as they are settled.
+        """The windows of a recording, each once, as soon as it is complete.
 
         Args:
             blocks: the recording, 16 kHz, ``(n,)`` each.
 
         Raises:
-            InputError: the blocks came to an end with it: raised after the windows of what was decoded.
+            InputError: raised by ``blocks``; passed on after the windows of the decoded part.
         """
         damage = None
         try:

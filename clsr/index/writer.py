@@ -1,4 +1,4 @@
-"""What was encoded -> the tables of an index; a kill at any moment loses nothing acknowledged. Internal."""
+"""Encoded windows -> the tables of an index; a kill at any moment loses no acknowledged write. Internal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clsr.index.tables import TEXT_COLUMN, IndexTables, confirmed, full_text_con
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
 
-COMPACT_EVERY = 100  # transactions: each leaves a file or two, which every search has to open
-OLD_VERSIONS = timedelta(hours=1)  # kept for those who read them still
+COMPACT_EVERY = 100  # transactions: each adds a file or two that every search opens
+OLD_VERSIONS = timedelta(hours=1)  # kept for readers that still have them open
 
 
 class IndexWriter:
-    """Writes windows and what is known of recordings, and keeps the searches quick.
+    """Writes windows and entries of recordings, and compacts the tables so that searches stay fast.
 
     A recording is entered as begun before its first window is written. The transaction that writes this window removes
     what the index had of it before, if anything. After the last it is entered as done. Windows are never written twice:
@@ -44,14 +44,14 @@ class IndexWriter:
         self._table: LanceTable | None = tables.windows  # None until the first window, which has the width of vectors
 
     def there(self, entry: RecordingEntry) -> dict[str, bool]:
-        """Windows that the index has of a recording, of this content and cut: ids, and whether with words."""
+        """Windows of a recording in the index with this content and cut: id -> whether words were recognised."""
         if entry.recording not in self.known or self._table is None:
             return {}
         query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(["id", "text"])
         return {row["id"]: bool(row["text"]) for row in query.to_list()}
 
     def commit(self, begun: Sequence[RecordingEntry], rows: Any, done: Sequence[RecordingEntry] = ()) -> None:
-        """Write windows; when it returns, they are on the disk and found by every search.
+        """Write windows; on return they are on the disk and every search finds them.
 
         Args:
             begun: recordings of which these are the first windows of this run.
@@ -75,7 +75,7 @@ class IndexWriter:
             self.compact()
 
     def note(self, entry: RecordingEntry) -> None:
-        """Enter something about a recording whose windows stay as they are.
+        """Write the entry of a recording whose windows stay unchanged.
 
         Raises:
             InputError: the index cannot be written.
@@ -111,7 +111,7 @@ class IndexWriter:
                     table.optimize(cleanup_older_than=OLD_VERSIONS)
 
     def finish(self) -> None:
-        """``compact``, and build the approximate index of vectors where the table has grown large.
+        """``compact``, and build the approximate index if the table is large enough.
 
         Raises:
             InputError: the index cannot be written.
@@ -126,7 +126,7 @@ class IndexWriter:
         self.known.update({entry.recording: entry for entry in entries})
 
     def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
-        """Add windows, and remove all that stale recordings had, in one transaction."""
+        """Add windows and delete those of stale recordings, in one transaction."""
         condition = f"recording IN ({', '.join(map(quote, stale))})"
         if rows is None:
             table.delete(condition)
@@ -137,7 +137,7 @@ class IndexWriter:
             table.add(rows)
 
     def _has_others(self, entry: RecordingEntry) -> bool:
-        """Whether the index has windows of the recording that are of another content or cut."""
+        """Whether the index has windows of another content or cut of the recording."""
         if entry.recording not in self.known or self._table is None:
             return False
         return self._table.count_rows(f"{_of(entry)} AND ({_other_than(entry)})") > 0

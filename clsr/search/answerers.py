@@ -34,7 +34,7 @@ SPOKEN = "Answer the question that follows by a word or a phrase from the record
 
 
 class Answerer(Protocol):
-    """What answers a question from speech."""
+    """A model that answers a question from speech."""
 
     def answer(self, question: str | np.ndarray, windows: Sequence[np.ndarray]) -> str:
         """Return the answer that 16 kHz windows ``(N_i,)``, best first, give to a question (typed, or ``(N,)``)."""
@@ -42,7 +42,7 @@ class Answerer(Protocol):
 
 
 def load_answerer(reference: str) -> Answerer:
-    """Make an answerer by its reference, ``local:FOLDER`` or ``http://HOST:PORT/v1#MODEL``.
+    """Load the answerer of a reference, ``local:FOLDER`` or ``http://HOST:PORT/v1#MODEL``.
 
     Raises:
         InputError: the reference is of neither form, or its folder holds no such model.
@@ -129,7 +129,7 @@ class ServerAnswerer:
         """Return the answer that 16 kHz windows ``(N_i,)`` give to a question.
 
         Raises:
-            InputError: the server refuses, stays away, or answers otherwise than the interface says.
+            InputError: the server refuses, cannot be reached, or breaks the interface.
         """
         content = [
             {"type": "text", "text": part} if isinstance(part, str) else {"type": "input_audio", "input_audio": {
@@ -176,7 +176,7 @@ class ServerAnswerer:
 
 
 def _parts(question: str | np.ndarray, windows: Sequence[np.ndarray]) -> list[str | np.ndarray]:
-    """What is handed over, in its order: texts, and waveforms."""
+    """The parts of the prompt in order: texts and waveforms."""
     return [*windows, TYPED.format(question)] if isinstance(question, str) else [*windows, SPOKEN, question]
 
 

@@ -18,7 +18,7 @@ from clsr.search.retriever import Retriever
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a question.
+    """The reply to a question.
 
     Attributes:
         question: as typed, or as recognised.
@@ -47,7 +47,7 @@ def ask(
     only: Filter | None = None,
     exact: bool = False,
 ) -> Reply:
-    """Find the windows that may hold the answer and have it answered from their sound, best window first.
+    """Find the windows for a question and give their audio to the answerer, best window first.
 
     The answerer gets windows whole, not only the moments in them: an answer may need what was said before.
 
@@ -59,7 +59,7 @@ def ask(
         mode, only, exact: as for ``Retriever.search``.
 
     Raises:
-        InputError: as ``Retriever.search`` does. What goes wrong with the answerer is in the reply, beside the windows.
+        InputError: as ``Retriever.search`` does. A fault of the answerer is in the reply, beside the windows.
     """
     query = retriever.encode(question)
     hits = retriever.search(query, top_k, mode, only, exact)
@@ -73,6 +73,6 @@ def ask(
         return Reply(query.text, answerer.answer(put, windows), hits)
     except InputError as error:
         return Reply(query.text, None, hits, str(error))
-    except Exception as error:  # a model of others may fail in any way, and the windows are found all the same
+    except Exception as error:  # a third-party model may raise anything; the windows are returned all the same
         reason = " ".join(str(error).split())[:200]
         return Reply(query.text, None, hits, f"the answerer failed ({type(error).__name__}: {reason})")

@@ -49,7 +49,7 @@ class Hit:
         return f"{name}  {span}  {self.score:.3f}  {self.marked()}"
 
     def marked(self, before: str = "*", after: str = "*") -> str:
-        """The text of the moment, with something before and after each word that is one of the matches."""
+        """The text of the moment, with a mark before and after each matching word."""
         matches = {word.text for word in self.matches}
         return " ".join(f"{before}{word}{after}" if word in matches else word for word in self.text.split())
 

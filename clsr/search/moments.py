@@ -1,4 +1,4 @@
-"""A window's words and a query -> the segment of the window that answers best, and its best words. Internal."""
+"""A window's words and a query -> the best segment of the window and its best words. Internal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEST_WORDS = 3  # different words marked in a moment, at most
 
 
 class Moment(NamedTuple):
-    """The part of a window that answers best; times in seconds from the start of the recording."""
+    """The best segment of a window; times in seconds from the start of the recording."""
 
     start_s: float
     end_s: float
@@ -52,7 +52,7 @@ def find_moments(
 
 
 def best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word, ...]:
-    """Occurrences of the best words: those whose score is nearer to the best than to the mean of all words."""
+    """Occurrences of the best words, whose scores are nearer to the best score than to the mean."""
     ranked = sorted({word.text for word in words}, key=lambda text: (-scores[text], text))
     if not ranked:
         return ()
@@ -75,8 +75,8 @@ def _moment(window: RecognisedWindow, segments: list[list[Word]], at: int, word_
 def _score(text_encoder: TextEncoder | PassageCache, query: np.ndarray, words: Sequence[str]) -> dict[str, float]:
     """Cosine of the query's vector ``(E,)`` and that of each word by itself.
 
-    In its context, a word's vector speaks for the sentence, and "the" before a good match beats the match; alone, words
-    without meaning of their own come out last.
+    Words are encoded alone: in context, a word's vector stands for its sentence, and "the" before a match would beat
+    the match. Alone, function words score lowest.
     """
     if not words:
         return {}

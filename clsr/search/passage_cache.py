@@ -1,4 +1,4 @@
-"""Vectors of texts that come again: the words of transcripts, from one search to the next. Internal."""
+"""A cache of text vectors: the words of transcripts recur from one search to the next. Internal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TEXTS = 20_000  # cached at most: 30 MB of vectors of 384 numbers
 
 
 class PassageCache:
-    """A text encoder that encodes no passage twice, until too many others have come since.
+    """A text encoder that caches the vectors of passages; the oldest are dropped first.
 
-    Nine tenths of a search are vectors of words to be marked, and most words come again in the next.
+    Encoding the words to mark takes nine tenths of a search, and most words recur in the next.
 
     Args:
         text_encoder: encodes what is not cached.
@@ -39,7 +39,9 @@ class PassageCache:
         if new:
             vectors = dict(zip(new, self.text_encoder.encode(new, kind), strict=True))
             known.update(vectors)
-            self._vectors.update({text: vector.clone() for text, vector in vectors.items()})  # not all their batch
+            self._vectors.update(
+                {text: vector.clone() for text, vector in vectors.items()}
+            )  # a view would keep the whole batch
             for text in list(self._vectors)[: max(0, len(self._vectors) - self.texts)]:
                 self._vectors.pop(text, None)
         return torch.stack([vector for vector in map(known.__getitem__, texts) if vector is not None])

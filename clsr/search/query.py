@@ -17,7 +17,7 @@ TOO_LONG = "ask in fewer words"
 
 
 class EncodedQuery(NamedTuple):
-    """A query as it is searched for."""
+    """An encoded query."""
 
     text: str  # as typed, or as recognised
     vector: np.ndarray  # (E,), of norm 1
@@ -36,9 +36,9 @@ class ListedQuery(NamedTuple):
 
 
 def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]:
-    """Encode queries, all typed ones in one batch and all spoken ones in another; one that is encoded stays as it is.
+    """Encode queries, typed ones in one batch and spoken ones in another; an encoded query is returned unchanged.
 
-    A spoken query goes the way of a passage, soft codes and all, but not through the passage projection, as in
+    A spoken query is encoded as a passage is, with soft codes, but without the passage projection, as in
     ``clsr evaluate``.
 
     Args:
@@ -71,7 +71,7 @@ def read_spoken_query(
 
     Args:
         query: its file, or its waveform.
-        read: reads a span of a file; ``Decoder.read_waveform`` where the file is a stranger's.
+        read: reads a span of a file; ``Decoder.read_waveform`` for an untrusted file.
 
     Raises:
         InputError: it cannot be read, is no mono waveform, or lasts longer than a minute.

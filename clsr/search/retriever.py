@@ -1,4 +1,4 @@
-"""An index and its model: a query in, ranked hits with times out. ``Retriever`` is ``clsr.Retriever``."""
+"""An index and its model: query -> ranked hits with times. ``Retriever`` is ``clsr.Retriever``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Retriever:
     """Finds the moments of indexed recordings that answer a query.
 
     Args:
-        index: with something in it.
+        index: with at least one recording.
         model: that built it, for queries.
 
     Raises:
@@ -66,8 +66,8 @@ class Retriever:
     ) -> list[Hit]:
         """Best moments for a query, best first, fewer than ``top_k`` if the recordings have no more.
 
-        Windows in which nothing was recognised are no hits; of windows that overlap, whatever their sizes, the best is
-        one (``clsr.index.ranking.merge``). A hit's times are those of the best segment of its window
+        Windows without recognised words are never hits. Of overlapping windows, only the best is a hit
+        (``clsr.index.ranking.merge``). A hit's times are those of the best segment of its window
         (``clsr.search.moments.find_moments``).
 
         Args:
@@ -98,7 +98,7 @@ class Retriever:
         return [self._hits(one, top_k, mode, only, exact) for one in self.encode_many(queries)]
 
     def encode(self, query: Query) -> EncodedQuery:
-        """The words and the vector of a query, which can be given in its place; a spoken one is recognised once.
+        """Encode a query once; the result can be searched for several times.
 
         Raises:
             InputError: the query is empty or cannot be read or understood.
