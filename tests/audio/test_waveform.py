@@ -45,7 +45,7 @@ for path in sys.argv[1:]:
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is a new process as far as messages said once go."""
+    """Each test is a new process as far as messages output once go."""
     monkeypatch.setattr(audio, "_said", set())
 
 
@@ -323,10 +323,10 @@ def test_odd_files_are_read_or_refused(shared_data: Path) -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     results = dict(line.split("\t", 1) for line in run.stdout.splitlines())
     assert results.keys() == set(paths)
-    refused = {Path(path).relative_to(folder).as_posix() for path, said in results.items() if "refused" in said}
-    assert all(said == "refused\t0" for said in results.values() if "refused" in said)
-    for path, said in results.items():
-        assert "refused" in said or float(said.split("\t")[0]) < 0.001, (path, said)
+    refused = {Path(path).relative_to(folder).as_posix() for path, output in results.items() if "refused" in output}
+    assert all(output == "refused\t0" for output in results.values() if "refused" in output)
+    for path, output in results.items():
+        assert "refused" in output or float(output.split("\t")[0]) < 0.001, (path, output)
     sound = {
         name
         for name, row in manifest.items()

@@ -93,13 +93,13 @@ def test_only_requested_parts_are_measured(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("device", "said"),
+    ("device", "message"),
     [("meta", "--device meta: only path and shapes are timed there: give --only"), ("nonsense", "nonsense")],
 )
-def test_unusable_devices_are_refused(device: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_devices_are_refused(device: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--device", device, "--only", "shapes", "search"]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_what_was_measured_in_parts_is_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -334,9 +334,9 @@ def test_other_rates_and_channels_are_said_once(
         soundfile.write(tmp_path / f"{name}.wav", np.stack([waveform, waveform], axis=1), 3 * SAMPLE_RATE)
     status, out, _ = clsr("transcribe", "--model", tone_model, tmp_path)
     assert status == 0 and out.count("red dog") == 2
-    said = [record.getMessage() for record in caplog.records if record.name == "clsr"]
-    assert len([message for message in said if "48000 Hz is resampled to 16000 Hz" in message]) == 1
-    assert len([message for message in said if "2 channels are averaged to one" in message]) == 1
+    messages = [record.getMessage() for record in caplog.records if record.name == "clsr"]
+    assert len([message for message in messages if "48000 Hz is resampled to 16000 Hz" in message]) == 1
+    assert len([message for message in messages if "2 channels are averaged to one" in message]) == 1
 
 
 def test_interrupted_stage_resumes_with_its_settings(

@@ -50,7 +50,7 @@ def test_byte_order_mark_impossible_and_repeated_questions(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "said", "start"),
+    ("context", "stated", "start"),
     [
         ("The cat.", 4, 4),
         ("The cat.", 0, 4),  # said wrongly
@@ -60,8 +60,8 @@ def test_byte_order_mark_impossible_and_repeated_questions(path: Path) -> None:
         ("catcat", 3, 3),
     ],
 )
-def test_answers_are_where_they_are(path: Path, context: str, said: int, start: int | None) -> None:
-    qas = [{"id": "a", "question": "Who?", "answers": [{"text": "cat", "answer_start": said}]}]
+def test_answers_are_where_they_are(path: Path, context: str, stated: int, start: int | None) -> None:
+    qas = [{"id": "a", "question": "Who?", "answers": [{"text": "cat", "answer_start": stated}]}]
     assert read_squad(write(path, {"context": context, "qas": qas}))[0].answer_start == start
 
 
@@ -74,7 +74,7 @@ def test_a_question_without_answers_is_one(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paragraph", "said"),
+    ("paragraph", "message"),
     [
         ({"context": "x", "qas": [{"id": "a", "question": " "}]}, "article 0, paragraph 0, question a: question is"),
         ({"context": " ", "qas": [make_question("a")]}, "article 0, paragraph 0: context is missing or empty"),
@@ -90,14 +90,14 @@ def test_a_question_without_answers_is_one(path: Path) -> None:
         ({"context": "x", "qas": []}, "has no question that can be answered"),
     ],
 )
-def test_faults_name_their_place(path: Path, paragraph: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said) as error:
+def test_faults_name_their_place(path: Path, paragraph: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         read_squad(write(path, paragraph))
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"{", "is no JSON in UTF-8"),
         ("{}".encode("utf-16"), "is no JSON in UTF-8"),
@@ -105,9 +105,9 @@ def test_faults_name_their_place(path: Path, paragraph: dict[str, Any], said: st
         (b'{"data": [{"paragraphs": []}]}', "article 0: title is missing"),
     ],
 )
-def test_files_of_another_kind(path: Path, content: bytes, said: str) -> None:
+def test_files_of_another_kind(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_squad(path)
     with pytest.raises(InputError, match="no such file"):
         read_squad(path.with_name("other.json"))

@@ -63,8 +63,8 @@ def long_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(longform, "load_system", lambda reference: ToneCounter())
     folder = tmp_path / "long"
     (folder / "recordings").mkdir(parents=True)
-    for name, said in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
-        waveform = np.repeat(np.array(said, np.float32) / LEVELS, 2 * SAMPLE_RATE)
+    for name, levels in (("r000", [0, 1, 0, 2, 5, 0]), ("r001", [3, 0, 2, 4, 0, 4])):
+        waveform = np.repeat(np.array(levels, np.float32) / LEVELS, 2 * SAMPLE_RATE)
         write_waveform(folder / "recordings" / f"{name}.wav", waveform)
     questions = [("q1", "one", "r000", 2.0), ("q2", "two", "r000", 6.0), ("q3", "four", "r001", 6.0)]
     rows = [
@@ -252,10 +252,10 @@ def test_the_command_measures_a_tone_model(
         "give numbers of 1 or more": ["--top-k", "0"],
         "row text: ": ["--row", "text"],
     }
-    for said, options in faults.items():
+    for message, options in faults.items():
         assert main([*command, *options]) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1, error
+        assert message in error and error.count("\n") == 1, error
 
 
 def test_questions_are_read_as_they_were_written(long_set: Path) -> None:

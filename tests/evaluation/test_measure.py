@@ -107,13 +107,13 @@ def test_the_system_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settin
 
 def test_a_data_directory_has_word_errors_alone(tone_model: Path, dev: Path):
     wrong = [replace(u, text="red red") if i == 0 else u for i, u in enumerate(read_data_dir(dev / "passages"))]
-    said = (read_data_dir(dev / "passages")[0].text or "").split()
+    words = (read_data_dir(dev / "passages")[0].text or "").split()
     write_data_dir(dev / "passages", wrong)
     report = evaluate([tone_model], dev / "passages")
     (row,) = report.rows
     assert (row.name, row.q2c, row.c2q) == ("clsr", None, None)
-    assert row.wer is not None and row.wer.transcripts[0].hypothesis == " ".join(said)
-    assert row.wer.total.words == 19 - len(said) + 2
+    assert row.wer is not None and row.wer.transcripts[0].hypothesis == " ".join(words)
+    assert row.wer.total.words == 19 - len(words) + 2
     assert row.wer.total.errors == row.wer.transcripts[0].errors > 0
     assert (report.questions, report.passages) == (0, 6)
 
@@ -149,8 +149,8 @@ def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_
     assert list(found) == ["text", "cascade", "cascade-8best"]
     assert found["cascade"].wer is not None and found["cascade"].wer.total.words == 19
     transcribed = transcribe(load_recogniser(release_model), read_data_dir(dev / "passages"))
-    said = [normalise(transcript.text) for transcript in transcribed if isinstance(transcript, Transcript)]
-    assert [transcript.hypothesis for transcript in found["cascade"].wer.transcripts] == said
+    transcripts = [normalise(transcript.text) for transcript in transcribed if isinstance(transcript, Transcript)]
+    assert [transcript.hypothesis for transcript in found["cascade"].wer.transcripts] == transcripts
     assert report.model.fingerprint == fingerprint(release_model)
     (row,) = evaluate([release_model], dev / "passages").rows
     assert row.name == "cascade" and row.wer == found["cascade"].wer

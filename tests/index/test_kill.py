@@ -100,7 +100,7 @@ def check(index: Path, acknowledged: dict[str, str]) -> None:
     assert len(found) == len(all_rows), "a window is there twice"
     assert acknowledged.items() <= found.items()
     assert Index.open(index).verify().damage == []
-    table, said = IndexTables(IndexLocation.of(index)).windows, [row for row in all_rows if row["text"]]
-    if table is not None and said:
-        best = Ranker(table).dense(np.asarray(said[-1]["vector"], np.float32), len(said))
-        assert said[-1]["id"] in {window.id for window in best}
+    table, spoken = IndexTables(IndexLocation.of(index)).windows, [row for row in all_rows if row["text"]]
+    if table is not None and spoken:
+        best = Ranker(table).dense(np.asarray(spoken[-1]["vector"], np.float32), len(spoken))
+        assert spoken[-1]["id"] in {window.id for window in best}

@@ -10,7 +10,7 @@ from clsr.index.segments import encode_segments, segment_cosines, split
 from clsr.vocabulary import Word
 
 
-def said(*parts: tuple[float, str]) -> list[Word]:
+def spoken(*parts: tuple[float, str]) -> list[Word]:
     """Words of half a second each, one after the other from the start of each part on."""
     return [Word(w, at + n / 2, at + (n + 1) / 2) for at, text in parts for n, w in enumerate(text.split())]
 
@@ -20,22 +20,22 @@ def texts(segments: Sequence[Sequence[Word]]) -> list[str]:
 
 
 def test_words_are_cut_at_pauses_of_200_ms() -> None:
-    words = said((0.0, "the cat the dog"), (2.2, "the sea the sun"), (4.39, "the boat the tea"))
+    words = spoken((0.0, "the cat the dog"), (2.2, "the sea the sun"), (4.39, "the boat the tea"))
     assert texts(split(words)) == ["the cat the dog", "the sea the sun the boat the tea"]
 
 
 def test_short_segment_joins_across_the_shorter_pause() -> None:
-    left = said((0.0, "the cat the dog"), (2.3, "sea"), (3.3, "the boat the tea"))
+    left = spoken((0.0, "the cat the dog"), (2.3, "sea"), (3.3, "the boat the tea"))
     assert texts(split(left)) == ["the cat the dog sea", "the boat the tea"]
-    right = said((0.0, "the cat the dog"), (2.5, "sea"), (3.2, "the boat the tea"))
+    right = spoken((0.0, "the cat the dog"), (2.5, "sea"), (3.2, "the boat the tea"))
     assert texts(split(right)) == ["the cat the dog", "sea the boat the tea"]
 
 
 def test_short_segments_are_joined_until_all_are_long() -> None:
-    words = said((0.0, "cat"), (0.8, "dog"), (1.6, "sea"), (5.0, "sun sun sun sun"), (8.0, "tea"))
+    words = spoken((0.0, "cat"), (0.8, "dog"), (1.6, "sea"), (5.0, "sun sun sun sun"), (8.0, "tea"))
     # the first three are joined to 2.1 s; the last is joined back, for there is nothing after it
     assert texts(split(words)) == ["cat dog sea", "sun sun sun sun tea"]
-    assert texts(split(said((0.0, "cat"), (0.8, "dog")))) == ["cat dog"]
+    assert texts(split(spoken((0.0, "cat"), (0.8, "dog")))) == ["cat dog"]
     assert split([]) == [[]]
 
 
@@ -51,8 +51,8 @@ def test_splitting_keeps_every_word_in_its_place() -> None:
 
 def test_each_segment_of_a_window_has_a_vector(speech_encoder: Any) -> None:
     """Cosines with "sea sun": the cat the dog 0, the sea the sun 2 / sqrt(6 * 2), sea sea boat boat 2 / sqrt(8 * 2)."""
-    words = said((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
-    one, none, again = encode_segments(speech_encoder.text_encoder, [words, said((0.0, "sea sun")), words])
+    words = spoken((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
+    one, none, again = encode_segments(speech_encoder.text_encoder, [words, spoken((0.0, "sea sun")), words])
     assert one == again and none == b""
     question = speech_encoder.text_encoder.encode(["sea sun"], "question")[0].numpy()
     assert segment_cosines(one, question).tolist() == pytest.approx(
@@ -61,7 +61,7 @@ def test_each_segment_of_a_window_has_a_vector(speech_encoder: Any) -> None:
 
 
 def test_windows_without_a_choice_need_no_encoder() -> None:
-    assert encode_segments(None, [said((0.0, "sea sun")), []]) == [b"", b""]  # type: ignore[arg-type]
+    assert encode_segments(None, [spoken((0.0, "sea sun")), []]) == [b"", b""]  # type: ignore[arg-type]
     assert encode_segments(None, []) == []  # type: ignore[arg-type]
 
 
@@ -84,7 +84,7 @@ def test_byte_rounding_moves_a_cosine_by_little(outlier: int, tolerance: float) 
     vectors = generator.standard_normal((200, 384)).astype(np.float32)
     vectors[:, 0] *= outlier
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    words = said(*((10.0 * n, f"word{n} and three more") for n in range(200)))
+    words = spoken(*((10.0 * n, f"word{n} and three more") for n in range(200)))
     (packed,) = encode_segments(Given(vectors), [words])  # type: ignore[arg-type]
     assert len(packed) == 200 * 384
     for question in vectors[::10] + 0.02 * generator.standard_normal((20, 384)).astype(np.float32):

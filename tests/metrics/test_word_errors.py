@@ -11,10 +11,10 @@ from clsr.vocabulary import normalise
 def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
     """Levenshtein's table, cell by cell."""
     above = list(range(len(hypothesis) + 1))
-    for row, said in enumerate(reference, 1):
+    for row, word in enumerate(reference, 1):
         here = [row]
         for column, recognised in enumerate(hypothesis, 1):
-            here.append(min(above[column] + 1, here[-1] + 1, above[column - 1] + (said != recognised)))
+            here.append(min(above[column] + 1, here[-1] + 1, above[column - 1] + (word != recognised)))
         above = here
     return above[-1]
 
@@ -107,8 +107,8 @@ def test_what_is_counted_is_read_off_the_texts(texts: list[str], unit: str) -> N
 def test_real_chinese_recogniser_output(shared_data: Path) -> None:
     rows = [json.loads(line) for line in (shared_data / "text_qa" / "odsqa_zh.jsonl").open(encoding="utf-8")]
     pairs = [(normalise(row["question_ref"]), normalise(row["question"])) for row in rows]
-    assert error_unit(said for said, _ in pairs) == "character"
-    counts = [word_errors(said, recognised) for said, recognised in pairs]
+    assert error_unit(reference for reference, _ in pairs) == "character"
+    counts = [word_errors(reference, recognised) for reference, recognised in pairs]
     assert 0.05 < pool(counts).value < 0.1857  # the publisher's rate of all questions; these are recognised best
-    for (said, recognised), count in list(zip(pairs, counts))[::40]:
-        assert count == (edit_distance(split_units(said), split_units(recognised)), len(split_units(said)))
+    for (reference, recognised), count in list(zip(pairs, counts))[::40]:
+        assert count == (edit_distance(split_units(reference), split_units(recognised)), len(split_units(reference)))

@@ -36,20 +36,20 @@ def test_frames_belong_to_the_token_around_their_middle() -> None:
 
 def test_a_question_is_aligned_with_recognised_tokens(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:
     whole = read_retrieval_set(tone_corpus / "dev")
-    said = (whole.passages[0].text or "").split()
+    spoken = (whole.passages[0].text or "").split()
     clsr, parabge = align(tone_model, baseline, tone_corpus / "dev", "q00")
-    assert clsr.question == ["where", "is", "the", *said, "?"] or clsr.question == [
+    assert clsr.question == ["where", "is", "the", *spoken, "?"] or clsr.question == [
         "where",
         "is",
         "the",
-        *said,
+        *spoken,
         "[UNK]",
     ]
-    assert clsr.passage == said == parabge.passage
-    assert clsr.similarity.shape == parabge.similarity.shape == (len(said), len(clsr.question))
+    assert clsr.passage == spoken == parabge.passage
+    assert clsr.similarity.shape == parabge.similarity.shape == (len(spoken), len(clsr.question))
     assert np.abs(clsr.similarity).max() <= 1 + 1e-6 and np.abs(parabge.similarity).max() <= 1 + 1e-6
-    words = clsr.similarity[:, 3 : 3 + len(said)]
-    assert (words.argmax(0) == np.arange(len(said))).all()  # a word of the question meets itself
+    words = clsr.similarity[:, 3 : 3 + len(spoken)]
+    assert (words.argmax(0) == np.arange(len(spoken))).all()  # a word of the question meets itself
 
 
 def test_similarity_is_that_of_contextual_vectors(tone_model: Path, baseline: Path, tone_corpus: Path) -> None:

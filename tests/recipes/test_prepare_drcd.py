@@ -192,7 +192,7 @@ def replace_first(text: str, old: str, new: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "said"),
+    ("name", "damage", "message"),
     [
         (
             "DRCD_training.json",
@@ -215,31 +215,31 @@ def replace_first(text: str, old: str, new: str) -> str:
     ],
 )
 def test_faults_of_published_files(
-    corpus: Path, tmp_path: Path, name: str, damage: Callable[[str], str] | None, said: str
+    corpus: Path, tmp_path: Path, name: str, damage: Callable[[str], str] | None, message: str
 ) -> None:
     path = corpus / name
     path.unlink() if damage is None else path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
-    check_refused(run("prepare_data.py", corpus, tmp_path / "text"), f"{path}: {said}", tmp_path)
+    check_refused(run("prepare_data.py", corpus, tmp_path / "text"), f"{path}: {message}", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ([1], ":2: is no object of id, title, question, context_short, context"),
         (selected("5", "茶園", "五", question=None), ":2: is no object of id, title"),
         (selected("5", "茶園", "五", context_short="\u3000"), ":2: 5: a text is empty; mend or remove the line"),
     ],
 )
-def test_faults_of_a_selection(corpus: Path, tmp_path: Path, row: object, said: str) -> None:
+def test_faults_of_a_selection(corpus: Path, tmp_path: Path, row: object, message: str) -> None:
     write_rows(corpus / "drcd.train.jsonl", selected("1", "木橋", "一"), row)
     check_refused(run("prepare_data.py", corpus, tmp_path / "text"), "drcd.dev.jsonl: no such file or folder", tmp_path)
     write_rows(corpus / "drcd.dev.jsonl", selected("9", "渡船", "九"))
-    check_refused(run("prepare_data.py", corpus, tmp_path / "text"), f"drcd.train.jsonl{said}", tmp_path)
+    check_refused(run("prepare_data.py", corpus, tmp_path / "text"), f"drcd.train.jsonl{message}", tmp_path)
 
 
-def check_refused(result: "subprocess.CompletedProcess[str]", said: str, tmp_path: Path) -> None:
+def check_refused(result: "subprocess.CompletedProcess[str]", message: str, tmp_path: Path) -> None:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert result.returncode == 2 and len(errors) == 1 and said in errors[0], result.stderr
+    assert result.returncode == 2 and len(errors) == 1 and message in errors[0], result.stderr
     assert result.stderr.splitlines()[-1] == errors[0] and not (tmp_path / "text").exists()
 
 
@@ -284,16 +284,16 @@ def test_the_made_text_encoder_loads_and_is_reproducible(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "options", "said"),
+    ("content", "options", "message"),
     [
         (None, [], "texts.jsonl: no such file"),
         ('{"question": "q", "context": "c"}\n{"question": "q"}\n', [], "texts.jsonl:2: is no object with question and"),
         ('{"question": "q", "context": "c"}\n', ["--width", "40"], "argument --width: invalid width value: '40'"),
     ],
 )
-def test_faults_of_training_texts(tmp_path: Path, content: str | None, options: list[str], said: str) -> None:
+def test_faults_of_training_texts(tmp_path: Path, content: str | None, options: list[str], message: str) -> None:
     if content is not None:
         (tmp_path / "texts.jsonl").write_text(content)
     result = run("make_text_encoder.py", tmp_path / "texts.jsonl", "--output", tmp_path / "encoder", *options)
-    assert result.returncode == 2 and said in result.stderr.splitlines()[-1]
+    assert result.returncode == 2 and message in result.stderr.splitlines()[-1]
     assert not (tmp_path / "encoder").exists()

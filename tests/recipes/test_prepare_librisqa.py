@@ -90,7 +90,7 @@ def test_development_speakers_are_not_trained_on(corpus: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "LibriSQA-PartI/LibriSQA-PartI-train.json",
@@ -104,13 +104,13 @@ def test_development_speakers_are_not_trained_on(corpus: Path, tmp_path: Path) -
         ("LibriSpeech/train-clean-360/14/212/14-212.trans.txt", "no such file; unpack train-clean-360.tar.gz again"),
     ],
 )
-def test_missing_files_are_one_line_and_write_nothing(corpus: Path, tmp_path: Path, name: str, said: str) -> None:
+def test_missing_files_are_one_line_and_write_nothing(corpus: Path, tmp_path: Path, name: str, message: str) -> None:
     (corpus / name).rename(tmp_path / "away")
-    check_refused(run(corpus, tmp_path / "sets"), f"{corpus / name}: {said}", tmp_path)
+    check_refused(run(corpus, tmp_path / "sets"), f"{corpus / name}: {message}", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ({}, "LibriSQA-PartI-test.json: is no list of questions"),
         ([], "LibriSQA-PartI-test.json: is no list of questions"),
@@ -126,9 +126,9 @@ def test_missing_files_are_one_line_and_write_nothing(corpus: Path, tmp_path: Pa
         ([make_question("test-clean", "61-70968-0009")], "61-70968-0009.flac: no such recording, of 1 needed"),
     ],
 )
-def test_faulty_questions(corpus: Path, tmp_path: Path, rows: Any, said: str) -> None:
+def test_faulty_questions(corpus: Path, tmp_path: Path, rows: Any, message: str) -> None:
     write(corpus, "test", rows)
-    check_refused(run(corpus, tmp_path / "sets"), said, tmp_path)
+    check_refused(run(corpus, tmp_path / "sets"), message, tmp_path)
 
 
 def test_faulty_transcripts(corpus: Path, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_another_archive_is_refused(corpus: Path, tmp_path: Path) -> None:
     check_refused(run(corpus, tmp_path / "sets"), "not the published 39fde525e59672dc", tmp_path)
 
 
-def check_refused(result: "subprocess.CompletedProcess[str]", said: str, tmp_path: Path) -> None:
+def check_refused(result: "subprocess.CompletedProcess[str]", message: str, tmp_path: Path) -> None:
     errors = [line for line in result.stderr.splitlines() if "sha256 " not in line or line.startswith("error: ")]
-    assert result.returncode == 2 and said in errors[0] and len(errors) == 1, result.stderr
+    assert result.returncode == 2 and message in errors[0] and len(errors) == 1, result.stderr
     assert errors[0].startswith("error: ")
     assert not (tmp_path / "sets").exists()

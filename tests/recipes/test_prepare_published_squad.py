@@ -92,7 +92,7 @@ def script() -> ModuleType:
 
 
 def run(script: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """Run the script in this process, without the digests of the real corpus; status and what was said on stderr."""
+    """Run the script in this process, without the digests of the real corpus; status and what was message on stderr."""
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
     monkeypatch.setattr(script, "SOURCES", [source._replace(sha256=None) for source in script.SOURCES])
@@ -162,7 +162,7 @@ def test_all_pairs(script: ModuleType, corpus: Path, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (
             lambda c: (c / "train-v1.1.json").unlink(),
@@ -177,11 +177,11 @@ def test_all_pairs(script: ModuleType, corpus: Path, tmp_path: Path, capsys: pyt
     ],
 )
 def test_fault_is_one_line_and_nothing_is_written(
-    script: ModuleType, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any, said: str
+    script: ModuleType, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any, message: str
 ) -> None:
     damage(corpus)
     status, error = run(script, capsys, corpus, tmp_path / "sets")
-    assert status == 2 and said in error.splitlines()[-1]
+    assert status == 2 and message in error.splitlines()[-1]
     assert error.splitlines()[-1].startswith("error: ") and error.count("error: ") == 1
     assert not (tmp_path / "sets").exists()
 
@@ -201,4 +201,4 @@ def test_real_paragraphs_are_cut_as_they_were_read(script: ModuleType, shared_da
     transcripts = {row["id"]: row["context"] for row in spoken}
     both = [(row["context"], transcripts[row["id"]]) for row in rows if row["id"] in transcripts]
     assert len(both) == 55
-    assert all(script.sentences_written(text, script.sentences_spoken(said)) for text, said in both)
+    assert all(script.sentences_written(text, script.sentences_spoken(hypothesis)) for text, hypothesis in both)

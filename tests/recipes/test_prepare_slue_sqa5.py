@@ -110,7 +110,7 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda c: (c / "slue-sqa5_dev.tsv").unlink(), "slue-sqa5_dev.tsv: no such file or folder; get it with: wget "),
         (lambda c: (c / "test/document").rename(c / "x"), "test/document: no such file or folder; get it with: wget "),
@@ -131,11 +131,11 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
     ],
 )
 def test_fault_is_one_line_and_nothing_is_written(
-    corpus: Path, tmp_path: Path, damage: Callable[[Path], None], said: str
+    corpus: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     damage(corpus)
     result = run(corpus, tmp_path / "data")
     errors = [line for line in result.stderr.splitlines() if "(none is published)" not in line]
-    assert result.returncode == 2 and len(errors) == 1 and said in errors[0], result.stderr
+    assert result.returncode == 2 and len(errors) == 1 and message in errors[0], result.stderr
     assert errors[0].startswith("error: ")
     assert not (tmp_path / "data").exists()

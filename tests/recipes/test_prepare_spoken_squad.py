@@ -112,7 +112,7 @@ def test_word_lists_fill_what_texts_lack(corpus: Path, tmp_path: Path, tiny_bert
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("squad_sent.dev.jsonl", None, "squad_sent.dev.jsonl: no such file"),
         ("squad_sent.train.jsonl", None, "squad_sent.train.jsonl: no such file"),
@@ -126,12 +126,12 @@ def test_word_lists_fill_what_texts_lack(corpus: Path, tmp_path: Path, tiny_bert
     ],
 )
 def test_fault_is_one_line_and_nothing_is_written(
-    corpus: Path, tmp_path: Path, name: str, content: str, said: str
+    corpus: Path, tmp_path: Path, name: str, content: str, message: str
 ) -> None:
     (corpus / "extra.tsv").write_text("utt_id\treference\nu1\tONE\n")
     (corpus / name).unlink() if content is None else (corpus / name).write_text(content)
     result = run(corpus, tmp_path / "out", "--extra-text", corpus / "extra.tsv")
-    assert result.returncode == 2 and said in result.stderr
+    assert result.returncode == 2 and message in result.stderr
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

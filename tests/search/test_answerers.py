@@ -107,9 +107,9 @@ def test_refusal_is_one_line_with_url_and_status(server: StandIn) -> None:
     server.replies = [(404, b'{"error":\n "no such model"}')]
     with pytest.raises(InputError) as refused:
         answerer(server).answer("what?", [TONE])
-    said = str(refused.value)
-    assert said.startswith(f'{server.url}/chat/completions: status 404 ({{"error": "no such model"}})')
-    assert "\n" not in said and len(server.requests) == 1
+    message = str(refused.value)
+    assert message.startswith(f'{server.url}/chat/completions: status 404 ({{"error": "no such model"}})')
+    assert "\n" not in message and len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from clsr.vocabulary import Word
 Speak = Callable[[Path, str], Path]
 
 
-def said(*parts: tuple[float, str]) -> list[Word]:
+def spoken(*parts: tuple[float, str]) -> list[Word]:
     """Words of half a second each, one after the other from the start of each part on."""
     return [Word(w, at + n / 2, at + (n + 1) / 2) for at, text in parts for n, w in enumerate(text.split())]
 
@@ -35,7 +35,7 @@ def vector(speech_encoder: Any, question: str) -> np.ndarray:
 
 def test_the_best_segment_is_the_moment(speech_encoder: Any) -> None:
     """Cosines with "sea sun": the cat the dog 0, the sea the sun 2 / sqrt(6 * 2), sea sea boat boat 2 / sqrt(8 * 2)."""
-    words = said((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
+    words = spoken((1.0, "the cat the dog"), (4.0, "the sea the sun"), (6.3, "sea sea boat boat"))
     (moment,) = find_moments(
         speech_encoder.text_encoder, vector(speech_encoder, "sea sun"), [window(speech_encoder, words)]
     )
@@ -45,7 +45,7 @@ def test_the_best_segment_is_the_moment(speech_encoder: Any) -> None:
 
 
 def test_moment_stays_inside_and_first_tie_wins(speech_encoder: Any) -> None:
-    words = said((10.1, "sea sun sea sun"), (13.0, "sun sea sun sea"))
+    words = spoken((10.1, "sea sun sea sun"), (13.0, "sun sea sun sea"))
     recognised = window(speech_encoder, words, 10.0, 15.1)
     (moment,) = find_moments(speech_encoder.text_encoder, vector(speech_encoder, "sea"), [recognised])
     assert (moment.start_s, moment.end_s) == pytest.approx((10.0, 12.35))
@@ -54,7 +54,7 @@ def test_moment_stays_inside_and_first_tie_wins(speech_encoder: Any) -> None:
 
 
 def test_words_are_marked_in_the_moment_only(speech_encoder: Any) -> None:
-    words = said((0.0, "tea cat the the"), (4.0, "sea sun tea boat"))
+    words = spoken((0.0, "tea cat the the"), (4.0, "sea sun tea boat"))
     (moment,) = find_moments(
         speech_encoder.text_encoder, vector(speech_encoder, "sea tea"), [window(speech_encoder, words)]
     )

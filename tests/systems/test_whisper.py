@@ -115,8 +115,8 @@ def test_it_learns_to_write_tones_down(tiny_settings: TrainingConfig, tone_corpu
     waveforms = [read_waveform(u.recording, u.start_s, u.end_s) for u in utterances]
     waveforms.insert(1, np.tile(waveforms[0], 3))  # a long one keeps its place
     written = module.whisper.write(waveforms)
-    said = [data.train_set.utterances[utterance_id].text for utterance_id in batch.ids]
-    assert [written[0], *written[2:]] == said
+    references = [data.train_set.utterances[utterance_id].text for utterance_id in batch.ids]
+    assert [written[0], *written[2:]] == references
     assert written == [module.whisper.write([waveform])[0] for waveform in waveforms]
 
 
@@ -148,8 +148,8 @@ def test_training_goes_on_from_a_folder(
 
 
 def test_a_pipeline_keeps_order_and_norm(text_encoder: TextEncoder):
-    said = {1: "Red dog!", 2: "The old boat.", 3: ""}
-    system = Pipeline(lambda waveforms: [said[len(w)] for w in waveforms], text_encoder, "whisper-bge")
+    texts = {1: "Red dog!", 2: "The old boat.", 3: ""}
+    system = Pipeline(lambda waveforms: [texts[len(w)] for w in waveforms], text_encoder, "whisper-bge")
     recognised = system.recognise([np.zeros(size, np.float32) for size in (2, 3, 1)])
     assert system.transcribe(recognised) == ["the old boat", "", "red dog"]
     vectors = system.encode(recognised, "whisper-bge", "passage")

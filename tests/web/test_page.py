@@ -101,9 +101,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-def is_fault(said: Any) -> bool:
+def is_fault(message: Any) -> bool:
     """Whether what the console says is a fault of the page, and not a recording that is missing on purpose."""
-    return said.type == "error" and "/api/audio/" not in said.location.get("url", "")
+    return message.type == "error" and "/api/audio/" not in message.location.get("url", "")
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def visit(browser: Any, serve: Callable[..., str]) -> Iterator[Callable[..., Any
                 one.abort()
 
         page.route(re.compile("^https?:"), route)
-        page.on("console", lambda said: faults.append(said.text) if is_fault(said) else None)
+        page.on("console", lambda message: faults.append(message.text) if is_fault(message) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(url + path)
         return page

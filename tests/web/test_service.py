@@ -237,8 +237,10 @@ def test_an_index_fault_stops_one_job_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_messages_tell_no_paths(service: SearchService, tmp_path: Path) -> None:
-    said = service.without_paths(f"{tmp_path}/index: cannot be read ('{tmp_path}/index/x y' and /etc/passwd); see docs")
-    assert str(tmp_path) not in said and "/etc" not in said and said.startswith("index: cannot be read")
+    message = service.without_paths(
+        f"{tmp_path}/index: cannot be read ('{tmp_path}/index/x y' and /etc/passwd); see docs"
+    )
+    assert str(tmp_path) not in message and "/etc" not in message and message.startswith("index: cannot be read")
 
 
 def test_ranges_of_the_wav_agree_with_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
