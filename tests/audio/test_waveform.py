@@ -44,9 +44,9 @@ for path in sys.argv[1:]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a new process as far as messages output once go."""
-    monkeypatch.setattr(audio, "_said", set())
+    monkeypatch.setattr(audio, "_logged", set())
 
 
 def tone(frequency_hz: float, seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:

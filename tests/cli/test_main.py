@@ -328,7 +328,7 @@ def test_an_utterance_of_no_length(fault: Callable[..., str], corpus: Path, sett
 def test_other_rates_and_channels_are_said_once(
     clsr: Command, tone_model: Path, say_in_tones, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch
 ):
-    monkeypatch.setattr("clsr.audio.waveform._said", set())
+    monkeypatch.setattr("clsr.audio.waveform._logged", set())
     waveform = np.repeat(say_in_tones("red dog"), 3)  # 48 kHz, roughly
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", np.stack([waveform, waveform], axis=1), 3 * SAMPLE_RATE)
