@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
-from clsr.config import Precision
+from clsr.config import PRECISIONS, Precision
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
 from clsr.transcribe import PIECE_S, Transcript, transcribe_one, transcribe_waveforms
@@ -41,10 +41,11 @@ def load(reference: str | Path, device: str = "cpu", precision: Precision = "aut
         precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
 
     Raises:
-        InputError: it is no checkpoint.
+        InputError: it is no checkpoint, or there is no such precision.
     """
     from clsr import checkpoint
 
+    require_choice("precision", precision, PRECISIONS)
     checkpoint.read_meta(reference)
     return Model(Path(reference), device, precision)
 
@@ -57,7 +58,7 @@ class Model:
 
     Args:
         path: checkpoint folder, which an index remembers.
-        device: to compute on; typed queries are encoded on the processor until the whole is loaded.
+        device: to compute on; a text encoder that was loaded by itself stays on the processor.
         precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
         recogniser: the whole, where it is loaded already.
         text_encoder: the text encoder, where it is loaded already.
@@ -68,13 +69,13 @@ class Model:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         device: str = "cpu",
         precision: Precision = "auto",
         recogniser: Recogniser | None = None,
         text_encoder: TextEncoder | None = None,
     ) -> None:
-        self.path = path.resolve()
+        self.path = Path(path).resolve()
         self.device = device
         self.precision: Precision = precision
         self._recogniser = recogniser
@@ -156,17 +157,23 @@ class Model:
             codes: of speech: "soft", or "hard" as in the paper.
 
         Raises:
-            InputError: a file cannot be read, a waveform is none, or one lasts longer than a minute.
+            InputError: a file cannot be read, a waveform is none, one lasts longer than a minute, or there is no such
+                side or kind of codes.
         """
-        several = [inputs] if isinstance(inputs, str | Speech) else list(inputs)
-        texts = [i for i, one in enumerate(several) if isinstance(one, str)]
-        speech = [i for i, one in enumerate(several) if not isinstance(one, str)]
-        vectors = np.empty((len(several), self.text_encoder.width), np.float32)
+        require_choice("side", side, get_args(Side))
+        require_choice("codes", codes, ("soft", "hard"))
+        several = _as_list(inputs)
+        texts = {i: one for i, one in enumerate(several) if isinstance(one, str)}
+        speech = {i: one for i, one in enumerate(several) if not isinstance(one, str)}
+        rows: dict[int, np.ndarray] = {}
         if texts:
-            vectors[texts] = self._encode_texts([one for one in several if isinstance(one, str)], side)
-        for batch in _batches(speech):
-            waveforms = [read_speech(several[i], LONGEST_S) for i in batch]
-            vectors[batch] = self.speech_encoder.encode(waveforms, codes, side).vectors
+            rows |= zip(texts, self._encode_texts(list(texts.values()), side), strict=True)
+        for batch in _batches(list(speech)):
+            waveforms = [read_speech(speech[i], LONGEST_S) for i in batch]
+            rows |= zip(batch, self.speech_encoder.encode(waveforms, codes, side).vectors, strict=True)
+        if not several:
+            return np.empty((0, self.text_encoder.width), np.float32)
+        vectors = np.stack([rows[i] for i in range(len(several))])
         return vectors[0] if isinstance(inputs, str | Speech) else vectors
 
     def _encode_texts(self, texts: Sequence[str], side: Side) -> np.ndarray:
@@ -193,7 +200,7 @@ class Model:
         Raises:
             InputError: a file cannot be read, or a waveform is none.
         """
-        several = [audio] if isinstance(audio, str | Speech) else list(audio)
+        several = _as_list(audio)
         speech = [Path(one) if isinstance(one, str) else one for one in several]
         found = [transcript for batch in _batches(speech) for transcript in self._transcribe(batch)]
         return found[0] if isinstance(audio, str | Speech) else found
@@ -234,11 +241,33 @@ def read_speech(
     waveform = speech if isinstance(speech, np.ndarray) else read(
         speech, 0.0, None if math.isinf(longest_s) else longest_s + 1
     )  # fmt: skip
+    with np.errstate(over="ignore"):  # a number too large for float32 is no sample either, and becomes infinite
+        waveform = waveform.astype(np.float32, copy=False)
     if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
         raise InputError(f"{name}: has shape {waveform.shape}; give samples of one channel at 16 kHz, finite numbers")
     if len(waveform) > longest_s * SAMPLE_RATE:
         raise InputError(f"{name}: lasts longer than {longest_s:g} s; {advice}")
-    return waveform.astype(np.float32, copy=False)
+    return waveform
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        InputError: it is none; the message names them.
+    """
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}; give {' or '.join(choices)}")
+
+
+def _as_list(inputs: str | Speech | Sequence[str | Speech]) -> list[str | Speech]:
+    """One input or several as a list, each of a kind that can be read."""
+    several = [inputs] if isinstance(inputs, str | Speech) or not isinstance(inputs, Iterable) else list(inputs)
+    for one in several:
+        if not isinstance(one, str | Speech) or (isinstance(one, np.ndarray) and one.dtype.kind not in "fiu"):
+            kind = f"array of {one.dtype}" if isinstance(one, np.ndarray) else type(one).__name__
+            raise InputError(f"an input is of type {kind}; give a str, a Path, or an array of samples at 16 kHz")
+    return several
 
 
 def _batches(items: Sequence) -> Iterator[Sequence]:

@@ -194,6 +194,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}): name an existing settings file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: an anchor holds itself: write the values out") from error
     if values is not None and not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
     return values or {}

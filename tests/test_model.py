@@ -1,7 +1,9 @@
 """clsr from Python, on a model of tones."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +122,43 @@ def test_what_is_no_speech_is_refused(model: Model, tmp_path: Path) -> None:
         model.encode(tmp_path / "none.wav")
     with pytest.raises(InputError, match="no checkpoint"):
         load(tmp_path)
+
+
+def test_speech_loads_no_text_encoder_beside_it(tone_model: Path, talk: Path) -> None:
+    model = load(tone_model)
+    model.encode(talk)
+    assert model.text_encoder is model.speech_encoder.text_encoder
+
+
+@pytest.mark.parametrize(
+    ("inputs", "choices", "message"),
+    [
+        ("a", {"side": "query"}, "side is 'query'; give passage or question"),
+        (np.zeros(16000), {"codes": "top"}, "codes is 'top'; give soft or hard"),
+        (None, {}, "an input is of type NoneType; give a str, a Path, or an array of samples"),
+        ([0.5], {}, "an input is of type float; give"),
+        (np.zeros(16000, complex), {}, "an input is of type array of complex128; give"),
+        (np.full(16000, 1e300), {}, "give samples of one channel at 16 kHz, finite numbers"),
+    ],
+)
+def test_other_inputs_are_refused(model: Model, inputs: Any, choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        model.encode(inputs, **choices)
+
+
+def test_nothing_has_no_vectors(model: Model) -> None:
+    assert model.encode([]).shape == (0, 32)
+
+
+def test_a_precision_that_is_none_is_refused(tone_model: Path) -> None:
+    with pytest.raises(InputError, match="precision is 'half'; give auto or float32 or int8 or bf16"):
+        load(tone_model, precision="half")  # type: ignore[arg-type]
+
+
+def test_other_queries_are_refused(model: Model, talk: Path) -> None:
+    index = Index.create(talk.parents[1] / "index", model, IndexConfig("0.6/0.6"))
+    index.add([talk])
+    with pytest.raises(InputError, match="a query is of type NoneType; give a str"):
+        Retriever(index, model).search(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="queries are one text; give a list"):
+        Retriever(index, model).search_many("old boat")

@@ -243,3 +243,8 @@ def test_every_range_belongs_to_a_setting():
     known = set(setting_names(TrainingConfig))
     assert known.issuperset((*LEAST, *MOST, *ABOVE_0, *SHARES))
     assert MOST["model.adaptor.top_k"] == BEST
+
+
+def test_an_anchor_in_itself_is_refused(write) -> None:
+    with pytest.raises(InputError, match=r"settings\.yaml: an anchor holds itself"):
+        read_yaml(write("a: &x {<<: *x}\n"))

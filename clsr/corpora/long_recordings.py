@@ -77,7 +77,10 @@ def lengthen(retrieval_set: str | Path, output: str | Path, minutes: float, seed
     whole, output = read_retrieval_set(retrieval_set), Path(output)
     speech_s = sum(passage.duration_s for passage in whole.passages)
     if not 0 < 60 * minutes <= speech_s:
-        raise InputError(f"{retrieval_set}: holds {speech_s / 60:.2f} minutes, {minutes} are asked for: ask for fewer")
+        raise InputError(
+            f"{retrieval_set}: holds {speech_s / 60:.3g} minutes, {minutes:g} are asked for: "
+            "ask for more than 0, and for no more than it holds"
+        )
     (output / "recordings").mkdir(parents=True, exist_ok=True)
     (output / QUESTIONS).unlink(missing_ok=True)
     draw = random.Random(seed)

@@ -32,7 +32,7 @@ class IndexConfig:
         if self.windows is not None:
             from clsr.index.windows import join_cuts, parse_cuts  # which import numpy
 
-            self.windows = join_cuts(parse_cuts(self.windows))
+            self.windows = join_cuts(parse_cuts(str(self.windows)))
         if not self.batch_s > 0:
             raise InputError(f"batch_s is {self.batch_s}: give more than 0")
         if self.approximate_from < 0:

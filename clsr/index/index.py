@@ -27,6 +27,7 @@ from clsr.index.recordings import (
 from clsr.index.tables import IndexTables, only_writer, writing
 from clsr.index.vector_cache import CACHE_BYTES
 from clsr.index.verification import Verdict, verify_tables
+from clsr.index.windows import parse_cuts
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
 
@@ -66,6 +67,8 @@ class Index:
         config: IndexConfig | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        if not isinstance(model, Model | None):
+            raise InputError(f"the model of an index is a {type(model).__name__}; give what clsr.load returns")
         self.location = location
         self.tables = IndexTables(location)
         self.config = config or IndexConfig()
@@ -155,8 +158,12 @@ class Index:
         try:
             text = self.location.read_text(DESCRIPTION)
             if text is not None:
-                return IndexDescription(**json.loads(text))
-        except (OSError, ValueError, TypeError) as error:
+                description = IndexDescription(**json.loads(text))
+                if not all(isinstance(value, str) for value in description):
+                    raise TypeError("its values are texts")
+                parse_cuts(description.windows)
+                return description
+        except (OSError, ValueError, TypeError, InputError) as error:
             raise InputError(
                 f"{self.location}/{DESCRIPTION}: cannot be read ({error}); delete the folder and index again"
             ) from error
@@ -334,14 +341,16 @@ class Index:
             exact: compare every window, even if the index has an approximate index of vectors.
 
         Raises:
-            InputError: neither vector nor words are given, ``top_k`` is below 1, nothing is indexed yet, or a recording
-                that is looked at is not in the index.
+            InputError: neither vector nor words are given, the vector has another width, ``top_k`` is below 1, nothing
+                is indexed yet, or a recording that is looked at is not in the index.
         """
         if vector is None and words is None:
             raise InputError("nothing to search for: give a vector, words, or both")
         if top_k < 1:
             raise InputError(f"top_k is {top_k}: give 1 or more")
         ranker = self._open_ranker()
+        if vector is not None and vector.shape != (width := ranker.width,):
+            raise InputError(f"{self.location}: holds vectors of {width} numbers; the query's has shape {vector.shape}")
         return ranker.search(vector, words, top_k, self._condition(only), exact)
 
     def recognised(self, windows: Sequence[RankedWindow]) -> list[tuple[RankedWindow, RecognisedWindow]]:
@@ -378,8 +387,9 @@ class Index:
         return table
 
     def _open_ranker(self) -> Ranker:
-        if self._ranker is None:
-            self._ranker = Ranker(self.require_windows(), self._cache_bytes)
+        table = self.require_windows()
+        if self._ranker is None or self._ranker.table is not table:  # none yet, or the folder was made anew
+            self._ranker = Ranker(table, self._cache_bytes)
         return self._ranker
 
     def _condition(self, only: Filter | None) -> str:

@@ -46,6 +46,16 @@ class IndexLocation:
         """The folder; ``None`` in an object store."""
         return None if "://" in self.uri else Path(self.uri)
 
+    def identity(self, name: str) -> object:
+        """What changes when a folder inside the index is deleted and made again; nothing in an object store."""
+        if self.folder is None:
+            return None
+        try:
+            state = (self.folder / name).stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_ctime_ns  # a new folder may get the number of the old one, but not its time
+
     def read_text(self, name: str) -> str | None:
         """Content of a small file of the index; ``None`` if it is not there.
 

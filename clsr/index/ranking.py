@@ -80,6 +80,7 @@ class Ranker:
 
     def __init__(self, table: LanceTable, cache_bytes: int = CACHE_BYTES) -> None:
         self.table = table
+        self.width: int = table.schema.field("vector").type.list_size  # of the vectors
         self.cache_bytes = cache_bytes
         self._version: int | None = None  # of the table, at the last search
         self._searches = 0  # by vectors, of this version

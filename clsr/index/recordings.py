@@ -98,7 +98,7 @@ class RecordingsTable:
     def __init__(self, tables: IndexTables) -> None:
         self.tables = tables
         self.location = tables.location
-        self._read: tuple[int, Mapping[str, RecordingEntry]] | None = None  # version of the table, and its entries
+        self._read: tuple[LanceTable, int, Mapping[str, RecordingEntry]] | None = None  # a version, and its entries
 
     def read(self) -> Mapping[str, RecordingEntry]:
         """All entries by recording; the same object as before while the table is unchanged.
@@ -111,8 +111,8 @@ class RecordingsTable:
             return {}
         with reading(self.location):
             version = table.version  # read first: a later version is then read again at the next call
-            if self._read and self._read[0] == version:
-                return self._read[1]
+            if self._read and self._read[0] is table and self._read[1] == version:
+                return self._read[2]
             rows = table.to_arrow().to_pylist()
             checksums = [row.pop("checksum") for row in rows]
         entries = [RecordingEntry(**row) for row in rows]
@@ -123,8 +123,9 @@ class RecordingsTable:
             raise InputError(
                 f"{self.location}: what it says of {damaged[0]} is damaged; delete the folder, index again"
             )
-        self._read = (version, {entry.recording: entry for entry in entries})
-        return self._read[1]
+        found = {entry.recording: entry for entry in entries}
+        self._read = (table, version, found)
+        return found
 
     def write(self, entries: Iterable[RecordingEntry]) -> None:
         """Replace the entries of the same recordings.

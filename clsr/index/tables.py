@@ -93,7 +93,7 @@ class IndexTables:
 
     def __init__(self, location: IndexLocation) -> None:
         self.location = location
-        self._opened: dict[str, LanceTable] = {}
+        self._opened: dict[str, tuple[object, LanceTable]] = {}  # what is on the disk, and the table
 
     @property
     def windows(self) -> LanceTable | None:
@@ -138,8 +138,9 @@ class IndexTables:
         return table
 
     def _open(self, name: str, schema: pyarrow.Schema) -> LanceTable | None:
-        if name in self._opened:
-            return self._opened[name]
+        on_disk = self.location.identity(f"{name}.lance")
+        if name in self._opened and self._opened[name][0] == on_disk:
+            return self._opened[name][1]
         from datetime import timedelta
 
         from lancedb.db import LanceDBConnection
@@ -157,7 +158,7 @@ class IndexTables:
             raise InputError(
                 f"{self.location}: of an earlier version (no {min(missing)}); delete the folder, index again"
             )
-        self._opened[name] = table
+        self._opened[name] = (on_disk, table)
         return table
 
 

@@ -48,6 +48,11 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
     Raises:
         InputError: a query is empty, cannot be read, lasts longer than a minute, or has no word in it.
     """
+    if isinstance(queries, str):
+        raise InputError("queries are one text; give a list of them, or call search")
+    for query in queries:
+        if not isinstance(query, Query):
+            raise InputError(f"a query is of type {type(query).__name__}; give a str, a Path, or samples at 16 kHz")
     encoded = {i: query for i, query in enumerate(queries) if isinstance(query, EncodedQuery)}
     typed = {i: _require_words(query) for i, query in enumerate(queries) if isinstance(query, str)}
     spoken = {i: query for i, query in enumerate(queries) if isinstance(query, Speech)}

@@ -1,10 +1,12 @@
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clsr.errors import InputError
@@ -485,3 +487,39 @@ def test_status_as_json() -> None:
         "windows": 0,
         "reason": "a.wav: is empty",
     }
+
+
+def test_a_rebuilt_folder_is_read_anew(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
+    first, second = speak(tmp_path / "a.wav", "cat dog"), speak(tmp_path / "b.wav", "tea sea")
+    index = Index.create(tmp_path / "index", model, SMALL)
+    index.add([first])
+    index.search(words="dog")
+    assert [status.path for status in index.status()] == [str(first)]
+    shutil.rmtree(tmp_path / "index")
+    Index.create(tmp_path / "index", model, SMALL).add([second])  # its tables reach the same versions
+    assert [status.path for status in index.status()] == [str(second)]
+    assert [window.recording for window in index.search(words="dog sea")] == [str(second)]
+
+
+@pytest.mark.parametrize("changed", [{"windows": 5}, {"windows": "bogus"}, {"fingerprint": 4}, {"model": None}])
+def test_a_description_of_wrong_values_is_damaged(
+    changed: dict[str, Any], speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path
+) -> None:
+    index = Index.create(tmp_path / "index", model, SMALL)
+    index.add([speak(tmp_path / "a.wav", "cat dog")])
+    file = tmp_path / "index" / "index.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    with pytest.raises(InputError, match=r"index\.json: cannot be read"):
+        Index.open(tmp_path / "index")
+
+
+def test_a_query_of_another_width_is_refused(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "index", model, SMALL)
+    index.add([speak(tmp_path / "a.wav", "cat dog")])
+    with pytest.raises(InputError, match=r"holds vectors of 8 numbers; the query's has shape \(3,\)"):
+        index.search(np.zeros(3, np.float32))
+
+
+def test_a_model_is_what_load_returns(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the model of an index is a str; give what clsr\.load returns"):
+        Index.create(tmp_path / "index", "exp/joint")  # type: ignore[arg-type]
