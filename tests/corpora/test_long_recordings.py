@@ -91,7 +91,7 @@ def test_an_answer_is_found_word_by_word() -> None:
 def test_too_little_speech_is_one_line(noises: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "lengthen", "--set", str(noises), "--output", str(tmp_path / "long")]) == 2
     error = capsys.readouterr().err
-    assert "holds 0.12 minutes, 30.0 are asked for" in error and error.count("\n") == 1
+    assert "holds 0.125 minutes, 30 are asked for" in error and error.count("\n") == 1
     assert not (tmp_path / "long").exists()
 
 
