@@ -43,6 +43,8 @@ class Meta:
         data_digest: digest of the training data.
         commit: commit of the code, or "unknown".
         metrics: of the development set.
+        untrained: whether parts of it are random, so that training has to come before any use. Each training stage
+            writes a checkpoint without this mark.
     """
 
     kind: str
@@ -52,6 +54,14 @@ class Meta:
     data_digest: str = ""
     commit: str = "unknown"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    untrained: bool = False
+
+    def to_json(self) -> str:
+        """The content of ``meta.json``; the mark is in it only where it is set."""
+        values = dataclasses.asdict(self)
+        if not self.untrained:
+            del values["untrained"]
+        return json.dumps(values, indent=1) + "\n"
 
 
 def save_checkpoint(
@@ -75,7 +85,7 @@ def save_checkpoint(
         write_yaml(folder / "config.yaml", config)
         if vocabulary is not None:
             _write(folder / "vocabulary.txt", str(vocabulary).encode())
-        _write(folder / "meta.json", (json.dumps(dataclasses.asdict(meta), indent=1) + "\n").encode())
+        _write(folder / "meta.json", meta.to_json().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
 
@@ -132,6 +142,19 @@ def require_text_pieces(folder: Path | str) -> None:
         raise InputError(
             f"{folder}: recognises its own tokens, not a text encoder's pieces: import the model again with "
             "--vocabulary TEXT_ENCODER, then train it with --start"
+        )
+
+
+def require_trained(folder: Path | str) -> None:
+    """See that a checkpoint was trained before it is used.
+
+    Raises:
+        InputError: parts of it are random.
+    """
+    if read_meta(folder).untrained:
+        raise InputError(
+            f"{folder}: its output layer is not trained yet, so it recognises noise: run clsr train-asr "
+            f"--start {folder} --data DATA --output DIR, then give DIR"
         )
 
 

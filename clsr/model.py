@@ -87,10 +87,11 @@ class Model:
         """16 hexadecimal digits that stand for the weights and the vocabulary.
 
         Raises:
-            InputError: the folder is no checkpoint.
+            InputError: the folder is no checkpoint, or one that was not trained yet.
         """
         from clsr import checkpoint
 
+        checkpoint.require_trained(self.path)  # whoever indexes, searches or serves asks for this first
         return checkpoint.fingerprint(self.path)
 
     @property
@@ -98,7 +99,7 @@ class Model:
         """The text encoder, loaded without the rest unless the whole is there.
 
         Raises:
-            InputError: the text encoder is missing, or another one.
+            InputError: the text encoder is missing, or another one, or the checkpoint was not trained yet.
         """
         from clsr import checkpoint
 
@@ -107,6 +108,7 @@ class Model:
                 if self._recogniser is not None:
                     self._text_encoder = self.speech_encoder.text_encoder
                 else:
+                    checkpoint.require_trained(self.path)
                     # A precision that is meant for an accelerator need not suit the processor.
                     precision = self.precision if self.device == "cpu" else "auto"
                     self._text_encoder = checkpoint.load_text_side(self.path, precision)
@@ -117,12 +119,13 @@ class Model:
         """What writes down speech: the whole model, or an imported release with tokens of its own.
 
         Raises:
-            InputError: the checkpoint is at fault, or the device cannot be used.
+            InputError: the checkpoint is at fault or was not trained yet, or the device cannot be used.
         """
         from clsr import checkpoint
 
         with self._loading:
             if self._recogniser is None:
+                checkpoint.require_trained(self.path)
                 self._recogniser = checkpoint.load_recogniser(self.path, self.device, self.precision)
             return self._recogniser
 
@@ -137,6 +140,7 @@ class Model:
 
         with self._loading:
             if self._recogniser is None:
+                checkpoint.require_trained(self.path)
                 self._recogniser = checkpoint.load_speech_encoder(self.path, self.device, self.precision)
             elif not hasattr(self._recogniser, "text_encoder"):
                 checkpoint.require_text_pieces(self.path)

@@ -230,6 +230,25 @@ class ReleaseVocabulary:
         """The id that each output index is reported by: itself."""
         return list(range(len(self.pieces)))
 
+    def whole_words(self) -> dict[str, int]:
+        """The output index of each token that stands for a whole word, or a Han character, by its normalised text.
+
+        A part of a word is none: not ``lo@@``, and where words start with ``▁``, no token without that mark but a Han
+        character. Of two tokens with one normalised text, the one that is written like it counts, else the first.
+
+        >>> ReleaseVocabulary([*RELEASE_MARKS, "lo@@", "Love", "北", "'"]).whole_words()
+        {'love': 4, '北': 5}
+        """
+        found: dict[str, int] = {}
+        for index, piece in enumerate(self.pieces):
+            text = piece.removeprefix(_WORD_START)
+            han = len(text) == 1 and _HAN.match(text)
+            part = piece.endswith("@@") or (self._marked and text == piece and not han)
+            word = "" if part or piece in RELEASE_UNWRITTEN else normalise(text)
+            if word and (word not in found or piece == word):
+                found[word] = index
+        return found
+
     def __len__(self) -> int:
         return len(self.pieces)
 

@@ -183,7 +183,7 @@ def test_checkpoint(made_by: str, tone_model: Path) -> None:
     assert made_by == "this one" or written <= set(documented)
     meta = json.loads((folder / "meta.json").read_text())
     agree([meta], "Checkpoint", ("ctc_units[]",))
-    assert vars(read_meta(folder)) == meta
+    assert vars(read_meta(folder)) == meta | {"untrained": False} and json.loads(read_meta(folder).to_json()) == meta
 
 
 def test_report(clsr: Callable[..., str], tone_set: Path, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class ImportFunasr:
         output: folder of the checkpoint.
         vocabulary: text encoder whose pieces get a new output layer, to be trained; by default the model keeps its own
             tokens.
-        seed: seed of the new output layer.
+        seed: seed of the new rows of the output layer.
     """
 
     model: Annotated[str, "DIR"] = positional()
@@ -159,4 +159,7 @@ class ImportFunasr:
         if release.ignored:
             names = (f"{start.rstrip('.')} ({count} tensors)" for start, count in release.ignored.items())
             print(f"left out, since the recogniser needs none of it: {', '.join(names)}")
+        if self.vocabulary:
+            print(f"{release.shared} rows of the output layer are the model's own, for words that it shares with "
+                  f"{self.vocabulary}; all others are random: run clsr train-asr --start {self.output}")  # fmt: skip
         print(f"{self.output}: done")

@@ -108,12 +108,14 @@ class Release(NamedTuple):
         vocabulary: its own tokens.
         weights: by our names, normalisation included, float32.
         ignored: weights beside the recogniser, counted by the start of their names.
+        shared: pieces of a new output layer whose rows were copied, since the release has the same words.
     """
 
     model: ModelConfig
     vocabulary: ReleaseVocabulary
     weights: dict[str, Tensor]
     ignored: dict[str, int]
+    shared: int = 0
 
 
 def import_release(folder: Path, output: Path, text_encoder: str | None = None, seed: int = 0) -> Release:
@@ -122,9 +124,9 @@ def import_release(folder: Path, output: Path, text_encoder: str | None = None, 
     Args:
         folder: ``config.yaml``, ``model.pt``, ``am.mvn`` and ``tokens.json`` or ``tokens.txt``.
         output: checkpoint folder, new or empty.
-        text_encoder: reference of a text encoder whose pieces a new, untrained output layer is for; without one the
-            release keeps its own tokens.
-        seed: of the new output layer.
+        text_encoder: reference of a text encoder whose pieces a new output layer is for, and the checkpoint is then
+            marked as untrained; without one the release keeps its own tokens.
+        seed: of the new rows of the output layer.
 
     Returns:
         What was read, with the weights as they were written.
@@ -140,8 +142,10 @@ def import_release(folder: Path, output: Path, text_encoder: str | None = None, 
     if text_encoder is not None:
         encoder = load_text_encoder(text_encoder)
         vocabulary = Vocabulary.whole(encoder.tokenizer)
-        meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit())
-        release.weights.update(_fresh_output_layer(release.model.encoder.width, len(vocabulary), seed))
+        meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit(), untrained=True)
+        layer, shared = _output_layer(release, vocabulary, seed)
+        release.weights.update(layer)
+        release = release._replace(shared=shared)
         own = CifConfig()  # what is trained from here on ends utterances as our own models do, not as FunASR's
         config.model.cif.ending, config.model.cif.length_margin = own.ending, own.length_margin
     save_checkpoint(output, release.weights, config, vocabulary, meta)
@@ -375,11 +379,20 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if rest <= 0 else f"{', '.join(names[:MOST_NAMES])} and {rest} more"
 
 
-def _fresh_output_layer(width: int, size: int, seed: int) -> dict[str, Tensor]:
+def _output_layer(release: Release, vocabulary: Vocabulary, seed: int) -> tuple[dict[str, Tensor], int]:
+    """Return an output layer over other pieces, and how many of its rows are the release's own.
+
+    Rows of words that both vocabularies have are copied; all others are random.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layer = nn.Linear(width, size)
-    return {OUTPUT_LAYER + name: weight.detach() for name, weight in layer.named_parameters()}
+        layer = nn.Linear(release.model.encoder.width, len(vocabulary))
+    words = release.vocabulary.whole_words()
+    shared = {index: words[piece] for index, piece in enumerate(vocabulary.pieces) if piece in words}
+    weights = {OUTPUT_LAYER + name: weight.detach().clone() for name, weight in layer.named_parameters()}
+    for name, weight in weights.items():
+        weight[list(shared)] = release.weights[name][list(shared.values())]
+    return weights, len(shared)
 
 
 def _require_free(output: Path) -> None:

@@ -10,7 +10,14 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import Meta, current_commit, load_passage_projection, load_weights, save_checkpoint
+from clsr.checkpoint import (
+    Meta,
+    current_commit,
+    load_passage_projection,
+    load_weights,
+    require_trained,
+    save_checkpoint,
+)
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs
@@ -95,13 +102,14 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
         start: checkpoint to start from.
 
     Raises:
-        InputError: no checkpoint to start from, or a passage without a question.
+        InputError: no checkpoint to start from, one whose recogniser is not trained, or a passage without a question.
     """
     if start is None:
         raise InputError("post-training needs a trained model: name it with --start")
     pl.seed_everything(config.seed, verbose=False)
     splits = read_splits(data)
     require_pairs(splits, data)
+    require_trained(start)  # the recogniser stays as it is here
     for utterance in splits[0].utterances:
         if utterance.id not in splits[0].pairs_of:
             raise InputError(

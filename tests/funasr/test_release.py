@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,19 @@ import pytest
 import torch
 import yaml
 
-from clsr.checkpoint import load_recogniser, load_speech_encoder, read_meta
+from clsr.checkpoint import load_recogniser, load_speech_encoder, load_weights, read_meta
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.funasr.release import import_release, read_model_config, read_release
+from clsr.index.index import Index
+from clsr.model import load
+from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings, start_settings
-from clsr.vocabulary import RELEASE_MARKS, Vocabulary
+from clsr.training.asr import train_asr
+from clsr.training.post import train_post
+from clsr.vocabulary import RELEASE_MARKS, ReleaseVocabulary, Vocabulary
+from clsr.web.config import ServiceConfig
+from clsr.web.service import SearchService
 
 BESIDE = {  # what the tiny release holds beside the recogniser, as BiCif and SeACo releases do: number of weights
     "decoder.embed.": 1, "predictor.upsample_cnn.": 2, "predictor.blstm.": 2, "predictor.cif_output2.": 1,
@@ -119,6 +127,65 @@ def test_a_new_head_for_a_text_encoder(folder: Path, tiny_bert: Path, tmp_path: 
     cif = config.model.cif
     assert (cif.ending, cif.length_margin) == ("scale", 1)  # FunASR's ending is for its own outputs
     assert read_meta(tmp_path / "a").kind == "asr"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["lo@@", "ve", "Red", "b@@", "北", "<unk>", "'"], {"ve": 4, "red": 5, "北": 7}),
+        (["▁the", "m", "▁red", "北", "▁北", "▁", "ing"], {"the": 3, "red": 5, "北": 6}),
+        (["RED", "red", "a", "７"], {"red": 4, "a": 5, "7": 6}),
+    ],
+)
+def test_parts_of_words_are_no_whole_words(pieces: list[str], expected: dict[str, int]):
+    assert ReleaseVocabulary([*RELEASE_MARKS, *pieces]).whole_words() == expected
+
+
+def test_rows_of_shared_words_are_copied(folder: Path, tokens: list[str], tiny_bert: Path, tmp_path: Path):
+    release = import_release(folder, tmp_path / "out", str(tiny_bert))
+    own, new = read_release(folder), load_weights(tmp_path / "out")
+    words = tokens[3:11]
+    pieces = Vocabulary.load(
+        tmp_path / "out" / "vocabulary.txt", load_text_encoder(str(tiny_bert)).tokenizer
+    ).pieces  # "ve" and "lo@@" are parts of words, Han characters are unknown to this text encoder
+    assert release.shared == len(words) == 8
+    for name in ("decoder.output_layer.weight", "decoder.output_layer.bias"):
+        for number, word in enumerate(words):
+            assert torch.equal(new[name][pieces.index(word)], own.weights[name][3 + number])
+        assert not torch.equal(new[name][pieces.index("the")], own.weights[name][3])
+
+
+def test_new_output_layer_is_marked_until_trained(
+    folder: Path, tiny_bert: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path
+):
+    import_release(folder, tmp_path / "out", str(tiny_bert))
+    import_release(folder, tmp_path / "own")
+    assert read_meta(tmp_path / "out").untrained and not read_meta(tmp_path / "own").untrained
+    assert "untrained" not in json.loads((tmp_path / "own" / "meta.json").read_text())
+    base = start_settings(tmp_path / "out")
+    config = read_settings(TrainingConfig, options=["--optimizer.max_steps=1"], base=base)
+    train_asr(replace(config, data=tiny_settings.data), tone_corpus, tmp_path / "trained", tmp_path / "out")
+    assert not read_meta(tmp_path / "trained").untrained
+    assert load(tmp_path / "trained").fingerprint
+
+
+def test_untrained_checkpoint_is_refused_everywhere(folder: Path, tiny_bert: Path, tone_corpus: Path, tmp_path: Path):
+    untrained = tmp_path / "out"
+    import_release(folder, untrained, str(tiny_bert))
+    refusal = rf"out: its output layer is not trained yet.*: run clsr train-asr --start {untrained} --data"
+    recording = str(next(iter((tone_corpus / "dev" / "passages").glob("*.wav"))))
+    uses: list[Callable[[], object]] = [
+        lambda: Index.open_or_create(tmp_path / "index", untrained),
+        lambda: Index.create(tmp_path / "index", load(untrained)).add(recording),
+        lambda: SearchService(ServiceConfig(tmp_path / "index", untrained, allowed=(tone_corpus,))),
+        lambda: load(untrained).transcribe(recording),
+        lambda: load(untrained).encode("red"),
+        lambda: train_post(TrainingConfig(str(tiny_bert)), tone_corpus, tmp_path / "post", untrained),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match=refusal):
+            use()
+    assert not (tmp_path / "index").exists() and not (tmp_path / "post").exists()
 
 
 def test_an_import_cut_short_is_done_again(folder: Path, tokens: list[str], tmp_path: Path):
