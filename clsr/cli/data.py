@@ -103,18 +103,21 @@ class Lengthen:
         output: folder for recordings/ and questions.jsonl.
         minutes: least length of a recording, in minutes.
         seed: seed of the order of the passages and of the silences between them.
+        chapters: put passages together again in the order of their ids, and chapters (ids that agree up to the last
+            hyphen) into one recording each, or several short ones into one.
     """
 
     set: Folder
     output: Folder
     minutes: float = 30.0
     seed: int = 0
+    chapters: bool = False
 
     def run(self) -> None:
         """Write the recordings, and where in them each question is answered."""
         from clsr.corpora.long_recordings import lengthen
 
-        questions = lengthen(self.set, self.output, self.minutes, self.seed)
+        questions = lengthen(self.set, self.output, self.minutes, self.seed, self.chapters)
         recordings = {question.recording for question in questions}
         print(f"{self.output}: {len(questions)} questions about {len(recordings)} recordings")
 

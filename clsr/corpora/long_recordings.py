@@ -15,6 +15,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +57,32 @@ class LongQuestion:
     answer_span: Span | None
 
 
-def lengthen(retrieval_set: str | Path, output: str | Path, minutes: float, seed: int = 0) -> list[LongQuestion]:
+def lengthen(
+    retrieval_set: str | Path, output: str | Path, minutes: float, seed: int = 0, chapters: bool = False
+) -> list[LongQuestion]:
     """Place the passages of a retrieval set inside recordings of some minutes and more, and write where they lie.
 
     Passages come in an order drawn from the seed, with silences of 0.2 to 0.8 s between them. A recording is closed
-    when it is as long as asked for and what is left fills another; the last takes the rest. One passage at a time is in
-    memory. Of several passages that answer a question, the most relevant counts, then the first by id. The answer's
-    span is that of its first place in the passage's transcript, in proportion to the characters before and in it
-    (times of tokens are not looked for): an estimate.
+    when it is as long as asked for and what is left fills another; the last takes the rest. With ``chapters``, passages
+    are put together again as they were read: those whose ids agree up to the last hyphen, as LibriSpeech's of one
+    chapter do, follow one another by id without a silence. A chapter that is long enough is a recording; shorter ones
+    are joined with the next short ones until they are. One passage at a time is in memory. Of several passages that
+    answer a question, the most relevant counts, then the first by id. The answer's span is that of its first place in
+    the passage's transcript, in proportion to the characters before and in it (times of tokens are not looked for): an
+    estimate.
 
     Args:
         retrieval_set: its folder.
         output: folder of the long-form set; ``questions.jsonl`` is written last.
         minutes: least length of a recording, above 0.
-        seed: of order and silences.
+        seed: of order and silences; chapters have neither.
+        chapters: whether to keep the order of the ids and the chapters that they name.
 
     Raises:
         InputError: the set is at fault or holds less speech than one recording, or the disk is full.
     """
     whole, output = read_retrieval_set(retrieval_set), Path(output)
-    speech_s = sum(passage.duration_s for passage in whole.passages)
+    speech_s = _length_s(whole.passages)
     if not 0 < 60 * minutes <= speech_s:
         raise InputError(
             f"{retrieval_set}: holds {speech_s / 60:.3g} minutes, {minutes:g} are asked for: "
@@ -83,14 +90,17 @@ def lengthen(retrieval_set: str | Path, output: str | Path, minutes: float, seed
         )
     (output / "recordings").mkdir(parents=True, exist_ok=True)
     (output / QUESTIONS).unlink(missing_ok=True)
-    draw = random.Random(seed)
-    passages = draw.sample(whole.passages, len(whole.passages))
     places: dict[str, tuple[Path, Span]] = {}
-    while passages:
-        recording = output / "recordings" / f"r{len({file for file, _ in places.values()}):03}.wav"
-        taken: dict[str, Span] = {}
-        write_waveforms(recording, _fill(passages, 60 * minutes, draw, taken))
+    taken: dict[str, Span] = {}
+    if chapters:
+        recordings = _read_on(whole.passages, 60 * minutes, taken)
+    else:
+        recordings = _shuffled(whole.passages, 60 * minutes, random.Random(seed), taken)
+    for number, waveforms in enumerate(recordings):
+        recording = output / "recordings" / f"r{number:03}.wav"
+        write_waveforms(recording, waveforms)
         places.update((id_, (recording, span)) for id_, span in taken.items())
+        taken.clear()
     for stale in set((output / "recordings").glob("r*.wav")) - {file for file, _ in places.values()}:
         stale.unlink()
     texts = {passage.id: normalise(passage.text or "") for passage in whole.passages}
@@ -151,6 +161,45 @@ def read_long_form(path: str | Path) -> list[LongQuestion]:
     if not questions:
         raise InputError(f"{file}: is empty; make the set anew")
     return list(questions.values())
+
+
+def _shuffled(
+    passages: Sequence[Utterance], least_s: float, draw: random.Random, taken: dict[str, Span]
+) -> Iterator[Iterator[np.ndarray]]:
+    """The waveforms of each recording of passages in a drawn order, with silences between."""
+    left = draw.sample(passages, len(passages))
+    while left:
+        yield _fill(left, least_s, draw, taken)
+
+
+def _read_on(passages: Sequence[Utterance], least_s: float, taken: dict[str, Span]) -> Iterator[Iterator[np.ndarray]]:
+    """The waveforms of each recording of chapters."""
+    short: list[Utterance] = []
+    for _, of_chapter in groupby(passages, key=lambda passage: passage.id.rpartition("-")[0]):
+        chapter = list(of_chapter)
+        if _length_s(chapter) >= least_s:
+            yield _join(chapter, taken)
+            continue
+        short += chapter
+        if _length_s(short) >= least_s:
+            yield _join(short, taken)
+            short = []
+    if short:
+        yield _join(short, taken)
+
+
+def _join(passages: Sequence[Utterance], taken: dict[str, Span]) -> Iterator[np.ndarray]:
+    """The waveforms of passages one after the other, noting where in the recording each lies."""
+    position = 0
+    for passage in passages:
+        waveform = read_waveform(passage.recording, passage.start_s, passage.end_s)
+        taken[passage.id] = (position / SAMPLE_RATE, (position + len(waveform)) / SAMPLE_RATE)
+        position += len(waveform)
+        yield waveform
+
+
+def _length_s(passages: Sequence[Utterance]) -> float:
+    return sum(passage.duration_s for passage in passages)
 
 
 def _fill(

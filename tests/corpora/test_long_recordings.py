@@ -73,6 +73,38 @@ def test_recordings_have_their_length_and_hold_everything(noises: Path, tmp_path
     assert [path.name for path in (tmp_path / "long" / "recordings").iterdir()] == ["r000.wav"]
 
 
+@pytest.fixture
+def readings(tmp_path: Path) -> Path:
+    """Retrieval set of five passages of noise of a second, of two short chapters and a longer one; two questions."""
+    folder = tmp_path / "readings"
+    generator = np.random.default_rng(0)
+    passages = []
+    for id_ in ("1-1-0", "2-1-0", "2-1-1", "3-1-0", "3-1-1"):
+        (folder / "passages").mkdir(parents=True, exist_ok=True)
+        write_waveform(folder / "passages" / f"{id_}.wav", generator.uniform(-0.5, 0.5, SAMPLE_RATE))
+        passages.append(Utterance(id_, folder / "passages" / f"{id_}.wav", 0.0, 1.0, "a noise", "ann"))
+    write_data_dir(folder / "passages", passages)
+    (folder / "questions").mkdir()
+    write_table(folder / "questions" / "text", [("q1", "which one"), ("q2", "and which")])
+    write_relevance(folder / "qrels", {"q1": {"2-1-1": 1}, "q2": {"3-1-0": 1}})
+    return folder
+
+
+def test_chapters_are_read_on_without_silence(readings: Path, tmp_path: Path) -> None:
+    first, second = lengthen(readings, tmp_path / "long", minutes=2 / 60, chapters=True)
+    files = sorted((tmp_path / "long" / "recordings").iterdir())
+    assert [duration_s(file) for file in files] == [2.0, 2.0, 1.0]  # 2-1, 3-1, and 1-1, which is left over
+    assert (first.recording.name, first.passage_span) == ("r000.wav", (1.0, 2.0))
+    assert (second.recording.name, second.passage_span) == ("r001.wav", (0.0, 1.0))
+
+
+def test_short_chapters_are_joined(readings: Path, tmp_path: Path) -> None:
+    main(["data", "lengthen", "--set", str(readings), "--output", str(tmp_path / "long"), "--minutes", str(2.5 / 60),
+          "--chapters"])  # fmt: skip
+    lengths = [duration_s(file) for file in sorted((tmp_path / "long" / "recordings").iterdir())]
+    assert lengths == [3.0, 2.0]  # 1-1 with 2-1, and 3-1
+
+
 def test_seed_decides(noises: Path, tmp_path: Path) -> None:
     def made(name: str, seed: int) -> dict[str, bytes]:
         lengthen(noises, tmp_path / name, 2 / 60, seed)
