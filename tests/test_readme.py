@@ -26,7 +26,7 @@ PAGES = [
     ROOT / "RESULTS.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    ROOT / "examples" / "README.md",
+    *sorted(ROOT.glob("examples/**/README.md")),
     *sorted(DOCS.rglob("*.md")),
     ROOT / "recipes" / "README.md",
     *sorted(ROOT.glob("recipes/*/README.md")),
