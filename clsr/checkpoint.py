@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
 FORMER_NAMES = {"passage_map.weight": PASSAGE_PROJECTION}  # in checkpoints of version 0.1
 WITHOUT_VOCABULARY = ("text", "parabge", "speechdpr", "clap", "whisper")  # kinds that write none of our tokens
+log = logging.getLogger("clsr")
 RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
 
 
@@ -158,17 +160,30 @@ def require_trained(folder: Path | str) -> None:
         )
 
 
-def load_text_side(folder: Path | str, precision: Precision | None = None) -> TextEncoder:
-    """Load the text encoder of a checkpoint, without its speech side.
+def load_text_side(
+    folder: Path | str, precision: Precision | None = None, text_encoder: str | None = None
+) -> TextEncoder:
+    """Load the text encoder of a checkpoint, or another one in its place, without the speech side.
 
     With a precision it computes as in a model that ``load_speech_encoder`` loads with it, and serves inference alone;
     "auto" goes by the size of the text encoder here, and of the whole model there.
 
+    Args:
+        folder: the checkpoint.
+        precision: numbers to compute in.
+        text_encoder: reference of a text encoder with the same pieces, whatever its width; ``None`` is the one that the
+            checkpoint was trained with.
+
     Raises:
-        InputError: another text encoder than the one it was trained with is found, or it has none.
+        InputError: another text encoder than the one it was trained with is found, or it has none; or the one named
+            has other pieces.
     """
     require_text_pieces(folder)
     meta = read_meta(folder)
+    if text_encoder is not None:
+        encoder = load_text_encoder(text_encoder)
+        Vocabulary.load(Path(folder) / "vocabulary.txt", encoder.tokenizer)  # refuses other pieces
+        return encoder if precision is None else lower_text_encoder(encoder, precision)
     bundled = Path(folder) / BUNDLED
     encoder = load_text_encoder(str(bundled) if bundled.is_dir() else meta.text_encoder)
     if encoder.fingerprint != meta.text_encoder_fingerprint:
@@ -196,6 +211,16 @@ def load_recogniser_weights(folder: Path | str) -> dict[str, Tensor]:
     return {name: weight for name, weight in load_weights(folder).items() if name != PASSAGE_PROJECTION}
 
 
+def load_own_projection(folder: Path | str, text_encoder: TextEncoder) -> PassageProjection | None:
+    """Load the passage projection of a checkpoint, unless the text encoder is not the one that it was trained for."""
+    meta = read_meta(folder)
+    if text_encoder.fingerprint == meta.text_encoder_fingerprint:
+        return load_passage_projection(folder, text_encoder.width)
+    if PASSAGE_PROJECTION in load_weights(folder):
+        log.warning("%s: its passage projection is for text encoder %s, so it is left out", folder, meta.text_encoder)
+    return None
+
+
 def load_passage_projection(folder: Path | str, width: int) -> PassageProjection | None:
     """Load the passage projection of a checkpoint, for vectors ``(B, width)``; None where it has none."""
     weights = load_weights(folder)
@@ -221,26 +246,37 @@ def restore(model: torch.nn.Module, weights: Mapping[str, Tensor], source: Path 
     model.load_state_dict(weights)
 
 
-def load_speech_encoder(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> SpeechEncoder:
+def load_speech_encoder(
+    folder: Path | str, device: str = "cpu", precision: Precision = "float32", text_encoder: str | None = None
+) -> SpeechEncoder:
     """Load a whole CLSR model from a checkpoint folder, ready for inference at a precision.
 
+    With another text encoder the codes are rows of its word embeddings, and the passage projection, which was trained
+    for vectors of the first, is left out.
+
+    Args:
+        folder: the checkpoint.
+        device: to compute on.
+        precision: numbers to compute in.
+        text_encoder: as for ``load_text_side``.
+
     Raises:
-        InputError: it is none, its text encoder is missing or another one, or there is no such device.
+        InputError: it is none, its text encoder is missing, another one or one of other pieces, or there is no such
+            device.
     """
     require_device(device)
-    text_encoder = load_text_side(folder)
-    vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", text_encoder.tokenizer)
-    paraformer, passage_projection = (
-        load_paraformer(folder, vocabulary),
-        load_passage_projection(folder, text_encoder.width),
-    )
-    return lower(SpeechEncoder(paraformer, text_encoder, vocabulary, passage_projection).to(device).eval(), precision)
+    encoder = load_text_side(folder, text_encoder=text_encoder)
+    vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", encoder.tokenizer)
+    paraformer, passage_projection = load_paraformer(folder, vocabulary), load_own_projection(folder, encoder)
+    return lower(SpeechEncoder(paraformer, encoder, vocabulary, passage_projection).to(device).eval(), precision)
 
 
-def load_recogniser(folder: Path | str, device: str = "cpu", precision: Precision = "float32") -> Recogniser:
+def load_recogniser(
+    folder: Path | str, device: str = "cpu", precision: Precision = "float32", text_encoder: str | None = None
+) -> Recogniser:
     """Load what writes down speech: a whole CLSR model, or a release with tokens of its own."""
     if not is_release(folder):
-        return load_speech_encoder(folder, device, precision)
+        return load_speech_encoder(folder, device, precision, text_encoder)
     require_device(device)
     vocabulary = ReleaseVocabulary.load(Path(folder) / "vocabulary.txt")
     return lower(Recogniser(load_paraformer(folder, vocabulary), vocabulary).to(device).eval(), precision)
@@ -258,15 +294,24 @@ def require_device(device: str) -> None:
         raise InputError(f"device '{device}' cannot be used here: take cpu, or cuda where there is one") from error
 
 
-def fingerprint(folder: Path | str) -> str:
-    """Return 16 hexadecimal digits that stand for the weights of a checkpoint, and its vocabulary if it has one."""
+def fingerprint(folder: Path | str, text_encoder: str | None = None) -> str:
+    """Return 16 hexadecimal digits that stand for the weights of a checkpoint, its vocabulary and its text encoder.
+
+    Args:
+        folder: the checkpoint.
+        text_encoder: fingerprint of another text encoder in place of its own.
+
+    Raises:
+        InputError: it is no checkpoint.
+    """
     digest = hashlib.sha256()
     vocabulary = [] if read_meta(folder).kind in WITHOUT_VOCABULARY else ["vocabulary.txt"]
     for name in ("model.safetensors", *vocabulary, "meta.json"):
         path = Path(folder) / name
         if not path.exists():
             raise InputError(f"{path}: missing: name a folder that a training stage finished")
-        digest.update(path.read_bytes() if name != "meta.json" else read_meta(folder).text_encoder_fingerprint.encode())
+        other = (text_encoder or read_meta(folder).text_encoder_fingerprint).encode()
+        digest.update(path.read_bytes() if name != "meta.json" else other)
     return digest.hexdigest()[:16]
 
 

@@ -32,13 +32,17 @@ Speech = Path | np.ndarray
 Side = Literal["passage", "question"]
 
 
-def load(reference: str | Path, device: str = "cpu", precision: Precision = "auto") -> Model:
+def load(
+    reference: str | Path, device: str = "cpu", precision: Precision = "auto", text_encoder: str | None = None
+) -> Model:
     """Open a trained model; its weights are read when they are needed.
 
     Args:
         reference: its checkpoint folder.
         device: to compute on: "cpu", or "cuda" and the like.
         precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
+        text_encoder: reference of a text encoder with the same pieces, of any width, in place of the one that the model
+            was trained with.
 
     Raises:
         InputError: it is no checkpoint, or there is no such precision.
@@ -47,7 +51,7 @@ def load(reference: str | Path, device: str = "cpu", precision: Precision = "aut
 
     require_choice("precision", precision, PRECISIONS)
     checkpoint.read_meta(reference)
-    return Model(Path(reference), device, precision)
+    return Model(Path(reference), device, precision, text_encoder=text_encoder)
 
 
 class Model:
@@ -61,10 +65,11 @@ class Model:
         device: to compute on; a text encoder that was loaded by itself stays on the processor.
         precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
         recogniser: the whole, where it is loaded already.
-        text_encoder: the text encoder, where it is loaded already.
+        text_encoder: the text encoder, where it is loaded already, or the reference of another one of the same pieces.
 
     Attributes:
         path: the folder, absolute.
+        other_text_encoder: reference of the text encoder in place of the model's own; ``None`` for its own.
     """
 
     def __init__(
@@ -73,18 +78,19 @@ class Model:
         device: str = "cpu",
         precision: Precision = "auto",
         recogniser: Recogniser | None = None,
-        text_encoder: TextEncoder | None = None,
+        text_encoder: TextEncoder | str | None = None,
     ) -> None:
         self.path = Path(path).resolve()
         self.device = device
         self.precision: Precision = precision
         self._recogniser = recogniser
-        self._text_encoder = text_encoder
+        self.other_text_encoder = text_encoder if isinstance(text_encoder, str) else None
+        self._text_encoder = None if isinstance(text_encoder, str) else text_encoder
         self._loading = threading.RLock()
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that stand for the weights and the vocabulary.
+        """16 hexadecimal digits that stand for the weights, the vocabulary and the text encoder.
 
         Raises:
             InputError: the folder is no checkpoint, or one that was not trained yet.
@@ -92,7 +98,8 @@ class Model:
         from clsr import checkpoint
 
         checkpoint.require_trained(self.path)  # whoever indexes, searches or serves asks for this first
-        return checkpoint.fingerprint(self.path)
+        other = self.text_encoder.fingerprint if self.other_text_encoder is not None else None
+        return checkpoint.fingerprint(self.path, other)
 
     @property
     def text_encoder(self) -> TextEncoder:
@@ -111,7 +118,7 @@ class Model:
                     checkpoint.require_trained(self.path)
                     # A precision that is meant for an accelerator need not suit the processor.
                     precision = self.precision if self.device == "cpu" else "auto"
-                    self._text_encoder = checkpoint.load_text_side(self.path, precision)
+                    self._text_encoder = checkpoint.load_text_side(self.path, precision, self.other_text_encoder)
             return self._text_encoder
 
     @property
@@ -126,7 +133,9 @@ class Model:
         with self._loading:
             if self._recogniser is None:
                 checkpoint.require_trained(self.path)
-                self._recogniser = checkpoint.load_recogniser(self.path, self.device, self.precision)
+                self._recogniser = checkpoint.load_recogniser(
+                    self.path, self.device, self.precision, self.other_text_encoder
+                )
             return self._recogniser
 
     @property
@@ -141,7 +150,9 @@ class Model:
         with self._loading:
             if self._recogniser is None:
                 checkpoint.require_trained(self.path)
-                self._recogniser = checkpoint.load_speech_encoder(self.path, self.device, self.precision)
+                self._recogniser = checkpoint.load_speech_encoder(
+                    self.path, self.device, self.precision, self.other_text_encoder
+                )
             elif not hasattr(self._recogniser, "text_encoder"):
                 checkpoint.require_text_pieces(self.path)
             return self._recogniser  # type: ignore[return-value]

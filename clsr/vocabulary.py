@@ -128,7 +128,8 @@ class Vocabulary:
             if tokenizer.token_to_id(piece) != int(text_id):
                 raise InputError(
                     f"{path}:{number}: piece '{piece}' has id {text_id} here and {tokenizer.token_to_id(piece)} in the "
-                    "text encoder: name the text encoder that this checkpoint was trained with"
+                    "text encoder: name the text encoder that this checkpoint was trained with, or another one of the "
+                    "same pieces"
                 )
             pieces.append(piece)
         return cls(pieces, tokenizer)

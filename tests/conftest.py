@@ -150,6 +150,29 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_bert(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """Folder of another text encoder with the pieces of the tiny one: 48 channels and three more rows than pieces."""
+    import shutil
+
+    import torch
+    from safetensors.torch import save_file
+
+    from clsr.models.bert import Bert
+
+    folder = shutil.copytree(tiny_bert, tmp_path_factory.mktemp("wide_bert") / "wide")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_size": 48, "vocab_size": config["vocab_size"] + 3}
+    (folder / "config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        weights = Bert(config).state_dict()
+    weights["embeddings.position_embeddings.weight"] *= 0.1
+    weights["embeddings.token_type_embeddings.weight"] *= 0.1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_settings(tiny_bert: Path) -> "TrainingConfig":
     """Settings of a recogniser that learns the language of tones in 60 steps, a second or two."""
     from clsr.config import TrainingConfig

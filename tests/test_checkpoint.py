@@ -187,3 +187,28 @@ def test_a_checkpoint_of_version_0_1_is_read():
     adaptor = load_config(folder / "joint").model.adaptor
     assert adaptor.passage_projection and adaptor.input == "logits"  # passage_map, log_probabilities
     assert fingerprint(folder / "joint") == json.loads((folder / "index" / "index.json").read_text())["fingerprint"]
+
+
+def test_passage_projection_is_left_out_elsewhere(
+    copy: Path, tiny_bert: Path, wide_bert: Path, caplog: pytest.LogCaptureFixture
+):
+    weights = load_weights(copy) | {PASSAGE_PROJECTION: 2 * torch.eye(32)}
+    vocabulary = Vocabulary.load(copy / "vocabulary.txt", load_text_encoder(str(tiny_bert)).tokenizer)
+    save_checkpoint(copy, weights, load_config(copy), vocabulary, read_meta(copy))
+    assert load_speech_encoder(copy, text_encoder=str(tiny_bert)).passage_projection is not None
+    assert not caplog.records
+    assert load_speech_encoder(copy, text_encoder=str(wide_bert)).passage_projection is None
+    (record,) = caplog.records
+    assert record.getMessage() == f"{copy}: its passage projection is for text encoder {tiny_bert}, so it is left out"
+
+
+def test_first_differing_piece_refuses_text_encoder(copy: Path, wide_bert: Path, tmp_path: Path):
+    other = shutil.copytree(wide_bert, tmp_path / "other")
+    text = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(text.replace('"dog":', '"##dog":', 1))
+    with pytest.raises(
+        InputError, match=r"vocabulary.txt:\d+: piece 'dog' has id \d+ here and None in the text encoder"
+    ):
+        load_speech_encoder(copy, text_encoder=str(other))
+    with pytest.raises(InputError, match="name the text encoder .* or another one of the same pieces"):
+        load_text_side(copy, text_encoder=str(other))

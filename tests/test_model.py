@@ -14,6 +14,7 @@ from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
 from clsr.model import Model, load
+from clsr.models.text_encoder import load_text_encoder
 from clsr.search.retriever import Retriever
 
 Say = Callable[[str], np.ndarray]
@@ -85,6 +86,26 @@ def test_texts_and_speech_are_encoded_in_their_order(model: Model, say_in_tones:
     mixed = model.encode(["blue", say_in_tones("old boat"), "red dog"])
     assert np.allclose(mixed[[0, 2]], model.encode(["blue", "red dog"]), atol=1e-5)
     assert np.allclose(mixed[1], model.encode(say_in_tones("old boat")), atol=1e-5)
+
+
+def test_text_encoder_of_another_width(model: Model, tone_model: Path, wide_bert: Path, say_in_tones: Say) -> None:
+    other = load(tone_model, text_encoder=str(wide_bert))
+    assert (
+        other.fingerprint != model.fingerprint
+        and other.fingerprint == load(tone_model, text_encoder=str(wide_bert)).fingerprint
+    )
+    waveforms = [say_in_tones(text) for text in ("old boat", "red dog", "blue")]
+    hard = other.encode(waveforms, codes="hard")
+    assert hard.shape == (3, 48)
+    assert np.allclose(hard, load_text_encoder(str(wide_bert)).encode(["old boat", "red dog", "blue"]), atol=1e-5)
+    assert (other.encode(waveforms) @ other.encode(["blue", "old boat"], "question").T).argmax(0).tolist() == [2, 0]
+    assert [one.text for one in other.transcribe(waveforms)] == ["old boat", "red dog", "blue"]
+
+
+def test_own_text_encoder_by_name_changes_nothing(model: Model, tone_model: Path, tiny_bert: Path) -> None:
+    named = load(tone_model, text_encoder=str(tiny_bert))
+    assert named.fingerprint == model.fingerprint
+    assert np.array_equal(named.encode("old boat"), model.encode("old boat"))
 
 
 def test_transcripts_of_arrays_and_files(model: Model, talk: Path, say_in_tones: Say) -> None:

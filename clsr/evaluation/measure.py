@@ -31,6 +31,8 @@ from clsr.evaluation.scores import (
     measure_retrieval,
 )
 from clsr.metrics.recall import invert, rank
+from clsr.models.speech_encoder import SpeechEncoder
+from clsr.systems.clsr import ClsrSystem
 from clsr.systems.load import load_system
 from clsr.systems.protocol import System
 from clsr.vocabulary import normalise
@@ -82,7 +84,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         set=str(data),
         questions=len(whole.questions) if whole else 0,
         passages=len(passages),
-        model=model_info(str(models[0])),
+        model=model_info(str(models[0]), systems[0]),
         command=shlex.join(["clsr", *sys.argv[1:]]),
         commit=current_commit(),
         hardware=hardware(),
@@ -110,12 +112,20 @@ def _named_by(system: System) -> str:
     return "clsr" if "clsr" in system.rows else next(row for row in system.rows if row != ORACLE)
 
 
-def model_info(reference: str) -> ModelInfo:
-    """Say which model it is; what lies elsewhere than in a checkpoint has no fingerprint of ours."""
+def model_info(reference: str, system: System | None = None) -> ModelInfo:
+    """Say which model it is, its text encoder included; what is no checkpoint has no fingerprint of ours.
+
+    Args:
+        reference: of the model.
+        system: the model, loaded, where it may have another text encoder than its own.
+    """
     if not (Path(reference) / "meta.json").exists():
         return ModelInfo(reference, "", 0)
     parameters = sum(weight.numel() for weight in load_weights(reference).values())
-    return ModelInfo(reference, fingerprint(reference), parameters)
+    text_encoder = None
+    if isinstance(system, ClsrSystem) and isinstance(system.encoder, SpeechEncoder):
+        text_encoder = system.encoder.text_encoder.fingerprint
+    return ModelInfo(reference, fingerprint(reference, text_encoder), parameters)
 
 
 def hardware() -> str:

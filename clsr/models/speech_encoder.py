@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsr.models.adaptor import PassageProjection, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.text_encoder import Kind, TextEncoder
 from clsr.padding import pad
 from clsr.vocabulary import Vocabulary, Word
 
@@ -60,7 +60,7 @@ class SpeechEncoder(Recogniser):
             side: passages go through the passage projection, questions do not.
         """
         utterances = self.recognise(waveforms)
-        vectors = self.embed(utterances, codes)
+        vectors = self.embed(utterances, codes, side)
         return SpeechEncoding(
             (self.as_passages(vectors) if side == "passage" else vectors).numpy(),
             self.transcripts(utterances),
@@ -69,12 +69,15 @@ class SpeechEncoder(Recogniser):
         )
 
     @torch.inference_mode()
-    def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft") -> Tensor:
-        """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through hard or soft codes."""
+    def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft", kind: Kind = "passage") -> Tensor:
+        """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through hard or soft codes.
+
+        The text encoder's prompt for questions or passages, if it has one, is put before the codes.
+        """
         if codes == "hard":
-            return self._embed([hypotheses[0] for hypotheses in utterances], 1)
+            return self._embed([hypotheses[0] for hypotheses in utterances], 1, kind)
         every = [hypothesis for hypotheses in utterances for hypothesis in hypotheses]
-        vectors = self._embed(every, self.paraformer.config.adaptor.top_k)
+        vectors = self._embed(every, self.paraformer.config.adaptor.top_k, kind)
         return weighted_means(vectors, [[h.probability for h in hypotheses] for hypotheses in utterances])
 
     @torch.inference_mode()
@@ -88,14 +91,14 @@ class SpeechEncoder(Recogniser):
     def token_vectors(self, hypothesis: LengthHypothesis, codes: Codes = "soft") -> Tensor:
         """Return the text encoder's vector of each token of a hypothesis, as of a passage: unit rows ``(U, E)``."""
         rows, lengths = self._code_rows([hypothesis], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
-        return self.as_passages(self.text_encoder.token_vectors(rows, lengths)[0].float().cpu())
+        return self.as_passages(self.text_encoder.token_vectors(rows, lengths, "passage")[0].float().cpu())
 
-    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int) -> Tensor:
+    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int, kind: Kind) -> Tensor:
         """Turn length hypotheses into unit vectors ``(H, E)``."""
         vectors = torch.empty(len(hypotheses), self.text_encoder.width)
         for batch in batches([len(h.tokens) + 1 for h in hypotheses]):
             rows, lengths = self._code_rows([hypotheses[i] for i in batch], k)
-            vectors[batch] = self.text_encoder(rows, lengths).float().cpu()
+            vectors[batch] = self.text_encoder(rows, lengths, kind).float().cpu()
         return vectors
 
     def _code_rows(self, hypotheses: Sequence[LengthHypothesis], k: int) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,14 @@
 """The text encoder: token ids, or input embeddings in their place, to unit vectors.
 
-It is read from a sentence-transformers folder (transformer, pooling) without that package: importing it takes seconds,
-which a search from a cold start does not have.
+It is read from a sentence-transformers folder (transformer, pooling, linear maps) without that package: importing it
+takes seconds, which a search from a cold start does not have.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+Kind = Literal["question", "passage"]
+# What models want before a text whose folders do not say so, by the name of the folder or of the model.
+KNOWN_PROMPTS = {r"e5-(small|base|large)(-v2)?": {"question": "query: ", "passage": "passage: "}}
 _POOLINGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
 
 
@@ -38,10 +42,12 @@ class TextEncoder(nn.Module):
         prompts: text put before a question or passage, by kind.
         folder: where it was read from.
         fingerprint: digest of weights, tokenizer and pooling.
+        dense: linear maps after pooling, by the name of their folder; most encoders have none.
     """
 
     def __init__(self, transformer: Bert | HuggingFaceEncoder, tokenizer: Tokenizer, pooling: str,
-                 prompts: dict[str, str], folder: Path, fingerprint: str):  # fmt: skip
+                 prompts: dict[str, str], folder: Path, fingerprint: str,
+                 dense: dict[str, nn.Linear] | None = None):  # fmt: skip
         super().__init__()
         self.transformer = transformer.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -49,6 +55,7 @@ class TextEncoder(nn.Module):
         self.prompts = prompts
         self.folder = folder
         self.fingerprint = fingerprint
+        self.dense = nn.ModuleDict(dense or {}).requires_grad_(False)
         # [CLS] and [SEP] (or whatever this tokenizer puts around a text), as the encoder itself would add them.
         ids = tokenizer.encode("").ids
         self.opening, self.closing = ids[:1], ids[1:]
@@ -61,53 +68,70 @@ class TextEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Size of a vector, E."""
-        return self.word_embeddings.shape[1]
+        """Size of a vector, E; that of a word embedding, but where linear maps follow pooling."""
+        maps = list(self.dense.values())
+        return maps[-1].out_features if maps else self.word_embeddings.shape[1]  # type: ignore[return-value]
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Stay without dropout while frozen."""
         return super().train(mode and self.word_embeddings.requires_grad)
 
-    def forward(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, token_lengths: Tensor, kind: Kind | None = None) -> Tensor:
         """Encode input embeddings as if they were looked up from words.
 
         The opening and closing tokens are added here, positions and token types by the transformer. Tokens
         past the longest input it can take are dropped.
 
         Args:
-            embeddings: in the space of ``word_embeddings``, ``(B, U, E)``, anything on padding.
+            embeddings: in the space of ``word_embeddings``, ``(B, U, D)``, anything on padding.
             token_lengths: ``(B,)``; 0 is a text without words.
+            kind: what they stand for: the rows of its prompt are put before them. None has no prompt, or has it in the
+                embeddings.
 
         Returns:
             Unit vectors ``(B, E)``.
         """
-        tokens, mask = self._contextual(embeddings, token_lengths)
-        return nn.functional.normalize(self._pool(tokens, mask).float(), dim=1)
+        tokens, mask = self._contextual(embeddings, token_lengths, self._opening_ids(kind))
+        pooled = self._pool(tokens, mask)
+        for linear in self.dense.values():
+            pooled = linear(pooled.to(linear.weight.dtype))  # type: ignore[arg-type]
+        return nn.functional.normalize(pooled.float(), dim=1)
 
-    def token_vectors(self, embeddings: Tensor, token_lengths: Tensor) -> Tensor:
+    def token_vectors(self, embeddings: Tensor, token_lengths: Tensor, kind: Kind | None = None) -> Tensor:
         """Return each token's vector in its context, before pooling.
 
-        They are what pooling takes, without those of the opening and closing tokens. With pooling by the mean, the
-        inner product of two texts' vectors is that of all pairs of tokens, the longer vectors counting more.
+        They are what pooling takes, without those of the opening, the prompt and the closing tokens. With pooling by
+        the mean, the inner product of two texts' vectors is that of all pairs of tokens, the longer vectors counting
+        more.
 
         Args:
-            embeddings: in the space of ``word_embeddings``, ``(B, U, E)``, anything on padding.
+            embeddings: in the space of ``word_embeddings``, ``(B, U, D)``, anything on padding.
             token_lengths: ``(B,)``.
+            kind: as for ``forward``.
 
         Returns:
-            Unit rows ``(B, U, E)``, zero on padding; U is cut to the longest input that the encoder can take.
+            Unit rows ``(B, U, D)``, zero on padding; U is cut to the longest input that the encoder can take.
         """
-        tokens, _ = self._contextual(embeddings, token_lengths)
-        size = min(embeddings.shape[1], self.max_tokens)
-        inner = tokens[:, len(self.opening) : len(self.opening) + size]
+        opening = self._opening_ids(kind)
+        tokens, _ = self._contextual(embeddings, token_lengths, opening)
+        size = min(embeddings.shape[1], tokens.shape[1] - len(opening) - len(self.closing))
+        inner = tokens[:, len(opening) : len(opening) + size]
         return nn.functional.normalize(inner.float(), dim=2) * length_mask(token_lengths, size)[:, :, None]
 
-    def _contextual(self, embeddings: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return token vectors ``(B, U + 2, E)``, opening and closing included, and their mask."""
-        embeddings = embeddings[:, : self.max_tokens]
-        token_lengths = token_lengths.clamp(max=self.max_tokens)
+    def _opening_ids(self, kind: Kind | None) -> list[int]:
+        """Ids before a text: the opening tokens, and those of the prompt of its kind."""
+        prompt = self.prompts.get(kind, "") if kind else ""
+        return self.opening + self.token_ids(prompt) if prompt else self.opening
+
+    def _contextual(
+        self, embeddings: Tensor, token_lengths: Tensor, opening_ids: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return token vectors ``(B, O + U + 1, D)``, opening and closing included, and their mask."""
+        longest = self.max_tokens + len(self.opening) - len(opening_ids)
+        embeddings = embeddings[:, :longest]
+        token_lengths = token_lengths.clamp(max=longest)
         batch, size, width = embeddings.shape
-        opening = self.word_embeddings[self.opening].to(embeddings.dtype)
+        opening = self.word_embeddings[list(opening_ids)].to(embeddings.dtype)
         closing = self.word_embeddings[self.closing].to(embeddings.dtype)
         inner = embeddings * length_mask(token_lengths, size)[:, :, None]
         start, stop = len(opening), len(closing)
@@ -135,9 +159,7 @@ class TextEncoder(nn.Module):
         return self(self.word_embeddings[rows.to(device)], lengths.to(device))
 
     @torch.no_grad()
-    def encode(
-        self, texts: Sequence[str], kind: Literal["question", "passage"] = "passage", batch_size: int = 64
-    ) -> Tensor:
+    def encode(self, texts: Sequence[str], kind: Kind = "passage", batch_size: int = 64) -> Tensor:
         """Encode texts of any length into unit vectors ``(B, E)`` on the CPU, in the order given."""
         prompt = self.prompts.get(kind, "")
         ids = [self.token_ids(prompt + text) for text in texts]
@@ -152,6 +174,8 @@ class TextEncoder(nn.Module):
         """Write a sentence-transformers folder with the present weights."""
         import shutil
 
+        from safetensors.torch import save_file
+
         folder.mkdir(parents=True, exist_ok=True)
         for item in sorted(self.folder.rglob("*")):
             if item.is_file() and item.suffix in {".json", ".txt", ".model"}:
@@ -159,6 +183,9 @@ class TextEncoder(nn.Module):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(item, target)
         save_encoder(self.transformer, self.folder, folder)
+        for name, linear in self.dense.items():
+            weights = {f"linear.{key}": weight.detach().cpu().contiguous() for key, weight in linear.named_parameters()}
+            save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
 
 
 def load_text_encoder(reference: str) -> TextEncoder:
@@ -183,13 +210,19 @@ def load_text_encoder(reference: str) -> TextEncoder:
     try:
         transformer = load_encoder(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        dense = _load_dense(folder)
+    except InputError:
+        raise
     except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
         raise InputError(f"{folder}: not a readable text encoder: {' '.join(str(error).split())[:200]}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     pooling = _read_pooling(folder)
     digest.update((folder / "tokenizer.json").read_bytes() + pooling.encode())
-    return TextEncoder(transformer, tokenizer, pooling, _read_prompts(folder), folder, digest.hexdigest()[:16])
+    for name in dense:
+        digest.update((folder / name / "model.safetensors").read_bytes())
+    prompts = _read_prompts(folder, reference)
+    return TextEncoder(transformer, tokenizer, pooling, prompts, folder, digest.hexdigest()[:16], dense)
 
 
 def _find_folder(reference: str) -> Path:
@@ -224,10 +257,37 @@ def _read_pooling(folder: Path) -> str:
     return modes[0]
 
 
-def _read_prompts(folder: Path) -> dict[str, str]:
+def _load_dense(folder: Path) -> dict[str, nn.Linear]:
+    """Load the linear maps that ``modules.json`` lists after pooling, by the name of their folder."""
+    from safetensors.torch import load_file
+
+    path = folder / "modules.json"
+    found: dict[str, nn.Linear] = {}
+    for module in _read_json(path) if path.exists() else []:
+        if not module["type"].endswith(".Dense"):
+            continue
+        place = folder / module["path"]
+        config = _read_json(place / "config.json")
+        if not config.get("activation_function", "torch.nn.modules.linear.Identity").endswith(".Identity"):
+            raise InputError(f"{place}: activation {config['activation_function']}; linear maps without one are read")
+        linear = nn.Linear(config["in_features"], config["out_features"], config.get("bias", True))
+        weights = load_file(place / "model.safetensors")
+        linear.load_state_dict({name.removeprefix("linear."): weight.float() for name, weight in weights.items()})
+        found[module["path"]] = linear.eval()
+    return found
+
+
+def _read_prompts(folder: Path, reference: str) -> dict[str, str]:
+    """Return the prompts that the folder gives, or those that are known of a model of this name."""
     path = folder / "config_sentence_transformers.json"
     prompts = _read_json(path).get("prompts", {}) if path.exists() else {}
-    return {"question": prompts.get("query") or "", "passage": prompts.get("document") or prompts.get("passage") or ""}
+    given = {
+        "question": prompts.get("query") or "",
+        "passage": prompts.get("document") or prompts.get("passage") or "",
+    }
+    names = {Path(reference).name, folder.resolve().name}
+    known = (texts for name, texts in KNOWN_PROMPTS.items() if any(re.fullmatch(name, one) for one in names))
+    return given if any(given.values()) else next(known, given)
 
 
 def _read_json(path: Path) -> dict:

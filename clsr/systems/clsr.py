@@ -10,7 +10,6 @@ from torch import Tensor
 
 from clsr.checkpoint import load_recogniser
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
-from clsr.errors import InputError
 from clsr.model import Side
 from clsr.models.recogniser import LengthHypotheses, Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
@@ -52,7 +51,7 @@ class ClsrSystem:
         elif row == "cascade-8best":
             vectors = encode_n_best(self.encoder, recognised, N_BEST)
         elif isinstance(self.encoder, SpeechEncoder):
-            vectors = self.encoder.embed(recognised, "soft" if row == "clsr-soft" else "hard")
+            vectors = self.encoder.embed(recognised, "soft" if row == "clsr-soft" else "hard", side)
         else:
             raise ValueError(f"no codes, so no row {row}")
         return self._on_side(vectors, side)
@@ -74,17 +73,16 @@ def load_clsr(
 
     Args:
         folder: the checkpoint.
-        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one).
+        text_encoder: reference of the text encoder that a release's transcripts go to (the offline one), or of one with
+            the same pieces in place of a model's own.
         device: to compute on.
         precision: numbers to compute in.
 
     Raises:
-        InputError: the checkpoint is at fault, or a text encoder is named for a model that has its own.
+        InputError: the checkpoint is at fault, or the text encoder named for a model has other pieces.
     """
-    recogniser = load_recogniser(folder, device, precision)
+    recogniser = load_recogniser(folder, device, precision, text_encoder)
     if isinstance(recogniser, SpeechEncoder):
-        if text_encoder is not None:
-            raise InputError(f"{folder}: has a text encoder of its own: leave out --text-encoder")
         return ClsrSystem(recogniser, recogniser)
     return ClsrSystem(
         recogniser, Cascade(recogniser.vocabulary, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER))

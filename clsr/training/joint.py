@@ -98,7 +98,7 @@ class JointModule(AsrModule):
         if not len(logits):
             return self.codebook.new_zeros(0, self.text_encoder.width)
         codes = training_codes(logits, self.codebook, self.config.model.adaptor)
-        return self._as_passages(self.text_encoder(codes, token_lengths))
+        return self._as_passages(self.text_encoder(codes, token_lengths, "passage"))
 
     def _as_passages(self, vectors: Tensor) -> Tensor:
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
@@ -124,7 +124,7 @@ class JointModule(AsrModule):
         self.count_errors(batch, output)
         adaptor = self.config.model.adaptor
         codes = best_codes(output.tokens, output.log_probabilities, self.codebook, adaptor, adaptor.top_k)
-        self.meter.add(self._as_passages(self.text_encoder(codes, output.token_lengths)), batch.pair_rows)
+        self.meter.add(self._as_passages(self.text_encoder(codes, output.token_lengths, "passage")), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""

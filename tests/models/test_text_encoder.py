@@ -212,3 +212,71 @@ def test_a_damaged_text_encoder_names_its_file(changed_folder, name: str, conten
     with pytest.raises(InputError, match=message) as caught:
         load_text_encoder(str(changed_folder(name, content)))
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_of_codes_are_rows_before_them(changed_folder):
+    prompts = {"prompts": {"query": "where is ", "document": "the red "}}
+    encoder = load_text_encoder(str(changed_folder("config_sentence_transformers.json", prompts)))
+    for kind in ("question", "passage"):
+        expected = encoder.encode(TEXTS[:2], kind)
+        rows, lengths = pad([torch.tensor(encoder.token_ids(text)) for text in TEXTS[:2]])
+        codes = encoder.word_embeddings[rows]
+        assert torch.allclose(encoder(codes, lengths, kind), expected, atol=1e-6)
+        assert not torch.allclose(encoder(codes, lengths), expected, atol=1e-2)
+        assert encoder.token_vectors(codes, lengths, kind).shape == (2, 3, 32)
+    long = encoder.word_embeddings[torch.tensor([encoder.token_ids("sun " * 50)])]
+    assert torch.isfinite(encoder(long, torch.tensor([50]), "passage")).all()
+    assert encoder.token_vectors(long, torch.tensor([50]), "passage").shape == (1, 36, 32)  # 38 without the prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("e5-base-v2", {"question": "query: ", "passage": "passage: "}),
+        ("e5-large", {"question": "query: ", "passage": "passage: "}),
+        ("bge-base-en-v1.5", {"question": "", "passage": ""}),
+        ("multilingual-e5-base", {"question": "", "passage": ""}),
+    ],
+)
+def test_known_models_have_their_prompts(tiny_bert: Path, tmp_path: Path, name: str, expected: dict[str, str]):
+    folder = shutil.copytree(tiny_bert, tmp_path / name)
+    assert load_text_encoder(str(folder)).prompts == expected
+    given = {"prompts": {"query": "ask ", "document": ""}}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(given))
+    assert load_text_encoder(str(folder)).prompts == {"question": "ask ", "passage": ""}
+
+
+def add_dense(folder: Path, activation: str = "Identity") -> None:
+    """A linear map to 24 numbers behind pooling, as sentence-transformers writes it."""
+    from safetensors.torch import save_file
+
+    modules = json.loads((folder / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    normalize = modules[2] | {"idx": 3, "name": "3", "path": "3_Normalize"}
+    (folder / "modules.json").write_text(json.dumps([*modules[:2], dense, normalize]))
+    (folder / "2_Dense").mkdir()
+    name = f"torch.nn.modules.{'linear' if activation == 'Identity' else 'activation'}.{activation}"
+    config = {"in_features": 32, "out_features": 24, "bias": True, "activation_function": name}
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    weights = {"linear.weight": torch.randn(24, 32), "linear.bias": torch.randn(24)}
+    save_file(weights, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_linear_maps_after_pooling_are_applied(tiny: TextEncoder, tiny_bert: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "dense")
+    add_dense(folder)
+    encoder = load_text_encoder(str(folder))
+    assert np.abs(encoder.encode(TEXTS).numpy() - encode_by_sentence_transformers(folder, TEXTS)).max() < 1e-5
+    assert encoder.width == 24 and encoder.word_embeddings.shape[1] == 32
+    assert encoder.fingerprint != tiny.fingerprint
+    encoder.save(tmp_path / "saved")
+    again = load_text_encoder(str(tmp_path / "saved"))
+    assert torch.equal(again.encode(TEXTS), encoder.encode(TEXTS)) and again.fingerprint == encoder.fingerprint
+
+
+def test_other_activations_are_refused(tiny_bert: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "dense")
+    add_dense(folder, "Tanh")
+    with pytest.raises(InputError, match=r"2_Dense: activation torch.nn.modules.activation.Tanh; linear maps without"):
+        load_text_encoder(str(folder))
