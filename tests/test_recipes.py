@@ -150,7 +150,7 @@ def test_the_study_ends_in_a_table(copies: Path) -> None:
     found = subprocess.run([*counts, "--sets", "data/smoke/study/noise"], cwd=recipe, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-2000:]
     table = {row[0].removeprefix("| "): row for line in found.stdout.splitlines() if (row := line.split(" | "))[1:]}
-    assert table["the true number"][2] == "0.0 [0.0, 0.0]"
+    assert table["the true count"][2] == "0.0 [0.0, 0.0]"
     assert "100.0" not in table["the likeliest within 1"][1]
 
 

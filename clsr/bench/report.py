@@ -90,7 +90,7 @@ def measure(
                 for precision, encoder in encoders.items()
             ]
         if "baselines" in wanted and size == "full" and not model:
-            found["baselines"] = [_beside_baselines(encoders, *shape, repeats) for shape in BASELINE_SHAPES[full]]
+            found["baselines"] = [_compare_with_baselines(encoders, *shape, repeats) for shape in BASELINE_SHAPES[full]]
         encoding.append(found)
     result["encoding"] = encoding
     if "search" in wanted:
@@ -134,7 +134,10 @@ def page(result: dict[str, Any]) -> str:
         if "path" in found:
             blocks += [f"**File to durable index**, {about}", _path_table(found["path"])]
         for shape in found.get("baselines", []):
-            blocks += [f"**Beside baselines**, {_windows(shape['window_s'], shape['count'])}", _baseline_table(shape)]
+            blocks += [
+                f"**Compared with baselines**, {_windows(shape['window_s'], shape['count'])}",
+                _baseline_table(shape),
+            ]
     blocks += [f"**Search**\n\n{search_table(found)}" for found in result.get("search", [])]
     blocks += [f"**Training**\n\n{training_table(found)}" for found in result.get("training", [])]
     return "\n\n".join(blocks)
@@ -174,7 +177,7 @@ def _stages(encoders: dict[Precision, SpeechEncoder], repeats: int) -> dict[str,
     return found
 
 
-def _beside_baselines(
+def _compare_with_baselines(
     encoders: dict[Precision, SpeechEncoder], window_s: float, count: int, repeats: int
 ) -> dict[str, Any]:
     """Time clsr and its baselines on the same windows, in turn."""
@@ -182,7 +185,7 @@ def _beside_baselines(
     runs: dict[str, Run] = {f"clsr, {name}": partial(encoder.encode, waveforms) for name, encoder in encoders.items()}
     for precision in (p for p in encoders if p != "bf16"):
         whole = lower(make_encoder("full", LENGTH_MARGIN), precision)
-        runs[f"clsr, {precision}, three numbers of tokens"] = partial(whole.encode, waveforms)
+        runs[f"clsr, {precision}, three length hypotheses"] = partial(whole.encode, waveforms)
     others = baselines(network.paraformer, network.text_encoder, "full")
     reasons = {baseline.name: baseline.reason for baseline in others if baseline.reason}
     runs |= {baseline.name: partial(baseline.encode, waveforms) for baseline in others if not baseline.reason}

@@ -133,7 +133,7 @@ def table(result: dict) -> str:
         "",
         f"Recall at 10 of IVF-PQ: {recall['questions']:.3f} for the questions, {recall['windows']:.3f} for windows.",
         "",
-        "| windows of a question's vector, ms | mode | p50 | p95 | with words p50 | p95 | peak MB |",
+        "| windows ranked for a query, ms | mode | p50 | p95 | with their words, p50 | p95 | peak MB |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, modes in result["milliseconds"].items():

@@ -31,9 +31,9 @@ from clsr.padding import length_mask, pad
 FINGERPRINT = "0" * 16  # of random weights
 PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech
 HIGH_RATE = 44_100  # of a recording that has to be resampled
-PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best pieces", "codes and text encoder")
+PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best tokens", "codes and text encoder")
 WHOLE = "audio to vectors, words and times"
-SEGMENTS = "pauses, and vectors of what lies between"
+SEGMENTS = "pauses and segment vectors"
 COUNTED = (*PARTS, WHOLE, SEGMENTS)  # stages whose operations are products of matrices
 
 
@@ -98,7 +98,7 @@ def measure_stages(
         token_mask = length_mask(token_lengths, tokens.shape[1])
         states = network.decoder.states(tokens, token_mask, frames, mask)[token_mask]
         runs["decoder"] = lambda: network.decoder.states(tokens, token_mask, frames, mask)
-        runs["output layer, best pieces"] = lambda: network.decoder.best(states, BEST, network.never)
+        runs["output layer, best tokens"] = lambda: network.decoder.best(states, BEST, network.never)
         recognitions = encoder.recognise(waveforms)
         runs["codes and text encoder"] = lambda: encoder.embed(recognitions)
         runs[WHOLE] = lambda: encoder.encode(waveforms)
@@ -112,7 +112,7 @@ def measure_stages(
 
         runs[SEGMENTS] = make_rows
         written = make_rows()
-        runs["index write, read back"] = lambda: writer.commit([], to_arrow(written))
+        runs["index write and read-back"] = lambda: writer.commit([], to_arrow(written))
         times = time_in_turn(runs, repeats)
         counted = flops if flops is not None else {name: count_flops(runs[name]) for name in runs if name in COUNTED}
     return [{"stage": name, "seconds": times[name].median, "flops": counted.get(name)} for name in runs]

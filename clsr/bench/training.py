@@ -132,22 +132,22 @@ def table(result: dict) -> str:
         f"Size {result['size']}, batches of {result['frames']:.0f} frames and {result['tokens']:.0f} tokens on "
         f"average, {result['hardware']}, torch {result['torch']}",
         "",
-        f"Padding is {padding['bucketed']:.1%} of the frames in batches of alike lengths, {padding['random']:.1%} of "
-        "those in batches of the same sizes in random order.",
+        f"Padding is {padding['bucketed']:.1%} of the frames in batches of similar lengths, and "
+        f"{padding['random']:.1%} in batches of as many utterances in random order.",
         "",
-        "| step | steps/s | ms (lowest to highest) | adds | FunASR, steps/s | FunASR takes |",
+        "| step | steps/s | ms (lowest to highest) | difference | FunASR, steps/s | FunASR takes |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name in ("plain", *AGAINST):
         median, low, high = seconds[name]
-        adds = f"{result['adds'][name]:+.1%} to {AGAINST[name]}" if name in AGAINST else ""
+        adds = f"{result['adds'][name]:+.1%} against {AGAINST[name]}" if name in AGAINST else ""
         ratio = result["funasr_over_clsr"].get(name)
-        theirs = f"{1 / seconds[f'funasr: {name}'][0]:.1f} | {ratio:.2f} x as long" if ratio else " | "
+        theirs = f"{1 / seconds[f'funasr: {name}'][0]:.1f} | {ratio:.2f} times as long" if ratio else " | "
         cells = f"{1 / median:.1f} | {1e3 * median:.1f} ({1e3 * low:.1f} to {1e3 * high:.1f}) | {adds} | {theirs}"
         lines.append(f"| {name} | {cells} |")
     prepared = seconds["preparing a batch"][0]
     share = prepared / seconds["plain"][0]
-    lines += ["", f"Preparing a batch takes {1e3 * prepared:.1f} ms, {share:.1%} of a plain step, before it."]
+    lines += ["", f"Before each step, preparing its batch takes {1e3 * prepared:.1f} ms, {share:.1%} of a plain step."]
     return "\n".join(lines)
 
 

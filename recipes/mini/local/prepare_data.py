@@ -124,7 +124,7 @@ class Kind(NamedTuple):
     nouns: list[str]
     adjectives: list[str]
     question: str  # how a question asks for one
-    unnamed: str  # how a question passes over one
+    unnamed: str  # what a question says in place of one that it does not name
 
 
 class Pair(NamedTuple):
@@ -198,7 +198,14 @@ DAMAGES = [
     Deed("damaged", "damage", "building", "", "hurt", "hurt"),
 ]
 IRREGULAR = {"gave", "showed", "hid", "stole"}  # deeds whose passive is another word than their past
-ASKED = {"where": "where", "city": "in which city", "when": "when", "why": "why", "how": "how", "price": "for how much"}
+QUESTION_WORDS = {
+    "where": "where",
+    "city": "in which city",
+    "when": "when",
+    "why": "why",
+    "how": "how",
+    "price": "for how much",
+}
 
 
 def make_pairs(seed: int) -> Iterator[Pair]:
@@ -278,11 +285,11 @@ def draw_object(draw: random.Random, kind: str) -> Part:
 
 
 def draw_circumstances(draw: random.Random, slots: list[str], count: int) -> list[Part]:
-    """As many of the slots as asked for, in their order."""
+    """As many of the slots as ``count`` says, in their order."""
     place = draw.choice(PLACES)
-    beside = draw.choice(["near", "behind", "inside"] if place in ENCLOSED else ["near", "behind"])
+    near = draw.choice(["near", "behind", "inside"] if place in ENCLOSED else ["near", "behind"])
     texts = {
-        "where": f"{beside} the {place}",
+        "where": f"{near} the {place}",
         "city": f"in {draw.choice(CITIES)}",
         "why": draw.choice(REASONS),
     }
@@ -324,8 +331,8 @@ def ask(draw: random.Random, deed: Deed, parts: list[Part]) -> tuple[str, str]:
 
     A preposition that the question begins with (to whom, in which city) is left out of the answer.
     """
-    asked = draw.choice(parts)
-    others = [part for part in parts if part is not asked]
+    target = draw.choice(parts)
+    others = [part for part in parts if part is not target]
     chosen = draw.sample(others, max(MIN_NAMED, sum(draw.random() < KEPT for _ in others)))
     named = {part.slot: part.vague for part in chosen}
     past, base = (deed.past, deed.base) if draw.random() > REWORDED else (deed.other_past, deed.other_base)
@@ -333,17 +340,17 @@ def ask(draw: random.Random, deed: Deed, parts: list[Part]) -> tuple[str, str]:
     rest = [part.vague for part in parts[2:] if part.slot in named]
     who = named.get("who", "a disaster" if deed in DAMAGES else "someone")
     what = named.get(parts[1].slot, kind.unnamed)
-    if asked.slot == "who":
+    if target.slot == "who":
         words = ["what" if deed in DAMAGES else "who", past, what, *rest]
-    elif asked is parts[1]:
+    elif target is parts[1]:
         words = [kind.question, "did", who, base, *rest]
-    elif asked.slot == "whom":
-        words = [asked.text.split()[0], "whom did", who, base, what, *rest]
+    elif target.slot == "whom":
+        words = [target.text.split()[0], "whom did", who, base, what, *rest]
     else:
-        words = [ASKED[asked.slot], "did", who, base, what, *rest]
+        words = [QUESTION_WORDS[target.slot], "did", who, base, what, *rest]
     question = " ".join(word for word in words if word) + "?"
-    preposition, _, rest_of_part = asked.text.partition(" ")
-    return question, rest_of_part if question.startswith(f"{preposition} ") else asked.text
+    preposition, _, rest_of_part = target.text.partition(" ")
+    return question, rest_of_part if question.startswith(f"{preposition} ") else target.text
 
 
 def reword(draw: random.Random, phrase: str) -> str:
@@ -372,7 +379,7 @@ def write_corpus(output: Path, sizes: dict[str, int], seed: int) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Write the corpus in the sizes asked for."""
+    """Write the corpus in the sizes of the options."""
     sizes = {"test": args.test_pairs, "dev": 200, "long": 40, "train": args.statements}
     if args.smoke:
         sizes = {"test": 12, "dev": 8, "long": 6, "train": 48}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Compare, at equal weights, what can be done about a wrong number of tokens; prints a Markdown table over models.
+"""Compare ways to choose the token count of the same models; prints a Markdown table over models.
 
-Every row uses the same recogniser and text encoder. Given: word error rate, utterances with a wrong number of tokens,
+Every row uses the same recogniser and text encoder. The columns: word error rate, utterances with a wrong token count,
 and Q-C recall at 1 of hard and of soft codes, each a mean over the models (seeds) with the lowest and highest.
 """
 
@@ -105,16 +105,16 @@ def chosen(ways: list[Decoding], which: Tensor, soft: Tensor) -> Decoding:
     return Decoding(pad(list(tokens))[0], torch.stack(lengths), torch.stack(scores), torch.stack(hard), soft, soft)
 
 
-def ideas(listener: DecodedBatch, truth: Tensor) -> Iterator[tuple[str, Decoding]]:
+def ideas(decoded: DecodedBatch, truth: Tensor) -> Iterator[tuple[str, Decoding]]:
     """Every row of the table for a batch."""
-    rounded = listener.quantities.round().clamp(min=1)
-    ways = [listener.decode(rounded + offset) for offset in OFFSETS]
-    yield "the rounded number", ways[0]
+    rounded = decoded.quantities.round().clamp(min=1)
+    ways = [decoded.decode(rounded + offset) for offset in OFFSETS]
+    yield "rounded", ways[0]
     yield (
-        "the whole tokens of a tail of 0.45 (FunASR)",
-        listener.decode((listener.quantities + 0.45 + ROUNDING).floor()),
+        "with a tail of 0.45, rounded down (FunASR)",
+        decoded.decode((decoded.quantities + 0.45 + ROUNDING).floor()),
     )
-    scores = torch.stack([rounded * w.score - (w.lengths - listener.quantities) ** 2 / 2 for w in ways])
+    scores = torch.stack([rounded * w.score - (w.lengths - decoded.quantities) ** 2 / 2 for w in ways])
     soft = torch.stack([way.soft for way in ways])
     index = torch.arange(len(rounded))
     for margin, count in ((1, 3), (2, 5)):
@@ -123,14 +123,14 @@ def ideas(listener: DecodedBatch, truth: Tensor) -> Iterator[tuple[str, Decoding
         mean = unit((shares[:, :, None] * soft[:count]).sum(0), dim=1)
         yield f"the likeliest within {margin}, vectors averaged by probability", chosen(ways, best, mean)
     even = unit(soft[:3].sum(0), dim=1)
-    yield "the rounded number, vectors of three numbers averaged evenly", chosen(ways, torch.zeros_like(rounded), even)
-    thresholds = [listener.decode((listener.quantities / threshold).round()) for threshold in THRESHOLDS]
+    yield "rounded, vectors of three counts averaged evenly", chosen(ways, torch.zeros_like(rounded), even)
+    thresholds = [decoded.decode((decoded.quantities / threshold).round()) for threshold in THRESHOLDS]
     even = unit(torch.stack([way.soft for way in thresholds]).sum(0), dim=1)
-    yield "the rounded number, vectors of three thresholds averaged", chosen(ways, torch.zeros_like(rounded), even)
-    yield "the rounded number, doubtful tokens fade into [MASK]", ways[0]._replace(soft=ways[0].masked)
-    if listener.model.ctc is not None:
-        yield "as many as a greedy CTC path has pieces", listener.decode(listener.ctc_count())
-    yield "the true number", listener.decode(truth)
+    yield "rounded, vectors of three thresholds averaged evenly", chosen(ways, torch.zeros_like(rounded), even)
+    yield "rounded, unlikely tokens faded into [MASK]", ways[0]._replace(soft=ways[0].masked)
+    if decoded.model.ctc is not None:
+        yield "that of the best CTC path", decoded.decode(decoded.ctc_count())
+    yield "the true count", decoded.decode(truth)
 
 
 @torch.inference_mode()
@@ -153,7 +153,7 @@ def outcomes(encoder: SpeechEncoder, passages: list[Utterance]) -> dict[str, Out
 
 
 def measure(encoder: SpeechEncoder, whole: RetrievalSet) -> Figures:
-    """Return word error rate, share of wrong numbers, and recall at 1 of hard and soft codes, by row."""
+    """Return word error rate, share of wrong token counts, and recall at 1 of hard and soft codes, by row."""
     questions = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
     references = [normalise(u.text or "") for u in whole.passages]
 
@@ -171,7 +171,7 @@ def measure(encoder: SpeechEncoder, whole: RetrievalSet) -> Figures:
 
 def table(per_model: list[Figures], write: Callable[[str], None]) -> None:
     """Write mean, lowest and highest of each figure, in percent."""
-    write("| number of tokens | WER | wrong numbers | R@1, hard | R@1, soft |\n| --- | ---: | ---: | ---: | ---: |")
+    write("| token count | WER | wrong counts | R@1, hard | R@1, soft |\n| --- | ---: | ---: | ---: | ---: |")
     for name in per_model[0]:
         columns = np.array([figures[name] for figures in per_model]).T * 100
         cells = [f"{column.mean():.1f} [{column.min():.1f}, {column.max():.1f}]" for column in columns]
