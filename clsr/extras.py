@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from clsr.errors import InputError
 
 EXTRAS = {  # module -> extra of setup.py
-    "ctranslate2": "baselines",
+    "ctranslate2": "people",
     "faster_whisper": "baselines",
     "onnx": "baselines",
     "onnxruntime": "baselines",

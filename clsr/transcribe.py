@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from clsr.audio.files import find_recordings
+from clsr.audio.pauses import pieces, quietest
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import LengthHypothesis, Recogniser
 
-PIECE_S = 30.0  # a piece is at most this long: attention grows with its square
-SEARCH_S = 5.0  # and ends in the quietest moment of its last so many seconds
-PAUSE_S = 0.1
+PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
 
 
 @dataclass(frozen=True)
@@ -97,19 +96,10 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
 
 def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
     """Transcribe 16 kHz waveforms ``(N_i,)`` of any length by name, the pieces of all of them together."""
-    pieces: list[np.ndarray] = []
-    starts_s: list[list[float]] = []
-    for waveform in waveforms.values():
-        starts_s.append([])
-        position = 0
-        while position < len(waveform):
-            piece = waveform[position : position + int(PIECE_S * SAMPLE_RATE)]
-            if position + len(piece) < len(waveform):
-                piece = piece[: quietest(piece)]
-            pieces.append(piece)
-            starts_s[-1].append(position / SAMPLE_RATE)
-            position += len(piece)
-    best = iter(hypotheses[0] for hypotheses in recogniser.recognise(pieces))
+    cut = [pieces(waveform, PIECE_S) for waveform in waveforms.values()]
+    starts_s = [[first / SAMPLE_RATE for first, _ in of_one] for of_one in cut]
+    every = [piece for of_one in cut for _, piece in of_one]
+    best = iter(hypotheses[0] for hypotheses in recogniser.recognise(every))
     return [
         _join(recogniser, [next(best) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
@@ -130,11 +120,3 @@ def _join(
         times += [(start_s + hypothesis.times[row][0], start_s + hypothesis.times[row][1]) for row in kept]
     text = vocabulary.join(text for text in (vocabulary.decode(hypothesis.best) for hypothesis in best) if text)
     return Transcript(audio, text, token_ids, times, length_s, id_)
-
-
-def quietest(waveform: np.ndarray) -> int:
-    """Return the sample, among the last ``SEARCH_S`` seconds, in the middle of the quietest ``PAUSE_S`` seconds."""
-    pause = int(PAUSE_S * SAMPLE_RATE)
-    start = max(0, len(waveform) - int(SEARCH_S * SAMPLE_RATE))
-    energy = np.concatenate([[0.0], np.cumsum(waveform[start:].astype(np.float64) ** 2)])
-    return start + int(np.argmin(energy[pause:] - energy[:-pause])) + pause // 2

@@ -18,7 +18,7 @@ from clsr.extras import EXTRAS, missing, require
 from clsr.index.config import RayConfig
 from clsr.index.distributed import _start
 from clsr.paper.drawing import new_figure
-from clsr.systems.whisper import load_faster_whisper
+from clsr.systems.load import load_system
 from clsr.training.fit import _tensorboard
 from clsr.training.lora import add_adapters
 from clsr.web.serve import require_packages
@@ -26,10 +26,9 @@ from clsr.web.serve import require_packages
 SETUP = (Path(__file__).parents[1] / "setup.py").read_text()
 
 
-def faster_whisper(folder: Path) -> None:
-    for name in ("model.bin", "config.json", "tokenizer.json"):
-        (folder / name).write_bytes(b"")
-    load_faster_whisper(folder)
+def whisper(folder: Path) -> None:
+    (folder / "model.bin").touch()
+    load_system(f"whisper:{folder}")
 
 
 def adapter(module: str) -> None:
@@ -39,7 +38,7 @@ def adapter(module: str) -> None:
 
 USES: list[tuple[str, Callable[[Path], object]]] = [
     ("espeakng_loader", lambda _: Synthesizer()),
-    ("faster_whisper", faster_whisper),
+    ("ctranslate2", whisper),
     ("ray", lambda _: _start(RayConfig())),
     ("lance_ray", lambda _: _start(RayConfig())),
     ("matplotlib", lambda _: new_figure(1, 1)),

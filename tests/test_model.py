@@ -123,7 +123,7 @@ def test_long_arrays_and_files_are_cut_alike(
 ) -> None:
     for place in ("clsr.transcribe.PIECE_S", "clsr.model.PIECE_S"):
         monkeypatch.setattr(place, 1.4)
-    monkeypatch.setattr("clsr.transcribe.SEARCH_S", 0.5)
+    monkeypatch.setattr("clsr.audio.pauses.SEARCH_S", 0.5)
     text = "old boat red green dog sun cat blue red old dog cat boat sun"
     write_waveform(tmp_path / "long.wav", say_in_tones(text))
     of_file, of_array = model.transcribe([tmp_path / "long.wav", say_in_tones(text)])

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import soxr
 
+from clsr.audio.pauses import quietest
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import load_speech_encoder
 from clsr.data.kaldi import Utterance, write_data_dir
 from clsr.errors import InputError
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.transcribe import Transcript, find_utterances, quietest, transcribe, transcribe_one
+from clsr.transcribe import Transcript, find_utterances, transcribe, transcribe_one
 
 Say = Callable[[str], np.ndarray]
 
@@ -39,7 +40,7 @@ def test_long_recordings_are_cut_with_continuous_times(
     encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("clsr.transcribe.PIECE_S", 1.4)
-    monkeypatch.setattr("clsr.transcribe.SEARCH_S", 0.5)
+    monkeypatch.setattr("clsr.audio.pauses.SEARCH_S", 0.5)
     text = "old boat red green dog sun cat blue red old dog cat boat sun"
     waveform = say_in_tones(text)
     write_waveform(tmp_path / "long.wav", waveform)

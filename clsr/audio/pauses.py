@@ -15,6 +15,8 @@ QUIETER_DB = 35.0  # than loud speech: the tail of a word still counts as speech
 LEAST_CONTRAST_DB = 20.0  # between a room and speech in it; where all is alike, nobody is silent
 LOUD, QUIET = 95, 5  # percentiles of the frames' levels that stand for loud speech and for the room
 FLOOR = 1e-10  # power of digital silence, instead of 0
+SEARCH_S = 5.0  # a piece of a recording ends in the quietest moment of its last so many seconds
+MOMENT_S = 0.1
 
 Span = tuple[float, float]  # start and end in seconds
 
@@ -70,3 +72,28 @@ def _shorten(word: Word, pauses: Sequence[Span]) -> Word:
     middle_s = (word.start_s + word.end_s) / 2
     edge_s = min(inside[0], key=lambda edge_s: abs(edge_s - middle_s))
     return Word(word.text, edge_s, edge_s)
+
+
+def quietest(waveform: np.ndarray) -> int:
+    """Return the sample, among the last ``SEARCH_S`` seconds, in the middle of the quietest tenth of a second."""
+    moment = int(MOMENT_S * SAMPLE_RATE)
+    start = max(0, len(waveform) - int(SEARCH_S * SAMPLE_RATE))
+    energy = np.concatenate([[0.0], np.cumsum(waveform[start:].astype(np.float64) ** 2)])
+    return start + int(np.argmin(energy[moment:] - energy[:-moment])) + moment // 2
+
+
+def pieces(waveform: np.ndarray, longest_s: float) -> list[tuple[int, np.ndarray]]:
+    """Cut a waveform into pieces of at most ``longest_s``, each but the last ending in a quiet moment.
+
+    Returns:
+        The first sample and the waveform of each piece, in order; none of an empty waveform.
+    """
+    found = []
+    position = 0
+    while position < len(waveform):
+        piece = waveform[position : position + int(longest_s * SAMPLE_RATE)]
+        if position + len(piece) < len(waveform):
+            piece = piece[: quietest(piece)]
+        found.append((position, piece))
+        position += len(piece)
+    return found

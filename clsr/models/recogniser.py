@@ -37,6 +37,16 @@ LengthHypotheses = list[LengthHypothesis]
 """Those of one utterance, the likeliest first: its best tokens are the transcript."""
 
 
+class Recognition(NamedTuple):
+    """What a recogniser writes down of one utterance."""
+
+    text: str
+    token_ids: list[int]  # of the system that recognises; of a CLSR model, those of its text encoder
+    times: list[tuple[float, float]]  # of each token, in seconds
+    words: list[Word]
+    confidence: float  # mean log probability of a token; NaN where there is none
+
+
 class Recogniser(nn.Module):
     """Speech in, transcripts with times out.
 

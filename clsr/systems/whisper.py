@@ -1,9 +1,9 @@
-"""Whisper (Radford et al. 2022, arXiv:2212.04356): of transformers, trained here or released, and of faster-whisper."""
+"""Whisper (Radford et al. 2022, arXiv:2212.04356) of transformers: trained here, or released and fine-tuned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, at_speeds, data_digest, read_splits
-from clsr.errors import InputError
-from clsr.extras import require
 from clsr.systems.released import load_released, weights_digest
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
@@ -227,31 +225,3 @@ def load_whisper(folder: Path) -> Whisper:
 
     parts = load_released(folder, WhisperForConditionalGeneration, WhisperFeatureExtractor, WhisperTokenizer)
     return Whisper(*parts).eval()
-
-
-def load_faster_whisper(folder: Path) -> Callable[[Sequence[np.ndarray]], list[str]]:
-    """Return what transcribes 16 kHz waveforms ``(N_i,)`` with a CTranslate2 model of Whisper.
-
-    It searches with five beams, as faster-whisper does by itself, but draws nothing where it is unsure.
-
-    Raises:
-        InputError: the folder is missing, incomplete or damaged, or faster-whisper is not installed.
-    """
-    missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"{folder}: no {missing[0]}: name a folder that ct2-transformers-converter wrote")
-    require("faster_whisper")
-    from faster_whisper import WhisperModel
-
-    try:
-        model = WhisperModel(str(folder), local_files_only=True)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{folder}: not a readable model ({' '.join(str(error).split())}): convert it again"
-        ) from error
-
-    def write(waveforms: Sequence[np.ndarray]) -> list[str]:
-        found = (model.transcribe(waveform, temperature=0.0)[0] for waveform in waveforms)
-        return [" ".join(segment.text.strip() for segment in segments) for segments in found]
-
-    return write

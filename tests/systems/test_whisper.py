@@ -1,4 +1,4 @@
-"""Whisper of transformers and of faster-whisper: training, transcripts, folders."""
+"""Whisper of transformers: training, transcripts, folders; the same in CTranslate2's layout."""
 
 import shutil
 from dataclasses import replace
@@ -167,19 +167,21 @@ def test_the_noisy_row_has_another_text_encoder(trained: Path, tiny_settings: Tr
 
 
 def test_what_cannot_be_loaded_is_named(trained: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=r"nowhere: no model.safetensors: name a folder"):
+    with pytest.raises(InputError, match=r"nowhere: no such folder; give a folder"):
         load_system("whisper:nowhere")
     copy = shutil.copytree(trained, tmp_path / "copy", ignore=shutil.ignore_patterns("logs", "state"))
     (copy / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"not a readable WhisperForConditionalGeneration .*: copy the folder again"):
         load_system(f"whisper:{copy}")
-    with pytest.raises(InputError, match=r"no model.bin: name a folder that ct2-transformers-converter wrote"):
+    with pytest.raises(InputError, match=r"not a readable WhisperForConditionalGeneration"):
+        load_system(f"faster-whisper:{copy}")  # the layout is told by what is in the folder
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"no model.safetensors: name a folder"):
         load_system(f"faster-whisper:{copy}")
 
 
-def test_faster_whisper_reads_a_converted_folder(tmp_path: Path, tiny_settings: TrainingConfig):
-    converters = pytest.importorskip("ctranslate2.converters", reason="faster-whisper is an extra: clsr[baselines]")
-    pytest.importorskip("faster_whisper")
+def test_converted_folders_are_read_too(tmp_path: Path, tiny_settings: TrainingConfig):
+    converters = pytest.importorskip("ctranslate2.converters", reason="CTranslate2 is an extra: clsr[people]")
     whole = new_whisper(tiny_settings.model, ["red dog", "the old boat"], 30.0)  # it takes nothing shorter
     for part in (whole.model, whole.extractor, whole.tokenizer):
         part.save_pretrained(tmp_path / "source")
@@ -192,11 +194,3 @@ def test_faster_whisper_reads_a_converted_folder(tmp_path: Path, tiny_settings: 
     (converted / "model.bin").write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a readable model"):
         load_system(f"faster-whisper:{converted}", tiny_settings.text_encoder)
-
-
-def test_without_faster_whisper_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("model.bin", "config.json", "tokenizer.json"):
-        (tmp_path / name).touch()
-    monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
-    with pytest.raises(InputError, match=r"faster-whisper is not installed: pip install 'clsr\[baselines\]'"):
-        load_system(f"faster-whisper:{tmp_path}")
