@@ -11,7 +11,7 @@ import numpy as np
 
 from clsr.index.rows import window_id
 from clsr.index.segments import LARGEST, split
-from clsr.index.tables import SEGMENTS_COLUMN, windows_schema
+from clsr.index.tables import CONFIDENCE_COLUMN, SEGMENTS_COLUMN, windows_schema
 from clsr.index.windows import windows as cut
 from clsr.vocabulary import Word
 
@@ -164,6 +164,7 @@ def to_rows(recordings: Sequence[str], meanings: Meanings, language: Language) -
         "words": pyarrow.ListArray.from_arrays(offsets, struct),
         SEGMENTS_COLUMN: [meanings.of_segments(number) for number in segments],
         "checksum": [f"{number:016x}" for number in range(count)],
+        CONFIDENCE_COLUMN: [None] * count,
     }
     return pyarrow.table(columns, schema=schema)
 

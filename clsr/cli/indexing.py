@@ -108,13 +108,17 @@ class MakeIndex:
         return any(status.status == "failed" for status in statuses)
 
     def _print(self, statuses: Sequence[RecordingStatus]) -> None:
+        from clsr.index.recordings import FLAG
+
         for status in statuses:
             if self.json:
                 print(status.to_json())
             else:
                 seconds = f"{status.duration_s:.1f} s, {status.indexed_s:.1f} indexed, {status.silent_s:.1f} silent"
                 reason = f": {status.reason}" if status.reason else ""
-                print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{reason}")
+                sure = f"  confidence {status.confidence:.2f}" if status.confidence is not None else ""
+                flag = f": {FLAG}" if status.flagged else ""
+                print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{sure}{flag}{reason}")
 
 
 def _print_verdict(index: Index) -> int:

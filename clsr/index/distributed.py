@@ -22,7 +22,7 @@ from clsr.index.filters import quote
 from clsr.index.index import Index, IndexDescription
 from clsr.index.indexer import Indexer, refuse_name, unchanged
 from clsr.index.progress import ProgressBar, Watch
-from clsr.index.recordings import RecordingEntry, RecordingStatus
+from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence
 from clsr.index.tables import WINDOWS, IndexTables, windows_schema, writing
 from clsr.index.writer import IndexWriter
 from clsr.model import Model
@@ -61,7 +61,7 @@ def add_with_ray(
             to_do = []
             for path in paths:
                 progress.begin(path)
-                status = refuse_name(path) or _up_to_date(path, writer, built_with.windows)
+                status = refuse_name(path) or _up_to_date(path, writer, built_with)
                 if status is None:
                     to_do.append(path)
                 else:
@@ -70,7 +70,7 @@ def add_with_ray(
             writer.make_table(_width(built_with))
             for entry in _enter(_encode(to_do, built_with, writer.uri, index.config.batch_s, cluster), writer):
                 path = Path(entry.recording)
-                statuses[path] = entry.to_status()
+                statuses[path] = entry.to_status(least_confidence(built_with.model))
                 progress.encoded(path, 1.0, entry.duration_s)
                 progress.end(path, statuses[path])
         writer.finish()
@@ -122,7 +122,7 @@ class _WindowCollector:
         self.tables: list[pyarrow.Table] = []
         self.entries: list[RecordingEntry] = []
 
-    def there(self, entry: RecordingEntry) -> dict[str, bool]:
+    def there(self, entry: RecordingEntry) -> dict[str, WindowSummary]:
         """No windows: a worker encodes whole recordings."""
         return {}
 
@@ -231,16 +231,16 @@ def _width(built_with: IndexDescription) -> int:
     return checkpoint.load_text_side(built_with.model).width
 
 
-def _up_to_date(path: Path, writer: IndexWriter, cut: str) -> RecordingStatus | None:
+def _up_to_date(path: Path, writer: IndexWriter, built_with: IndexDescription) -> RecordingStatus | None:
     """The status of an unchanged recording; ``None`` for one that a worker must read."""
     known = writer.known.get(str(path))
     try:
-        entry = unchanged(path, known, cut)
+        entry = unchanged(path, known, built_with.windows)
     except OSError:
         return None
     if entry is not None and entry != known:
         writer.note(entry)
-    return entry.to_status() if entry is not None else None
+    return entry.to_status(least_confidence(built_with.model)) if entry is not None else None
 
 
 def _encode(

@@ -22,6 +22,7 @@ from clsr.index.recordings import (
     RecordingEntry,
     RecordingsTable,
     RecordingStatus,
+    least_confidence,
     with_windows_found,
 )
 from clsr.index.tables import IndexTables, only_writer, writing
@@ -76,6 +77,7 @@ class Index:
         self._cache_bytes = cache_bytes
         self._recordings = RecordingsTable(self.tables)
         self._ranker: Ranker | None = None
+        self._flagged: tuple[Mapping[str, RecordingEntry], set[str]] | None = None  # of which entries
 
     @classmethod
     def open(cls, uri: str | Path, model: Model | None = None, config: IndexConfig | None = None) -> Index:
@@ -284,14 +286,26 @@ class Index:
         Raises:
             InputError: the index is damaged; a path is missing.
         """
-        entries = self.entries()
+        entries, least = self.entries(), least_confidence(self.description.model)
         paths = [str(path) for path in find_recordings(recordings)] or sorted(entries)
         return [
-            with_windows_found(entries[path], self.tables.windows).to_status()
+            with_windows_found(entries[path], self.tables.windows).to_status(least)
             if path in entries
             else RecordingStatus(printable(path), "failed", 0.0, reason=UNKNOWN)
             for path in paths
         ]
+
+    def flagged(self) -> set[str]:
+        """Recordings whose confidence is below the threshold: probably not speech in the model's language.
+
+        Raises:
+            InputError: the index is damaged.
+        """
+        entries = self.entries()
+        if self._flagged is None or self._flagged[0] is not entries:
+            least = least_confidence(self.description.model)
+            self._flagged = entries, {path for path, entry in entries.items() if entry.is_flagged(least)}
+        return self._flagged[1]
 
     def verify(self) -> Verdict:
         """Read all of the index and list what is damaged or out of date.

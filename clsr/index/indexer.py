@@ -15,7 +15,7 @@ from clsr.audio.files import content_hash, file_state, printable
 from clsr.audio.pauses import Span
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
-from clsr.index.recordings import RecordingEntry, RecordingStatus
+from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
@@ -37,9 +37,9 @@ class PendingRecording:
 
     path: Path
     entry: RecordingEntry
-    there: dict[str, bool]  # windows already in the index -> whether words were recognised
+    there: dict[str, WindowSummary]  # windows already in the index
     claimed_s: float | None  # its length, if its header is right
-    windows: list[tuple[float, float, bool]] = field(default_factory=list)  # encoded: start, end, with words
+    windows: list[WindowSummary] = field(default_factory=list)  # encoded
     lost: list[Span] = field(default_factory=list)  # windows that the model failed on
     waiting: int = 0  # windows cut and not yet encoded
     decoded_s: float = 0.0
@@ -50,7 +50,7 @@ class PendingRecording:
     @property
     def encoded_s(self) -> float:
         """Seconds of the recording up to which windows are encoded."""
-        return max((end_s for _, end_s, _ in self.windows), default=0.0)
+        return max((window.end_s for window in self.windows), default=0.0)
 
     @property
     def share(self) -> float:
@@ -64,7 +64,7 @@ class PendingRecording:
 
     def as_done(self) -> RecordingEntry:
         """Its entry once all its windows are written."""
-        spans = [(start_s, end_s) for start_s, end_s, _ in self.windows]
+        spans = [(window.start_s, window.end_s) for window in self.windows]
         lost_s = covered_s(spans + self.lost) - covered_s(spans)
         entry = self.entry.of_windows(self.windows, self.decoded_s - lost_s)
         duration_s = max(self.decoded_s, self.claimed_s or 0.0) if self.reason else self.decoded_s
@@ -77,8 +77,8 @@ class WindowSink(Protocol):
 
     known: dict[str, RecordingEntry]
 
-    def there(self, entry: RecordingEntry) -> dict[str, bool]:
-        """Windows already stored: id -> whether words were recognised."""
+    def there(self, entry: RecordingEntry) -> dict[str, WindowSummary]:
+        """Windows already stored, by id."""
 
     def commit(
         self, begun: Sequence[RecordingEntry], rows: pyarrow.Table | None, done: Sequence[RecordingEntry] = ()
@@ -147,11 +147,11 @@ class Indexer:
         try:
             for window in stream.windows(self.decoder.stream(work.path)):
                 work.decoded_s = stream.decoded_s
-                has_words = work.there.get(window_id(str(work.path), (window.start_s, window.end_s)))
-                if has_words is None:
+                known = work.there.get(window_id(str(work.path), (window.start_s, window.end_s)))
+                if known is None:
                     self._gather(work, window)
                 else:
-                    work.windows.append((window.start_s, window.end_s, has_words))
+                    work.windows.append(known)
         except InputError as error:
             work.reason = str(error)
         work.decoded_s, work.whole = stream.decoded_s, True
@@ -185,7 +185,7 @@ class Indexer:
         rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
         for (work, window), row in zip(batch, rows, strict=True):
             work.waiting -= 1
-            work.windows.append((window.start_s, window.end_s, bool(row["text"])))
+            work.windows.append(WindowSummary(window.start_s, window.end_s, len(row["text"]), row["confidence"]))
             self._rows_s += window.end_s - window.start_s
         self._rows += rows
 
@@ -219,7 +219,7 @@ class Indexer:
         self._unread.append(entry._replace(state="failed", reason=reason))
 
     def _end(self, path: Path, entry: RecordingEntry) -> None:
-        self.statuses[path] = entry.to_status()
+        self.statuses[path] = entry.to_status(least_confidence(str(self.model.path)))
         self.progress.end(path, self.statuses[path])
 
 

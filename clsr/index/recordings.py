@@ -1,16 +1,21 @@
-"""The table of recordings of an index, beside the table of windows. Internal."""
+"""The table of recordings of an index, beside the table of windows: what was indexed, and how sure the system was.
+
+The confidence of speech is the geometric mean of the probabilities that a system gives its own best tokens. Speech in
+a language that it does not know gets tokens of low probability, and so do music and many voices at once. Internal.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clsr.errors import InputError
 from clsr.index.filters import quote
-from clsr.index.tables import IndexTables, confirmed, reading, recordings_schema, writing
+from clsr.index.tables import CONFIDENCE_COLUMN, IndexTables, confirmed, reading, recordings_schema, writing
 from clsr.index.windows import covered_s
 
 if TYPE_CHECKING:
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
 ROUNDING_S = 1e-4  # of seconds that lie in no window
+# Below it a recording is flagged, by the scheme of the system; docs/results/flags.md says how they were chosen.
+LEAST_CONFIDENCE = {"": 0.5, "whisper": 0.6, "faster-whisper": 0.6}
+FLAG = "probably not speech in the model's language"
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,10 @@ class RecordingStatus:
     Seconds inside some window with words are indexed, all other decoded seconds are silent; a recording without a word
     is silent as a whole. One that failed has its reason, and the seconds of it that could not be decoded are neither
     indexed nor silent.
+
+    ``confidence``, 0 to 1, is the geometric mean of the probabilities of the tokens that were recognised; ``None``
+    where there are none, and in indices of version 0.1. A recording below the threshold of its system is ``flagged``:
+    it is probably not speech in the model's language.
     """
 
     path: str
@@ -37,10 +49,24 @@ class RecordingStatus:
     silent_s: float = 0.0
     windows: int = 0
     reason: str | None = None
+    confidence: float | None = None
+    flagged: bool = False
 
     def to_json(self) -> str:
-        """The status as one line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """The status as one line of JSON; without confidence and flag where the confidence is not known."""
+        values = asdict(self)
+        if self.confidence is None:
+            del values["confidence"], values["flagged"]
+        return json.dumps(values, ensure_ascii=False)
+
+
+class WindowSummary(NamedTuple):
+    """What the entry of a recording needs to know of a window."""
+
+    start_s: float
+    end_s: float
+    characters: int  # of its transcript; 0 where nothing was recognised
+    confidence: float | None = None  # of its tokens, 0 to 1; None where there are none, or it is not known
 
 
 class RecordingEntry(NamedTuple):
@@ -61,31 +87,56 @@ class RecordingEntry(NamedTuple):
     silent_s: float = 0.0
     windows: int = 0
     reason: str = ""
+    confidence: float | None = None  # 0 to 1; None where it is not known
 
     @property
     def checksum(self) -> str:
-        """BLAKE2b of all fields, 16 hexadecimal digits: LanceDB itself does not notice damage."""
-        return hashlib.blake2b(json.dumps(self).encode(), digest_size=8).hexdigest()
+        """BLAKE2b of all fields, 16 hexadecimal digits: LanceDB itself does not notice damage.
 
-    def to_status(self) -> RecordingStatus:
-        """The entry as a status."""
-        state: Any = "failed" if self.state == "begun" else self.state
-        reason = INTERRUPTED if self.state == "begun" else self.reason or None
-        return RecordingStatus(
-            self.recording, state, self.duration_s, self.indexed_s, self.silent_s, self.windows, reason
-        )
+        A confidence that is not known is left out, as in entries of version 0.1.
+        """
+        values = self[:-1] if self.confidence is None else self
+        return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
 
-    def of_windows(self, windows: Sequence[tuple[float, float, bool]], decoded_s: float) -> RecordingEntry:
-        """The entry with the seconds and the number of its windows.
+    def is_flagged(self, least: float) -> bool:
+        """Whether the confidence is known, and below the threshold."""
+        return self.confidence is not None and self.confidence < least
+
+    def to_status(self, least_confidence: float = 0.0) -> RecordingStatus:
+        """The entry as a status.
 
         Args:
-            windows: start and end of each in seconds, and whether words were recognised.
+            least_confidence: below it the recording is flagged.
+        """
+        state: Any = "failed" if self.state == "begun" else self.state
+        return RecordingStatus(
+            self.recording,
+            state,
+            self.duration_s,
+            self.indexed_s,
+            self.silent_s,
+            self.windows,
+            INTERRUPTED if self.state == "begun" else self.reason or None,
+            self.confidence,
+            self.is_flagged(least_confidence),
+        )
+
+    def of_windows(self, windows: Sequence[WindowSummary], decoded_s: float) -> RecordingEntry:
+        """The entry with the seconds, the number and the confidence of its windows.
+
+        Args:
+            windows: all that were encoded.
             decoded_s: seconds of it that were decoded.
         """
-        indexed_s = min(decoded_s, covered_s((start_s, end_s) for start_s, end_s, has_words in windows if has_words))
+        indexed_s = min(decoded_s, covered_s((window.start_s, window.end_s) for window in windows if window.characters))
         if decoded_s - indexed_s < ROUNDING_S:
             indexed_s = decoded_s
-        return self._replace(indexed_s=indexed_s, silent_s=decoded_s - indexed_s, windows=len(windows))
+        return self._replace(
+            indexed_s=indexed_s,
+            silent_s=decoded_s - indexed_s,
+            windows=len(windows),
+            confidence=recording_confidence(windows),
+        )
 
 
 class RecordingsTable:
@@ -162,7 +213,37 @@ def with_windows_found(entry: RecordingEntry, windows: LanceTable | None) -> Rec
         return entry
     same = f"content_hash = {quote(entry.content_hash)} AND cut = {quote(entry.cut)}"
     query = windows.search().where(f"recording = {quote(entry.recording)} AND {same}")
-    rows = query.select(["start_s", "end_s", "text"]).to_list()
-    found = [(row["start_s"], row["end_s"], bool(row["text"])) for row in rows]
-    decoded_s = covered_s((start_s, end_s) for start_s, end_s, _ in found)
+    confidence = [name for name in windows.schema.names if name == CONFIDENCE_COLUMN]
+    rows = query.select(["start_s", "end_s", "text", *confidence]).to_list()
+    found = [WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row.get(CONFIDENCE_COLUMN)) for row in rows]
+    decoded_s = covered_s((window.start_s, window.end_s) for window in found)
     return entry.of_windows(found, decoded_s)._replace(duration_s=max(entry.duration_s, decoded_s))
+
+
+def confidence_of(log_probability: float) -> float | None:
+    """The confidence, 0 to 1, that a mean log probability of tokens stands for; ``None`` for NaN.
+
+    >>> confidence_of(-0.5), confidence_of(math.nan)
+    (0.606531, None)
+    """
+    return None if math.isnan(log_probability) else round(math.exp(min(0.0, log_probability)), 6)
+
+
+def recording_confidence(windows: Iterable[WindowSummary]) -> float | None:
+    """The confidence of a recording: the geometric mean over its windows, long transcripts counting more.
+
+    >>> recording_confidence([WindowSummary(0, 30, 300, 0.9), WindowSummary(30, 60, 100, 0.1)])
+    0.519615
+    """
+    known = [w for w in windows if w.confidence is not None and w.characters]
+    total = sum(w.characters for w in known)
+    if not total:
+        return None
+    logs = sum(w.characters * math.log(max(w.confidence or 0.0, 1e-9)) for w in known)
+    return confidence_of(logs / total)
+
+
+def least_confidence(system: str) -> float:
+    """The confidence below which recordings are flagged, by the reference of the system: SCHEME:PLACE, or a folder."""
+    scheme, colon, _ = system.partition(":")
+    return LEAST_CONFIDENCE.get(scheme if colon else "", 0.0)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clsr.audio.pauses import Span, find_pauses, without_pauses
-from clsr.index.recordings import RecordingEntry
+from clsr.index.recordings import RecordingEntry, confidence_of
 from clsr.index.segments import encode_segments
-from clsr.index.tables import SEGMENTS_COLUMN, windows_schema
+from clsr.index.tables import CONFIDENCE_COLUMN, SEGMENTS_COLUMN, windows_schema
 from clsr.index.windows import AudioWindow
 from clsr.vocabulary import Word
 
@@ -50,8 +50,8 @@ def to_rows(
     """
     spoken = [_spoken_words(window, words) for window, words in zip(windows, encoding.words, strict=True)]
     segments, rows = encode_segments(text_encoder, spoken), []
-    for entry, window, vector, text, words, vectors in zip(
-        recordings, windows, encoding.vectors, encoding.transcripts, spoken, segments, strict=True
+    for entry, window, vector, text, words, vectors, log_probability in zip(
+        recordings, windows, encoding.vectors, encoding.transcripts, spoken, segments, encoding.confidences, strict=True
     ):
         row = {
             "id": window_id(entry.recording, (window.start_s, window.end_s)),
@@ -66,6 +66,7 @@ def to_rows(
             "text": text,
             "words": [word._asdict() for word in words],
             SEGMENTS_COLUMN: vectors,
+            CONFIDENCE_COLUMN: confidence_of(log_probability),
         }
         rows.append(row | {"checksum": checksum(row)})
     return rows
@@ -85,6 +86,8 @@ def checksum(row: Mapping[str, Any]) -> str:
         row[name] for name in ("id", "recording", "content_hash", "fingerprint", "cut", "start_s", "end_s", "text")
     ]
     values += [row["modified"].isoformat(), *([word["text"], word["start_s"], word["end_s"]] for word in words)]
+    if row.get(CONFIDENCE_COLUMN) is not None:  # windows of version 0.1 have none
+        values.append(row[CONFIDENCE_COLUMN])
     digest = hashlib.blake2b(json.dumps(values).encode(), digest_size=8)
     digest.update(np.asarray(row["vector"], dtype="<f4").tobytes() + row[SEGMENTS_COLUMN])
     return digest.hexdigest()

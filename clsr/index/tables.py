@@ -18,6 +18,7 @@ WINDOWS, RECORDINGS = "windows", "recordings"
 SPAN_COLUMNS = ["id", "recording", "start_s", "end_s"]
 TEXT_COLUMN = "text"
 SEGMENTS_COLUMN = "stretches"  # vectors of segments; the column's name is older than theirs, and indices keep it
+CONFIDENCE_COLUMN = "confidence"  # of both tables; those of version 0.1 lack it until something is written
 SPOKEN = "text != ''"  # windows in which something was recognised
 # Lucene's English list and the question words. ICU's own list joins many languages and drops "sea" and "dog".
 STOP_WORDS = """
@@ -46,6 +47,7 @@ def windows_schema(width: int) -> pyarrow.Schema:
             "words": pyarrow.list_(word),
             SEGMENTS_COLUMN: pyarrow.binary(),  # see clsr.index.segments
             "checksum": pyarrow.string(),  # of all the rest, see clsr.index.rows
+            CONFIDENCE_COLUMN: pyarrow.float64(),  # of the tokens recognised, 0 to 1; null where it is not known
         }
     )
 
@@ -69,6 +71,7 @@ def recordings_schema() -> pyarrow.Schema:
             "windows": number,
             "reason": text,
             "checksum": text,  # of all the rest
+            CONFIDENCE_COLUMN: pyarrow.float64(),
         }
     )
 
@@ -129,6 +132,17 @@ class IndexTables:
         """
         return self._make(RECORDINGS, recordings_schema())
 
+    def upgrade(self) -> None:
+        """Give tables of an earlier version the columns of today, empty.
+
+        Raises:
+            InputError: a table is damaged, of a version that cannot be read, or cannot be written.
+        """
+        for table in (self.windows, self.recordings):
+            if table is not None and CONFIDENCE_COLUMN not in table.schema.names:
+                with writing(self.location):
+                    table.add_columns({CONFIDENCE_COLUMN: "cast(NULL as double)"})
+
     def _make(self, name: str, schema: pyarrow.Schema) -> LanceTable:
         import lancedb
 
@@ -153,7 +167,7 @@ class IndexTables:
                 if "was not found" not in str(error):
                     raise
                 return None  # a folder without a first transaction is none either
-            missing = set(schema.names) - set(table.schema.names)
+            missing = set(schema.names) - {CONFIDENCE_COLUMN} - set(table.schema.names)
         if missing:
             raise InputError(
                 f"{self.location}: of an earlier version (no {min(missing)}); delete the folder, index again"

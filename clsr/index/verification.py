@@ -10,9 +10,9 @@ import numpy as np
 
 from clsr.audio.files import file_state
 from clsr.errors import InputError
-from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable
+from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, WindowSummary
 from clsr.index.rows import WindowRow, checksum
-from clsr.index.tables import IndexTables, reading
+from clsr.index.tables import CONFIDENCE_COLUMN, IndexTables, reading
 
 NORM_TOLERANCE = 1e-3
 SECONDS_TOLERANCE = 1e-3
@@ -46,12 +46,13 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
     seen: set[str] = set()
     try:
         for row in _rows(tables):
-            lacking = [name for name, value in row.items() if value is None]
+            lacking = [name for name, value in row.items() if value is None and name != CONFIDENCE_COLUMN]
             if lacking:
                 damage.append(f"{tables.location}: a window lacks its {lacking[0]}; delete the folder, index again")
                 continue
             damage += [f"{row['id']}: {fault}" for fault in _row_faults(row, fingerprint, seen)]
             kept = {name: row[name] for name in ("content_hash", "cut", "start_s", "end_s", "text")}
+            kept[CONFIDENCE_COLUMN] = row.get(CONFIDENCE_COLUMN)
             found.setdefault(row["recording"], []).append(kept)
     except InputError as error:
         damage.append(str(error))
@@ -94,7 +95,10 @@ def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[s
     if len(windows) != entry.windows:
         yield f"has {len(windows)} windows where {entry.windows} were written"
         return
-    counted = entry.of_windows([(row["start_s"], row["end_s"], bool(row["text"])) for row in windows], entry.duration_s)
+    counted = entry.of_windows(
+        [WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row[CONFIDENCE_COLUMN]) for row in windows],
+        entry.duration_s,
+    )
     if abs(counted.indexed_s - entry.indexed_s) > SECONDS_TOLERANCE:
         yield f"has {counted.indexed_s:.3f} s indexed where {entry.indexed_s:.3f} s were written"
     if entry.state != "failed" and abs(entry.indexed_s + entry.silent_s - entry.duration_s) > SECONDS_TOLERANCE:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from clsr.index.approximate import build_approximate
 from clsr.index.filters import quote
-from clsr.index.recordings import RecordingEntry, RecordingsTable
-from clsr.index.tables import TEXT_COLUMN, IndexTables, confirmed, full_text_config, writing
+from clsr.index.recordings import RecordingEntry, RecordingsTable, WindowSummary
+from clsr.index.tables import CONFIDENCE_COLUMN, TEXT_COLUMN, IndexTables, confirmed, full_text_config, writing
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -35,6 +35,7 @@ class IndexWriter:
     """
 
     def __init__(self, tables: IndexTables, approximate_from: int = 0) -> None:
+        tables.upgrade()
         self.tables = tables
         self.location = tables.location
         self.approximate_from = approximate_from
@@ -43,12 +44,16 @@ class IndexWriter:
         self._commits = 0
         self._table: LanceTable | None = tables.windows  # None until the first window, which has the width of vectors
 
-    def there(self, entry: RecordingEntry) -> dict[str, bool]:
-        """Windows of a recording in the index with this content and cut: id -> whether words were recognised."""
+    def there(self, entry: RecordingEntry) -> dict[str, WindowSummary]:
+        """Windows of a recording in the index with this content and cut, by id."""
         if entry.recording not in self.known or self._table is None:
             return {}
-        query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(["id", "text"])
-        return {row["id"]: bool(row["text"]) for row in query.to_list()}
+        columns = ["id", "start_s", "end_s", "text", CONFIDENCE_COLUMN]
+        query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(columns)
+        return {
+            row["id"]: WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row[CONFIDENCE_COLUMN])
+            for row in query.to_list()
+        }
 
     def commit(self, begun: Sequence[RecordingEntry], rows: Any, done: Sequence[RecordingEntry] = ()) -> None:
         """Write windows; on return they are on the disk and every search finds them.

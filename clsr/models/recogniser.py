@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,11 @@ class LengthHypothesis(NamedTuple):
     def best(self) -> list[int]:
         """The best output index of each position."""
         return self.tokens[:, 0].tolist()
+
+    @property
+    def confidence(self) -> float:
+        """The mean log probability of the best tokens; NaN where there are none."""
+        return float(self.scores[:, 0].mean()) if len(self.scores) else math.nan
 
 
 LengthHypotheses = list[LengthHypothesis]

@@ -26,6 +26,7 @@ class SpeechEncoding(NamedTuple):
     transcripts: list[str]
     token_ids: list[list[int]]  # of the text encoder
     words: list[list[Word]]
+    confidences: list[float]  # mean log probability of the tokens of each; NaN where there are none
 
 
 class SpeechEncoder(Recogniser):
@@ -66,6 +67,7 @@ class SpeechEncoder(Recogniser):
             self.transcripts(utterances),
             [[self.vocabulary.text_ids[i] for i in hypotheses[0].best] for hypotheses in utterances],
             self.words(utterances),
+            [hypotheses[0].confidence for hypotheses in utterances],
         )
 
     @torch.inference_mode()

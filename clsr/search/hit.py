@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clsr.index.recordings import FLAG
 from clsr.vocabulary import Word
 
 
@@ -25,6 +26,7 @@ class Hit:
         text: what was recognised in the moment.
         window_text: what was recognised in the window.
         matches: each occurrence, in the moment, of the words that match the query best, in the order of speech.
+        flagged: whether the recording is probably not speech in the model's language.
     """
 
     rank: int
@@ -37,6 +39,7 @@ class Hit:
     text: str
     window_text: str
     matches: tuple[Word, ...]
+    flagged: bool = False
 
     def __str__(self) -> str:
         """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
@@ -46,7 +49,8 @@ class Hit:
         file = Path(self.recording)
         name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
         span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
-        return f"{name}  {span}  {self.score:.3f}  {self.marked()}"
+        flag = f"  ({FLAG})" if self.flagged else ""
+        return f"{name}  {span}  {self.score:.3f}  {self.marked()}{flag}"
 
     def marked(self, before: str = "*", after: str = "*") -> str:
         """The text of the moment, with a mark before and after each matching word."""
@@ -58,7 +62,11 @@ class Hit:
         return json.dumps(self.values(), ensure_ascii=False)
 
     def values(self) -> dict[str, Any]:
-        """The hit as an object of JSON; times to the millisecond, the score to four significant digits."""
+        """The hit as an object of JSON; times to the millisecond, the score to four significant digits.
+
+        ``flagged`` is there only where it is true.
+        """
+        flag = {"flagged": True} if self.flagged else {}
         return {
             "rank": self.rank,
             "recording": self.recording,
@@ -70,7 +78,7 @@ class Hit:
             "window_start_s": round(self.window_start_s, 3),
             "window_end_s": round(self.window_end_s, 3),
             "window_text": self.window_text,
-        }
+        } | flag
 
 
 def format_clock(seconds: int) -> str:

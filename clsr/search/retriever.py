@@ -112,6 +112,7 @@ class Retriever:
     def _hits(self, query: EncodedQuery, top_k: int, mode: Mode, only: Filter | None, exact: bool) -> list[Hit]:
         vector, words = query.vector if mode != "bm25" else None, query.text if mode != "dense" else None
         found = self.index.recognised(self.index.search(vector, words, top_k, only, exact))
+        flagged = self.index.flagged()
         moments = find_moments(self._passages, query.vector, [recognised for _, recognised in found])
         return [
             Hit(
@@ -125,6 +126,7 @@ class Retriever:
                 text=moment.text,
                 window_text=recognised.text,
                 matches=moment.matches,
+                flagged=window.recording in flagged,
             )
             for rank, ((window, recognised), moment) in enumerate(zip(found, moments, strict=True), start=1)
         ]

@@ -14,7 +14,8 @@ from clsr.index.tables import WINDOWS, IndexTables, windows_schema
 def add(index: Path, vectors: np.ndarray, first: int = 0) -> None:
     rows = [
         {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
-         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea", "words": [], "checksum": ""}
+         "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea", "words": [], "checksum": "",
+         "confidence": None}
         for i, vector in enumerate(vectors, start=first)
     ]  # fmt: skip
     lancedb.connect(index).create_table(WINDOWS, schema=windows_schema(vectors.shape[1]), exist_ok=True).add(rows)

@@ -195,7 +195,7 @@ def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None
     rows = [
         {"id": str(i), "recording": f"{i}.wav", "content_hash": "", "fingerprint": "", "modified": datetime.now(),
          "cut": "40/30", "start_s": 0.0, "end_s": 40.0, "vector": vector, "text": "sea" if i % 4 else "", "words": [],
-         SEGMENTS_COLUMN: b"", "checksum": ""}
+         SEGMENTS_COLUMN: b"", "checksum": "", "confidence": None}
         for i, vector in enumerate(vectors)
     ]  # fmt: skip
     table = lancedb.connect(tmp_path).create_table(WINDOWS, rows, schema=windows_schema(16))

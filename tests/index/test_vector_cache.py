@@ -28,7 +28,8 @@ def rows(vectors: np.ndarray, first: int = 0, text: str = "") -> list[dict[str, 
     return [
         {"id": str(i), "recording": f"{i % 10}.wav", "content_hash": "", "fingerprint": "", "modified": LATER,
          "cut": "40/30", "start_s": 30.0 * i, "end_s": 30.0 * i + 40, "vector": vector,
-         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], SEGMENTS_COLUMN: b"", "checksum": ""}
+         "text": text or (f"sea number{i}" if i % 5 else ""), "words": [], SEGMENTS_COLUMN: b"", "checksum": "",
+         "confidence": None}
         for i, vector in enumerate(vectors, start=first)
     ]  # fmt: skip
 
