@@ -84,7 +84,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["clsr", "clsr.*"]),
-    package_data={"clsr": ["py.typed"], "clsr.web": ["page.css", "page.js"]},
+    package_data={"clsr": ["py.typed"], "clsr.systems": ["facts.json"], "clsr.web": ["page.css", "page.js"]},
     python_requires=">=3.10",
     install_requires=INSTALL,
     extras_require={**EXTRAS, "all": ALL, "test": TEST},

