@@ -8,6 +8,7 @@ from typing import Annotated
 
 from clsr.config import Precision
 from clsr.errors import InputError
+from clsr.index.config import Mode
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class LongFormConfig:
         window_s: length of a window, in seconds.
         hop_s: time from the start of one window to the next, in seconds; at most window_s.
         top_k: numbers of windows returned; each is measured.
+        modes: what windows are ranked by: dense (vectors), bm25 (words), hybrid (both); each is measured.
+        others: folders of further recordings, which answer no question; they are searched with all the others.
+        words: file of transcripts with the times of words, as clsr transcribe --json prints them. Windows are then cut
+            out of these, and no recording is recognised again.
         row: system of the model that searches; by default its last one: clsr-soft, parabge.
         whole: give the whole recording to the answerer too.
         typed: put the questions as text, where they are spoken too.
@@ -57,6 +62,9 @@ class LongFormConfig:
     window_s: float = 40.0
     hop_s: float = 20.0
     top_k: Annotated[tuple[int, ...], "K"] = (1, 3, 5)
+    modes: Annotated[tuple[Mode, ...], "MODE"] = ("dense",)
+    others: Annotated[tuple[str, ...], "DIR"] = ()
+    words: str | None = None
     row: str | None = None
     whole: bool = False
     typed: bool = False

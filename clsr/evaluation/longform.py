@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import shlex
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from clsr.audio.files import find_recordings
 from clsr.audio.waveform import duration_s, read_waveform
 from clsr.checkpoint import current_commit
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
@@ -23,7 +23,7 @@ from clsr.evaluation.answer_log import AnswerLog
 from clsr.evaluation.config import LongFormConfig
 from clsr.evaluation.longform_report import WHOLE, FoundWindow, LongFormMeasurement, covered, write_longform
 from clsr.evaluation.measure import READ_AT_ONCE, hardware, model_info
-from clsr.index.ranking import merge
+from clsr.evaluation.window_search import EncodedWindows, WindowSearch, read_words, windows_of_words
 from clsr.index.windows import covered_s, windows
 from clsr.metrics.answers import exact_match, f1
 from clsr.search.answerers import Answerer
@@ -58,7 +58,7 @@ def measure(
         answerer: answers from the windows found; None measures the windows alone.
 
     Raises:
-        InputError: model, set or answerer is at fault, or an answerer is given and no question has a known answer.
+        InputError: model, set, words or answerer is at fault, or an answerer is given and no question has a known answer.
     """
     questions = read_long_form(data)
     if answerer and not any(question.answer for question in questions):
@@ -84,6 +84,7 @@ def measure(
 def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: LongFormConfig) -> dict[str, Any]:
     """What was measured on what, and how to repeat it."""
     recordings = {question.recording for question in questions}
+    others = [file for folder in config.others for file in find_recordings([Path(folder)])]
     return {
         "set": str(data),
         "questions": len(questions),
@@ -91,6 +92,8 @@ def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: Lo
         "answer_spans": sum(question.answer_span is not None for question in questions),
         "recordings": len(recordings),
         "audio_seconds": sum(duration_s(recording) for recording in recordings),
+        "other_recordings": len(others),
+        "other_seconds": sum(map(duration_s, others)),
         "window_s": config.window_s,
         "hop_s": config.hop_s,
         "model": asdict(model_info(model)),
@@ -105,38 +108,33 @@ def _about(model: str, data: Path, questions: Sequence[LongQuestion], config: Lo
 def _find(
     system: System[Any], row: str, questions: Sequence[LongQuestion], config: LongFormConfig
 ) -> list[LongFormMeasurement]:
-    """Measure each scope with each number of windows."""
+    """Measure each scope and mode with each number of windows."""
     recordings = sorted({str(question.recording) for question in questions})
+    others = [str(file) for folder in config.others for file in find_recordings([Path(folder)])]
     start = time.perf_counter()
-    places, vectors = _encode_windows(system, row, recordings, config)
+    windows = _encode_windows(system, row, [*recordings, *others], config)
     encoding_s = time.perf_counter() - start
+    start = time.perf_counter()
+    vectors = _encode_questions(system, row, questions, config.typed)
+    questions_s = time.perf_counter() - start
+    search = WindowSearch(windows) if windows.places else None
     rows = []
-    for scope in SCOPES[: len(recordings)]:  # of a single recording both are one
-        start = time.perf_counter()
-        scores = _encode_questions(system, row, questions, config.typed) @ vectors.T  # (Q, W)
-        hits = {
-            question.id: best_windows(of_question, places, str(question.recording) if scope == "recording" else None,
-                                      config)
-            for question, of_question in zip(questions, scores, strict=True)
-        }  # fmt: skip
-        retrieval_s = time.perf_counter() - start
-        for k in config.top_k:
-            rows.append(measure_hits(f"{row} top {k}", scope, questions, hits, k))
-            rows[-1].encoding_s, rows[-1].retrieval_s = encoding_s, retrieval_s
+    for scope in SCOPES[: len(recordings) + len(others)]:  # of a single recording both are one
+        for mode in config.modes:
+            start = time.perf_counter()
+            hits = {
+                question.id: search.search(
+                    vector, question.text, mode, str(question.recording) if scope == "recording" else None,
+                    max(config.top_k),
+                ) if search else []
+                for question, vector in zip(questions, vectors, strict=True)
+            }  # fmt: skip
+            retrieval_s = questions_s + time.perf_counter() - start
+            name = row if mode == "dense" else f"{row} {mode}"
+            for k in config.top_k:
+                rows.append(measure_hits(f"{name} top {k}", scope, questions, hits, k))
+                rows[-1].encoding_s, rows[-1].retrieval_s = encoding_s, retrieval_s
     return rows
-
-
-def best_windows(
-    scores: np.ndarray, places: Sequence[FoundWindow], recording: str | None, config: LongFormConfig
-) -> list[FoundWindow]:
-    """The windows of a recording (None: of all) with the best scores ``(W,)``, at most the largest ``top_k``.
-
-    Of windows that overlap, only the best counts (``clsr.index.ranking.merge``), as in ``clsr search``.
-    """
-    inside = np.array([at for at, place in enumerate(places) if recording in (None, place.recording)], dtype=int)
-    at_once = 2 * math.ceil(config.window_s / config.hop_s) + 1  # windows that overlap one, itself and the last's shift
-    best = inside[np.argsort(-scores[inside], kind="stable")][: at_once * max(config.top_k)]
-    return merge(places[at]._replace(score=float(scores[at])) for at in best)[: max(config.top_k)]
 
 
 def measure_hits(
@@ -145,8 +143,11 @@ def measure_hits(
     """Compare the first ``k`` windows found for each question with the place of its answer."""
     returned = {question.id: list(hits[question.id][:k]) for question in questions}
     inside = [span_inside(question, returned[question.id]) for question in questions]
+    middle = [middle_inside(question, returned[question.id]) for question in questions]
     overlap = [time_iou(question, returned[question.id]) for question in questions]
-    return LongFormMeasurement(name, scope, returned, np.array(inside, float), np.array(overlap))
+    return LongFormMeasurement(
+        name, scope, returned, np.array(inside, float), np.array(overlap), np.array(middle, float)
+    )  # fmt: skip
 
 
 def span_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool:
@@ -162,6 +163,15 @@ def span_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool
         and end_s - 1e-3 <= window.end_s
         for window in returned
     )
+
+
+def middle_inside(question: LongQuestion, returned: Iterable[FoundWindow]) -> bool:
+    """Whether the middle of the passage lies in one of the windows returned, whatever their length."""
+    middle_s = sum(question.passage_span) / 2
+    return any(
+        window.recording == str(question.recording) and window.start_s <= middle_s <= window.end_s
+        for window in returned
+    )  # fmt: skip
 
 
 def time_iou(question: LongQuestion, returned: Sequence[FoundWindow]) -> float:
@@ -196,25 +206,38 @@ def _whole(questions: Sequence[LongQuestion]) -> LongFormMeasurement:
     return measure_hits(WHOLE, None, questions, hits, 1)
 
 
-def _encode_windows(
-    system: System[Any], row: str, recordings: Sequence[str], config: LongFormConfig
-) -> tuple[list[FoundWindow], np.ndarray]:
-    """Windows of all recordings and their vectors ``(W, E)``, without those in which nothing is recognised."""
+def _encode_windows(system: System[Any], row: str, recordings: Sequence[str], config: LongFormConfig) -> EncodedWindows:
+    """Windows of all recordings with their vectors, without those in which nothing is recognised."""
     places = [
         FoundWindow(recording, *span)
         for recording in recordings
         for span in windows(duration_s(recording), config.window_s, config.hop_s)
     ]
+    if config.words is not None:
+        texts = windows_of_words(read_words(Path(config.words)), places)
+        return EncodedWindows(list(texts), _encode_texts(system, list(texts.values())), list(texts.values()))
     kept: list[FoundWindow] = []
     vectors: list[np.ndarray] = []
+    written: list[str] | None = []
     for first in tqdm(range(0, len(places), READ_AT_ONCE), f"windows, {row}", disable=None):
         batch = places[first : first + READ_AT_ONCE]
         recognised = system.recognise([read_waveform(place.recording, place.start_s, place.end_s) for place in batch])
-        texts = system.transcribe(recognised)
-        has_words = [texts is None or bool(texts[at].strip()) for at in range(len(batch))]
+        found = system.transcribe(recognised)
+        has_words = [found is None or bool(found[at].strip()) for at in range(len(batch))]
         kept += [place for place, keep in zip(batch, has_words, strict=True) if keep]
+        written = None if found is None or written is None else written + list(filter(str.strip, found))
         vectors.append(system.encode(recognised, row, "passage").numpy()[has_words])
-    return kept, np.concatenate(vectors)
+    return EncodedWindows(kept, np.concatenate(vectors), written)
+
+
+def _encode_texts(system: System[Any], texts: Sequence[str]) -> np.ndarray:
+    """Vectors ``(W, E)`` of the texts of windows."""
+    batches = range(0, len(texts), READ_AT_ONCE)
+    encoded = [
+        system.encode_text(texts[first : first + READ_AT_ONCE], "passage").numpy()
+        for first in tqdm(batches, "texts", disable=None)
+    ]
+    return np.concatenate(encoded) if encoded else np.zeros((0, 1), np.float32)
 
 
 def _encode_questions(system: System[Any], row: str, questions: Sequence[LongQuestion], typed: bool) -> np.ndarray:

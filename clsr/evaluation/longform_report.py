@@ -39,6 +39,7 @@ class LongFormRow:
         exact_match: share of answers that are right word for word.
         f1: of the words of answers.
         span_in_top_k: share of questions whose answer lies inside one of the first ``k`` windows, by ``k``.
+        success: share of questions whose passage has its middle in a window returned.
         returned_s: mean duration of the speech returned, in seconds.
         time_iou: overlap of the times returned with those of the passage, over their union.
         seconds: for all questions together, the sum of the next three.
@@ -51,6 +52,7 @@ class LongFormRow:
     exact_match: Interval | None
     f1: Interval | None
     span_in_top_k: dict[str, Interval]
+    success: Interval | None
     returned_s: float | None
     time_iou: Interval | None
     seconds: float | None
@@ -80,6 +82,7 @@ class LongFormRow:
         shares: dict[str, Any] = {
             key: content[key] and Interval(**content[key]) for key in ("exact_match", "f1", "time_iou")
         }
+        shares["success"] = content.get("success") and Interval(**content["success"])  # earlier reports have none
         spans = {k: Interval(**share) for k, share in (content["span_in_top_k"] or {}).items() if share}
         rest: dict[str, Any] = {key: content[key] for key in ("name", "returned_s", "seconds", "answerer")}
         for key in ("scope", "encoding_seconds", "retrieval_seconds", "answering_seconds"):
@@ -101,6 +104,7 @@ class LongFormMeasurement:
         returned: the windows returned, by question.
         span_inside: 1 where the answer lies inside a window returned, else 0, by question.
         time_iou: by question.
+        middle_inside: 1 where the middle of the passage lies in a window returned, else 0, by question.
         exact_match, f1: by question whose answer is known.
         encoding_s: to encode the windows of all recordings.
         retrieval_s: to encode all questions and to search.
@@ -113,6 +117,7 @@ class LongFormMeasurement:
     returned: dict[str, list[FoundWindow]]
     span_inside: np.ndarray
     time_iou: np.ndarray
+    middle_inside: np.ndarray
     exact_match: np.ndarray | None = None
     f1: np.ndarray | None = None
     encoding_s: float = 0.0
@@ -138,6 +143,7 @@ class LongFormMeasurement:
             exact_match=share(self.exact_match),
             f1=share(self.f1),
             span_in_top_k={k: bootstrap(self.span_inside, seed=seed)} if self.scope else {},
+            success=share(self.middle_inside) if self.scope else None,
             returned_s=self.returned_s,
             time_iou=share(self.time_iou),
             seconds=self.encoding_s + self.retrieval_s + (self.answering_s or 0.0),
@@ -163,7 +169,8 @@ def write_longform(
 
     Args:
         measurements: in the order of the tables.
-        about: set, questions, answers, answer_spans, recordings, audio_seconds, window_s, hop_s, model, command,
+        about: set, questions, answers, answer_spans, recordings, audio_seconds, other_recordings,
+            other_seconds, window_s, hop_s, model, command,
             commit, hardware, seed and tags.
         seed: of the bootstrap.
         output: folder of the report.
@@ -204,20 +211,22 @@ def _hit_objects(measurements: Iterable[LongFormMeasurement]) -> Iterable[dict[s
             ]
             yield {
                 "row": row.name, "scope": row.scope, "question": question, "windows": windows,
-                "span_inside": bool(row.span_inside[at]), "time_iou": round(float(row.time_iou[at]), 4),
+                "span_inside": bool(row.span_inside[at]), "success": bool(row.middle_inside[at]), "time_iou": round(float(row.time_iou[at]), 4),
             }  # fmt: skip
 
 
 def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
     """The report as a page to read."""
-    titles = "Span inside,Returned (s),Time IoU,EM,F1,Encoding (s),Retrieval (s a question),Answering (s a question)"
+    titles = (
+        "Success,Span inside,Returned (s),Time IoU,EM,F1,Encoding (s),Retrieval (s a question),Answering (s a question)"
+    )
     columns = (Column("Context", numbers=False), Column("Searched in", numbers=False), *map(Column, titles.split(",")))
     body = []
     for row in rows:
         (inside,) = row.span_in_top_k.values() or [None]
         timed = [(row.retrieval_seconds, about["questions"]), (row.answering_seconds, about["answers"])]
         body.append([
-            row.name, row.scope or "–", _percent(inside), f"{row.returned_s:.1f}", _percent(row.time_iou),
+            row.name, row.scope or "–", _percent(row.success), _percent(inside), f"{row.returned_s:.1f}", _percent(row.time_iou),
             _percent(row.exact_match), _percent(row.f1), f"{row.encoding_seconds:.1f}",
             *("–" if seconds is None else f"{seconds / count:.3f}" for seconds, count in timed),
         ])  # fmt: skip
@@ -227,6 +236,9 @@ def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
         "over questions.",
         f"{about['questions']} questions ({about['answers']} with a known answer, {about['answer_spans']} with "
         f"its place) about {about['recordings']} recordings, {hours:.2f} h, of {about['set']}.",
+        f"{about['other_recordings']} recordings without a question, {about['other_seconds'] / 3600:.2f} h, are searched "
+        "with them.",
+        "Success: the middle of the passage lies in a window returned.",
         f"Model {model['path']}, fingerprint {model['fingerprint']}. Commit {about['commit']}.",
         about["hardware"],
         f"Command: {about['command']}",

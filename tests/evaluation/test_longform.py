@@ -15,8 +15,10 @@ from clsr.corpora.long_recordings import LongQuestion, read_long_form
 from clsr.errors import InputError
 from clsr.evaluation import longform
 from clsr.evaluation.config import LongFormConfig
-from clsr.evaluation.longform import best_windows, measure, measure_hits, span_inside, time_iou
+from clsr.evaluation.longform import measure, measure_hits, middle_inside, span_inside, time_iou
 from clsr.evaluation.longform_report import FoundWindow, read_longform
+from clsr.evaluation.window_search import EncodedWindows, WindowSearch, read_words, windows_of_words
+from clsr.index.ranking import merge
 from clsr.paper.results import collect_longform
 from clsr.paper.tables import make_tables
 
@@ -121,13 +123,64 @@ def test_known_hits_give_known_rows() -> None:
 
 def test_the_ranking_starts_with_the_best_merged_windows() -> None:
     """Against the merging of all windows."""
-    config = LongFormConfig(window_s=8.0, hop_s=3.0, top_k=(4,))
     places = [FoundWindow(name, *span) for name in "ab" for span in longform.windows(100.0, 8.0, 3.0)]
-    for seed in range(20):
-        scores = np.convolve(np.random.default_rng(seed).random(len(places) + 5), np.ones(6), "valid")
+    for seed in range(5):
+        scores = np.convolve(np.random.default_rng(seed).random(len(places) + 5), np.ones(6) / 6, "valid")
+        vectors = np.stack([scores, np.sqrt(1 - scores**2)], 1).astype(np.float32)
+        search = WindowSearch(EncodedWindows(places, vectors, None))
         for recording in ("a", "b", None):
             all_of_it = [p._replace(score=float(s)) for p, s in zip(places, scores) if recording in (None, p.recording)]
-            assert best_windows(scores, places, recording, config) == longform.merge(all_of_it)[:4]
+            found = search.search(np.array([1, 0], np.float32), "", "dense", recording, 4)
+            best = merge(all_of_it)[:4]
+            assert [window[:3] for window in found] == [window[:3] for window in best]
+            assert [window.score for window in found] == pytest.approx([window.score for window in best])
+
+
+def test_words_rank_windows_too() -> None:
+    places = [FoundWindow("a", start_s, start_s + 2) for start_s in (0.0, 2.0, 4.0)]
+    vectors = np.eye(3, dtype=np.float32)
+    search = WindowSearch(EncodedWindows(places, vectors, ["a red fox", "a brown dog", "the red barn door"]))
+    first, second, third = ([window.start_s for window in search.search(vectors[1], "red fox", mode, None, 3)]
+                            for mode in ("dense", "bm25", "hybrid"))  # fmt: skip
+    assert first[0] == 2.0
+    assert second == [0.0, 4.0]  # the dog shares no word
+    assert third[0] == 0.0  # second by vectors, first by words
+
+
+def test_words_need_transcripts() -> None:
+    search = WindowSearch(EncodedWindows([FoundWindow("a", 0.0, 2.0)], np.eye(1, 2, dtype=np.float32), None))
+    with pytest.raises(InputError, match="mode bm25: needs transcripts"):
+        search.search(np.array([1, 0], np.float32), "red", "bm25", None, 1)
+
+
+def test_windows_are_cut_out_of_words(tmp_path: Path) -> None:
+    line = {"audio": str(tmp_path / "a.wav"), "words": [["A", 0.0, 0.9], ["red,", 0.9, 1.3], ["fox.", 2.1, 3.0]]}
+    (tmp_path / "words.jsonl").write_text(json.dumps(line) + "\n")
+    places = [FoundWindow(str(tmp_path / "a.wav"), start_s, start_s + 1) for start_s in (0.0, 1.0, 2.0, 3.0)]
+    texts = windows_of_words(read_words(tmp_path / "words.jsonl"), places)
+    assert list(texts.values()) == ["a", "red", "fox"] and list(texts) == places[:3]
+    with pytest.raises(InputError, match="b.wav: is not among the words"):
+        windows_of_words(read_words(tmp_path / "words.jsonl"), [FoundWindow("b.wav", 0.0, 1.0)])
+    (tmp_path / "words.jsonl").write_text('{"audio": "a.wav"}\n')
+    with pytest.raises(InputError, match=r"words.jsonl:1: is no transcript with words"):
+        read_words(tmp_path / "words.jsonl")
+
+
+def test_other_recordings_are_searched_with_all(long_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    write_waveform(tmp_path / "others" / "o.wav", np.full(2 * SAMPLE_RATE, 1 / LEVELS, np.float32))
+    config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), others=(str(tmp_path / "others"),))
+    rows = {(row.name, row.scope): row for row in measure("model", long_set, tmp_path / "out", config)}
+    inside, found = rows["clsr-soft top 2", "recording"].returned["q1"], rows["clsr-soft top 2", "all"].returned["q1"]
+    assert not any(window.recording.endswith("o.wav") for window in inside)
+    assert [Path(window.recording).name for window in found] == ["r000.wav", "o.wav"]  # both say "one" alone
+    content = json.loads((tmp_path / "out" / "longform.json").read_text())
+    assert (content["recordings"], content["other_recordings"], content["other_seconds"]) == (2, 1, 2)
+
+
+def test_success_is_the_middle_of_the_passage() -> None:
+    assert middle_inside(question(), [FoundWindow("a.wav", 12.0, 13.0)])  # of 10 to 15 s
+    assert not middle_inside(question(), [FoundWindow("a.wav", 8.0, 12.0), FoundWindow("b.wav", 12.0, 13.0)])
 
 
 def test_windows_are_found_in_each_scope(long_set: Path, tmp_path: Path) -> None:
