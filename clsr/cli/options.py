@@ -32,6 +32,8 @@ from clsr.settings import DROPPED_KEYS, FORMER_KEYS, describe_settings, meanings
 
 Folder = Annotated[Path, "DIR"]
 File = Annotated[Path, "FILE"]
+Ref = Annotated[str, "REF"]
+"""A model or text encoder: a folder, or where else it is."""
 Location = Annotated[str, "DIR"]
 """Where an index is: a folder, or an address in an object store."""
 

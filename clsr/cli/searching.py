@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from clsr.cli.options import File, Folder, Location, options_of, positional, repeated
+from clsr.cli.options import File, Folder, Location, Ref, options_of, positional, repeated
 from clsr.errors import InputError
 from clsr.index.config import Mode
 
@@ -25,7 +25,7 @@ class Where:
 
     Args:
         index: folder of the index, or its address such as s3://bucket/index
-        model: checkpoint folder, if the one that built the index was moved.
+        model: model that built the index, if its folder was moved.
         mode: rank by vectors, by words, or by both.
         recording: search only in this recording; may be repeated.
         folder: search only in recordings of this folder, at any depth.
@@ -35,7 +35,7 @@ class Where:
     """
 
     index: Location
-    model: Folder | None = None
+    model: Ref | None = None
     mode: Mode = "dense"
     recording: tuple[File, ...] = repeated("append")
     folder: Folder | None = None

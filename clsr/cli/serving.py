@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from clsr.cli.options import Folder, Hardware, options_of, repeated
+from clsr.cli.options import Folder, Hardware, Ref, options_of, repeated
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.web.config import ServeConfig, ServiceConfig
@@ -19,13 +19,16 @@ class Serve:
 
     Args:
         index: folder of the index; made if there is none.
-        model: checkpoint folder; needed where there is no index yet.
+        model: checkpoint folder, or released recogniser such as whisper:FOLDER; by default the one that built the
+            index, and for a new index Whisper tiny.en.
+        text_encoder: text encoder beside a released recogniser, or in place of a CLSR model's own.
         allow: folders of this machine whose recordings may be indexed from the page.
         upload_dir: folder for uploads; by default that of the index, with -uploads behind its name.
     """
 
     index: Folder
-    model: Folder | None = None
+    model: Ref | None = None
+    text_encoder: Ref | None = None
     serving: ServeConfig = options_of(ServeConfig)
     allow: tuple[Folder, ...] = repeated("extend")
     upload_dir: Folder | None = None
@@ -45,6 +48,6 @@ class Serve:
         require_packages()
         service = ServiceConfig(
             self.index, self.model, self.allow, self.upload_dir, self.indexing,
-            device=self.hardware.device, precision=self.hardware.precision,
+            device=self.hardware.device, precision=self.hardware.precision, text_encoder=self.text_encoder,
         )  # fmt: skip
         serve(service, config)

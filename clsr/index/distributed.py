@@ -25,7 +25,6 @@ from clsr.index.progress import ProgressBar, Watch
 from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence
 from clsr.index.tables import WINDOWS, IndexTables, windows_schema, writing
 from clsr.index.writer import IndexWriter
-from clsr.model import Model
 
 if TYPE_CHECKING:
     import pyarrow
@@ -156,7 +155,7 @@ class EncodeRecordings:
         self.table_uri = table_uri
         self.batch_s = batch_s
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = Model(Path(built_with.model), device, cluster.precision)
+        self.model = built_with.open_model(device, cluster.precision)
         self.model.speech_encoder  # noqa: B018  # loaded first, so that its faults are not reported for a recording
         self.decoder = Decoder()
 
@@ -226,9 +225,7 @@ def _require_answer(address: str | None) -> None:
 
 
 def _width(built_with: IndexDescription) -> int:
-    from clsr import checkpoint
-
-    return checkpoint.load_text_side(built_with.model).width
+    return built_with.open_model().text_encoder.width
 
 
 def _up_to_date(path: Path, writer: IndexWriter, built_with: IndexDescription) -> RecordingStatus | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import find_recordings, printable, size_bytes
+from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, quote
@@ -44,9 +45,14 @@ DESCRIPTION = "index.json"
 class IndexDescription(NamedTuple):
     """What an index was built with: ``index.json`` beside its tables."""
 
-    model: str  # checkpoint folder
+    model: str  # checkpoint folder, or the reference of a released model
     fingerprint: str  # of the checkpoint, its text encoder included
     windows: str = "40/30"  # how recordings to come are cut, as clsr.index.windows.join_cuts writes it
+    text_encoder: str = ""  # reference of the text encoder; empty for the model's own
+
+    def open_model(self, device: str = "cpu", precision: Precision = "auto") -> Model:
+        """The model as it was named then; whether it is the same is not looked at."""
+        return Model(self.model, device, precision, text_encoder=self.text_encoder or None)
 
 
 class Index:
@@ -122,26 +128,26 @@ class Index:
         config: IndexConfig | None = None,
         device: str = "cpu",
         precision: Precision = "auto",
+        text_encoder: str | None = None,
     ) -> Index:
-        """Open an index to add recordings to, by its model's folder: ``open`` where it is there, ``create`` elsewhere.
+        """Open an index to add recordings to, by its model: ``open`` where it is there, ``create`` elsewhere.
 
         Args:
             uri: folder of the index, or its address in an object store.
-            model: checkpoint folder; ``None`` is the one that built the index.
+            model: its reference, as for ``clsr.load``; ``None`` is the one that built the index, or the default.
             config: how recordings are cut and encoded from now on.
             device: that they are encoded on.
             precision: numbers that they are encoded in.
+            text_encoder: reference of the text encoder; ``None`` is the one that built the index, or the model's own.
 
         Raises:
-            InputError: the model is missing or another one, or there is neither an index nor a model.
+            InputError: the model is missing or another one.
         """
         index = cls(IndexLocation.of(uri), config=config)
         if index.exists:
-            index._model = index.load_model(model, device, precision)
-        elif model is None:
-            raise InputError(f"{index.location}: no index here yet; give --model to make one")
+            index._model = index.load_model(model, device, precision, text_encoder)
         else:
-            index._model = Model(Path(model), device, precision)
+            index._model = Model(model or DEFAULT_MODEL, device, precision, text_encoder=text_encoder)
             index._model.fingerprint  # noqa: B018  # that it is a model is found out now
         return index
 
@@ -182,24 +188,37 @@ class Index:
             self._model = self.load_model()
         return self._model
 
-    def load_model(self, path: str | Path | None = None, device: str = "cpu", precision: Precision = "auto") -> Model:
+    def load_model(
+        self,
+        reference: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "auto",
+        text_encoder: str | None = None,
+    ) -> Model:
         """The model that has built the index.
 
         Args:
-            path: its checkpoint folder, where it is no longer the one that built the index.
+            reference: of the model, where its folder is no longer the one that built the index.
             device: to compute on.
             precision: numbers to compute in.
+            text_encoder: its reference, where that is no longer the one that built the index.
 
         Raises:
             InputError: the model is missing, or another one.
         """
-        path = Path(path or self.description.model)
-        if not path.is_dir():
+        built_with = self.description
+        named = str(reference or built_with.model)
+        if Path(named).is_absolute() and not Path(named).is_dir():
             raise InputError(
-                f"{self.location}: the model that built it is not at {path}; say where it is now (--model)"
+                f"{self.location}: the model that built it is not at {named}; say where it is now (--model)"
             )
-        model = Model(path, device, precision)
-        self.require_model(model)
+        model = Model(named, device, precision, text_encoder=text_encoder or built_with.text_encoder or None)
+        try:
+            self.require_model(model)
+        except InputError:
+            if reference is not None and text_encoder is None:
+                self.require_model(Model(named))  # of another kind, for which the index's text encoder is no use
+            raise
         return model
 
     def require_model(self, model: Model) -> None:
@@ -257,7 +276,8 @@ class Index:
         Raises:
             InputError: another model has built the index, it is damaged, cannot be written, or is being written.
         """
-        ours = IndexDescription(str(self.model.path), self.model.fingerprint)
+        other = _absolute(self.model.other_text_encoder or "")
+        ours = IndexDescription(self.model.reference, self.model.fingerprint, text_encoder=other)
         with only_writer(self.location):
             if self.exists:
                 self.require_model(self.model)
@@ -418,3 +438,8 @@ class Index:
             if not self.require_windows().count_rows(f"recording = {quote(path)}"):
                 raise InputError(f"{path}: not in the index; see what clsr index --status lists")
         return only.to_sql()
+
+
+def _absolute(reference: str) -> str:
+    """The reference of a text encoder, which stays right wherever the index is opened from."""
+    return str(Path(reference).resolve()) if reference and Path(reference).is_dir() else reference

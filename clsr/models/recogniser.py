@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +87,24 @@ class Recogniser(nn.Module):
                     scores, probability = values[n, row, :length], probabilities[n][row]
                     results[i].append(LengthHypothesis(tokens[n, row, :length], scores, spans, probability))
         return [_likely(hypotheses) for hypotheses in results]
+
+    def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+        """Transcribe 16 kHz waveforms ``(N_i,)``; tokens that stand for no speech are left out."""
+        return [self._recognition(hypotheses[0]) for hypotheses in self.recognise(waveforms)]
+
+    def _recognition(self, best: LengthHypothesis) -> Recognition:
+        kept = [row for row, index in enumerate(best.best) if index not in self.vocabulary.marks]
+        return Recognition(
+            self.vocabulary.decode(best.best),
+            [self.vocabulary.token_ids[best.best[row]] for row in kept],
+            [best.times[row] for row in kept],
+            self.vocabulary.words(best.best, best.times),
+            best.confidence,
+        )
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Join transcripts of successive pieces of a recording."""
+        return self.vocabulary.join(texts)
 
     def transcripts(self, utterances: Sequence[LengthHypotheses]) -> list[str]:
         """Return the best transcript of each utterance."""

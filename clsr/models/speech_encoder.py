@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsr.models.adaptor import PassageProjection, best_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
-from clsr.models.text_encoder import Kind, TextEncoder
+from clsr.models.text_encoder import Side, TextEncoder
 from clsr.padding import pad
 from clsr.vocabulary import Vocabulary, Word
 
@@ -49,9 +49,7 @@ class SpeechEncoder(Recogniser):
         self.passage_projection = passage_projection
         self.register_buffer("text_ids", torch.tensor(vocabulary.text_ids), persistent=False)
 
-    def encode(
-        self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Literal["passage", "question"] = "passage"
-    ) -> SpeechEncoding:
+    def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
         """Encode speech, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
 
         Args:
@@ -71,7 +69,7 @@ class SpeechEncoder(Recogniser):
         )
 
     @torch.inference_mode()
-    def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft", kind: Kind = "passage") -> Tensor:
+    def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft", kind: Side = "passage") -> Tensor:
         """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through hard or soft codes.
 
         The text encoder's prompt for questions or passages, if it has one, is put before the codes.
@@ -95,7 +93,7 @@ class SpeechEncoder(Recogniser):
         rows, lengths = self._code_rows([hypothesis], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
         return self.as_passages(self.text_encoder.token_vectors(rows, lengths, "passage")[0].float().cpu())
 
-    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int, kind: Kind) -> Tensor:
+    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int, kind: Side) -> Tensor:
         """Turn length hypotheses into unit vectors ``(H, E)``."""
         vectors = torch.empty(len(hypotheses), self.text_encoder.width)
         for batch in batches([len(h.tokens) + 1 for h in hypotheses]):

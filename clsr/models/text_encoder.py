@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-Kind = Literal["question", "passage"]
+Side = Literal["passage", "question"]
 # What models want before a text whose folders do not say so, by the name of the folder or of the model.
 KNOWN_PROMPTS = {r"e5-(small|base|large)(-v2)?": {"question": "query: ", "passage": "passage: "}}
 _POOLINGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
@@ -76,7 +76,7 @@ class TextEncoder(nn.Module):
         """Stay without dropout while frozen."""
         return super().train(mode and self.word_embeddings.requires_grad)
 
-    def forward(self, embeddings: Tensor, token_lengths: Tensor, kind: Kind | None = None) -> Tensor:
+    def forward(self, embeddings: Tensor, token_lengths: Tensor, kind: Side | None = None) -> Tensor:
         """Encode input embeddings as if they were looked up from words.
 
         The opening and closing tokens are added here, positions and token types by the transformer. Tokens
@@ -97,7 +97,7 @@ class TextEncoder(nn.Module):
             pooled = linear(pooled.to(linear.weight.dtype))  # type: ignore[arg-type]
         return nn.functional.normalize(pooled.float(), dim=1)
 
-    def token_vectors(self, embeddings: Tensor, token_lengths: Tensor, kind: Kind | None = None) -> Tensor:
+    def token_vectors(self, embeddings: Tensor, token_lengths: Tensor, kind: Side | None = None) -> Tensor:
         """Return each token's vector in its context, before pooling.
 
         They are what pooling takes, without those of the opening, the prompt and the closing tokens. With pooling by
@@ -118,7 +118,7 @@ class TextEncoder(nn.Module):
         inner = tokens[:, len(opening) : len(opening) + size]
         return nn.functional.normalize(inner.float(), dim=2) * length_mask(token_lengths, size)[:, :, None]
 
-    def _opening_ids(self, kind: Kind | None) -> list[int]:
+    def _opening_ids(self, kind: Side | None) -> list[int]:
         """Ids before a text: the opening tokens, and those of the prompt of its kind."""
         prompt = self.prompts.get(kind, "") if kind else ""
         return self.opening + self.token_ids(prompt) if prompt else self.opening
@@ -159,7 +159,7 @@ class TextEncoder(nn.Module):
         return self(self.word_embeddings[rows.to(device)], lengths.to(device))
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], kind: Kind = "passage", batch_size: int = 64) -> Tensor:
+    def encode(self, texts: Sequence[str], kind: Side = "passage", batch_size: int = 64) -> Tensor:
         """Encode texts of any length into unit vectors ``(B, E)`` on the CPU, in the order given."""
         prompt = self.prompts.get(kind, "")
         ids = [self.token_ids(prompt + text) for text in texts]

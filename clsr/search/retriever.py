@@ -46,7 +46,7 @@ class Retriever:
 
         Args:
             uri: folder of the index, or its address in an object store.
-            model: the model's checkpoint folder, where it is no longer the one that built the index.
+            model: the model's reference, where its folder is no longer the one that built the index.
             device: to load the whole model on, for spoken queries; typed ones are encoded on the processor.
             precision: numbers that queries are encoded in; typed ones in "auto" where the device is no processor.
 

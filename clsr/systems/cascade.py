@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser
-from clsr.models.speech_encoder import SpeechEncoder, weighted_means
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
+from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
+from clsr.models.text_encoder import Side, TextEncoder
+from clsr.systems.protocol import SpeechRecogniser
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 
@@ -19,6 +20,43 @@ class Cascade(NamedTuple):
 
     vocabulary: Vocabulary | ReleaseVocabulary
     text_encoder: TextEncoder
+
+
+class CascadeEncoder:
+    """A recogniser and a text encoder behind `SpeechSystem`: the vector of speech is that of its transcript.
+
+    Args:
+        recogniser: writes down speech.
+        text_encoder: encodes transcripts and typed queries.
+    """
+
+    def __init__(self, recogniser: SpeechRecogniser, text_encoder: TextEncoder) -> None:
+        self.recogniser = recogniser
+        self.text_encoder = text_encoder
+
+    def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+        """Transcribe 16 kHz waveforms ``(N_i,)`` with the times of tokens and words."""
+        return self.recogniser.transcribe(waveforms)
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Join transcripts of successive pieces of a recording."""
+        return self.recogniser.join(texts)
+
+    def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
+        """Encode 16 kHz waveforms ``(N_i,)``; there are no codes."""
+        recognised = self.transcribe(waveforms)
+        texts = [one.text for one in recognised]
+        return SpeechEncoding(
+            self.text_encoder.encode(texts, side).numpy(),
+            texts,
+            [one.token_ids for one in recognised],
+            [one.words for one in recognised],
+            [one.confidence for one in recognised],
+        )
+
+    def as_passages(self, vectors: Tensor) -> Tensor:
+        """Return the vectors: there is no passage projection."""
+        return vectors
 
 
 class Hypothesis(NamedTuple):

@@ -22,8 +22,7 @@ from clsr.checkpoint import Meta, current_commit, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, data_digest, read_splits, require_pairs
-from clsr.model import Side
-from clsr.models.text_encoder import load_text_encoder
+from clsr.models.text_encoder import Side, load_text_encoder
 from clsr.systems.parabge import NO_TARGETS
 from clsr.systems.released import load_released, weights_digest
 from clsr.training.fit import Origin, fit, optimizers

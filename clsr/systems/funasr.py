@@ -6,26 +6,21 @@ itself takes ten seconds and 800 MB to import, and its loader may ask the networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from clsr.checkpoint import load_recogniser
+from clsr.config import Precision
 from clsr.funasr.release import import_release
-from clsr.systems.cascade import transcripts
-
-SCHEME = "funasr"
+from clsr.models.recogniser import Recogniser
 
 
-def load_funasr(folder: Path) -> Callable[[Sequence[np.ndarray]], list[str]]:
-    """Return what transcribes 16 kHz waveforms ``(N_i,)`` with a released Paraformer.
+def load_funasr(folder: Path, device: str = "cpu", precision: Precision = "float32") -> Recogniser:
+    """Load a released Paraformer, with its own tokens.
 
     Raises:
         InputError: the folder is missing, incomplete, or holds another model.
     """
     with TemporaryDirectory() as imported:
         import_release(folder, Path(imported))
-        recogniser = load_recogniser(imported)
-    return lambda waveforms: transcripts(recogniser, recogniser.recognise(waveforms))
+        return load_recogniser(imported, device, precision)

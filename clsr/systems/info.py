@@ -13,7 +13,7 @@ from clsr.checkpoint import RELEASE, read_meta
 from clsr.config import BUNDLED, DEFAULT_MODEL, OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.hub import find_folder
-from clsr.systems.load import parse_reference
+from clsr.systems.sources import parse_reference
 from clsr.systems.whisper import KIND as WHISPER
 
 FACTS = Path(__file__).with_name("facts.json")  # of released models that are known by their wheel
@@ -111,7 +111,7 @@ def describe(reference: str | None = None) -> SystemInfo:
         InputError: nothing is there, or it is damaged.
     """
     text = DEFAULT_MODEL if reference is None else reference
-    scheme, place = parse_reference(text)
+    scheme, place, _ = parse_reference(text)
     folder = find_folder(place) if scheme else Path(place).resolve()
     facts = json.loads(FACTS.read_text(encoding="utf-8")).get(place, {})
     kind, text_encoder, trained = scheme, OFFLINE_TEXT_ENCODER, True

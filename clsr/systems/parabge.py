@@ -16,9 +16,8 @@ from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, l
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs
-from clsr.model import Side
 from clsr.models.encoder import SanmEncoder
-from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.training.asr import fit_cmvn
 from clsr.training.devices import gather_rows, share

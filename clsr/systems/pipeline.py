@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from clsr.model import Side
 from clsr.models.speech_encoder import weighted_means
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.text_encoder import Side, TextEncoder
 from clsr.systems.whisper_recogniser import TextHypothesis, WhisperRecogniser
 from clsr.vocabulary import normalise
 

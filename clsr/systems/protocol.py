@@ -1,14 +1,16 @@
-"""One protocol for CLSR and every baseline: recognise, transcribe, encode."""
+"""Protocols of CLSR and every other system: of what is measured (`System`), and of what an index is built with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from clsr.model import Side
+from clsr.models.recogniser import Recognition
+from clsr.models.speech_encoder import Codes, SpeechEncoding
+from clsr.models.text_encoder import Side, TextEncoder
 
 Recognised = TypeVar("Recognised")
 
@@ -39,4 +41,42 @@ class System(Protocol[Recognised]):
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of texts, typed questions above all, on the CPU."""
+        ...
+
+
+class SpeechRecogniser(Protocol):
+    """What writes down speech: a model of ours, or a released recogniser."""
+
+    def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+        """Transcribe 16 kHz waveforms ``(N_i,)`` with the times of tokens and words."""
+        ...
+
+    def join(self, texts: Iterable[str]) -> str:
+        """Join transcripts of successive pieces of a recording."""
+        ...
+
+
+class SpeechSystem(SpeechRecogniser, Protocol):
+    """What an index is built with: speech to transcripts, words with times, and unit vectors.
+
+    The vectors of inter-pausal units are the text encoder's, of their words.
+
+    Attributes:
+        text_encoder: encodes typed queries, and the words of inter-pausal units.
+    """
+
+    text_encoder: TextEncoder
+
+    def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
+        """Encode 16 kHz waveforms ``(N_i,)``; a system without codes takes its transcripts.
+
+        Args:
+            waveforms: of windows or spoken queries.
+            codes: of a CLSR model, soft or hard.
+            side: what they stand for.
+        """
+        ...
+
+    def as_passages(self, vectors: Tensor) -> Tensor:
+        """Project unit vectors of texts ``(B, E)`` to where passages are."""
         ...

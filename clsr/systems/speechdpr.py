@@ -21,9 +21,8 @@ from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, l
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, at_speeds, read_splits, require_pairs
-from clsr.model import Side
 from clsr.models.adaptor import PassageProjection
-from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
 from clsr.systems.parabge import NO_TARGETS, ParaBge, begin
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -149,7 +149,7 @@ class WhisperRecogniser:
         text = join_words(filter(None, [before.text, self._text(decoded)]))
         return _Joined(before.score + decoded.score, before.log_probability + decoded.log_probability, text)
 
-    def join(self, texts: Sequence[str]) -> str:
+    def join(self, texts: Iterable[str]) -> str:
         """Join transcripts of successive pieces."""
         return join_words(texts)
 

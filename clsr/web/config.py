@@ -40,18 +40,20 @@ class ServiceConfig:
 
     Args:
         index_dir: folder of the index; made by the first job if there is none.
-        model_path: checkpoint folder; ``None`` is the one that built the index.
+        model: its reference, as for ``clsr.load``; ``None`` is the one that built the index, or the default.
         allowed: folders whose recordings may be indexed.
         upload_dir: folder for uploads; ``None`` is that of the index with ``-uploads`` behind its name.
         indexing: how to index; the windows are those of an index to be made, an existing one keeps its own.
         device: that recordings and spoken questions are encoded on.
         precision: numbers that they are encoded in.
+        text_encoder: its reference; ``None`` is the one that built the index, or the model's own.
     """
 
     index_dir: Path
-    model_path: Path | None = None
+    model: str | Path | None = None
     allowed: tuple[Path, ...] = ()
     upload_dir: Path | None = None
     indexing: IndexConfig = field(default_factory=IndexConfig)
     device: str = "cpu"
     precision: Precision = "auto"
+    text_encoder: str | None = None

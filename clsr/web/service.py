@@ -62,8 +62,9 @@ class SearchService:
     def __init__(self, config: ServiceConfig) -> None:
         self.index_dir = config.index_dir.resolve()
         self.index = Index.open_or_create(
-            self.index_dir, config.model_path, config.indexing, config.device, config.precision
+            self.index_dir, config.model, config.indexing, config.device, config.precision, config.text_encoder
         )
+        self.index.model.text_encoder  # noqa: B018  # a model that cannot search is found out now
         self._indexing = config.indexing
         uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
         self.folders = Folders(config.allowed, uploads)

@@ -10,9 +10,9 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1] / "fixtures"))
 
 import pyarrow
-from loudness import LoudnessSpeechEncoder
+from loudness import LoudnessSource, LoudnessSpeechEncoder
 
-import clsr.checkpoint
+import clsr.systems.sources
 from clsr.index import indexer, writer
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
@@ -34,8 +34,8 @@ def main(index_dir: str, recordings: str, seconds: str) -> None:
         for row in rows.select(["id", "checksum"]).to_pylist() if rows is not None else ():
             print(row["id"], row["checksum"], flush=True)
 
-    clsr.checkpoint.fingerprint = lambda path, *_: "model-1"
-    clsr.checkpoint.require_trained = lambda path: None
+    LoudnessSource.fingerprint = lambda self, text_encoder: "model-1"  # type: ignore[method-assign]
+    clsr.systems.sources.open_source = LoudnessSource  # type: ignore[assignment]
     writer.IndexWriter.commit = tell  # type: ignore[method-assign]
     indexer.COMMIT_AUDIO_S = float(seconds)
     print("ready", flush=True)

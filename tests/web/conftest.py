@@ -33,7 +33,7 @@ def talks(tmp_path: Path, speak: Callable[[Path, str], Path]) -> Path:
 @pytest.fixture
 def loaded(model_folder: Path, speech_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The model's folder, and the model comes when it is loaded from there."""
-    monkeypatch.setattr("clsr.checkpoint.load_speech_encoder", lambda *_: speech_encoder)
+    monkeypatch.setattr("loudness.LoudnessSource.load_speech_encoder", lambda *_: speech_encoder)
     return model_folder
 
 

