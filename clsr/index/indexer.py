@@ -219,7 +219,7 @@ class Indexer:
         self._unread.append(entry._replace(state="failed", reason=reason))
 
     def _end(self, path: Path, entry: RecordingEntry) -> None:
-        self.statuses[path] = entry.to_status(least_confidence(str(self.model.path)))
+        self.statuses[path] = entry.to_status(least_confidence(self.model.reference))
         self.progress.end(path, self.statuses[path])
 
 
