@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,17 +14,21 @@ from typing import TYPE_CHECKING, Protocol
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import content_hash, file_state, printable
 from clsr.audio.pauses import Span
+from clsr.audio.pieces import PieceStream
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
 from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
+from clsr.systems.cascade import CascadeEncoder
+from clsr.transcribe import PIECE_S
 
 if TYPE_CHECKING:
     import pyarrow
 
     from clsr.model import Model
+    from clsr.models.speech_encoder import SpeechEncoding
 
 COMMIT_AUDIO_S = 600.0  # a transaction holds windows of so much audio,
 COMMIT_WALL_S = 10.0  # or of so much time: what a kill can cost
@@ -43,7 +48,9 @@ class PendingRecording:
     lost: list[Span] = field(default_factory=list)  # windows that the model failed on
     waiting: int = 0  # windows cut and not yet encoded
     decoded_s: float = 0.0
+    to_come_from_s: float = 0.0  # earliest start of the windows that are not cut yet
     whole: bool = False  # whether all windows are cut
+    pieces: PieceStream = field(default_factory=lambda: PieceStream(PIECE_S))  # where windows share a recognition
     begun: bool = False  # whether its entry in the index is "begun"
     reason: str = ""
 
@@ -70,6 +77,9 @@ class PendingRecording:
         duration_s = max(self.decoded_s, self.claimed_s or 0.0) if self.reason else self.decoded_s
         state = "failed" if self.reason else "indexed" if entry.indexed_s else "silent"
         return entry._replace(state=state, duration_s=duration_s, reason=self.reason)
+
+
+Gathered = tuple[PendingRecording, AudioWindow]
 
 
 class WindowSink(Protocol):
@@ -102,9 +112,12 @@ class Indexer:
         self.batch_s = batch_s
         self.progress = progress
         self.statuses: dict[Path, RecordingStatus] = {}
+        encoder = model.speech_encoder
+        # A cascade recognises each second once; a CLSR model encodes each window by itself.
+        self._cascade = encoder if isinstance(encoder, CascadeEncoder) else None
         self._at_work: list[PendingRecording] = []
         self._unread: list[RecordingEntry] = []  # recordings of which nothing could be decoded
-        self._batch: list[tuple[PendingRecording, AudioWindow]] = []
+        self._batch: list[Gathered] = []
         self._rows: list[WindowRow] = []  # encoded, to be written
         self._rows_s = 0.0
         self._committed_at = time.monotonic()
@@ -145,8 +158,9 @@ class Indexer:
     def _cut(self, work: PendingRecording) -> None:
         stream = WindowStream(parse_cuts(self.cut))
         try:
-            for window in stream.windows(self.decoder.stream(work.path)):
-                work.decoded_s = stream.decoded_s
+            blocks = self.decoder.stream(work.path)
+            for window in stream.windows(work.pieces.follow(blocks) if self._cascade else blocks):
+                work.decoded_s, work.to_come_from_s = stream.decoded_s, stream.to_come_from_s
                 known = work.there.get(window_id(str(work.path), (window.start_s, window.end_s)))
                 if known is None:
                     self._gather(work, window)
@@ -154,7 +168,7 @@ class Indexer:
                     work.windows.append(known)
         except InputError as error:
             work.reason = str(error)
-        work.decoded_s, work.whole = stream.decoded_s, True
+        work.decoded_s, work.to_come_from_s, work.whole = stream.decoded_s, math.inf, True
 
     def _gather(self, work: PendingRecording, window: AudioWindow) -> None:
         work.waiting += 1
@@ -163,7 +177,7 @@ class Indexer:
             self._encode()
 
     def _encode(self) -> None:
-        batch, self._batch = self._batch, []
+        batch, self._batch = self._complete()
         if not batch:
             return
         try:
@@ -175,11 +189,27 @@ class Indexer:
         _release_memory()
         for work in {id(work): work for work, _ in batch}.values():
             self.progress.encoded(work.path, work.share, work.encoded_s)
+            left = [window.start_s for one, window in self._batch if one is work]
+            work.pieces.forget(min([*left, work.to_come_from_s]))
         if self._rows_s >= COMMIT_AUDIO_S or time.monotonic() - self._committed_at >= COMMIT_WALL_S:
             self._commit()
 
-    def _encode_together(self, batch: Sequence[tuple[PendingRecording, AudioWindow]]) -> None:
-        encoding = self.model.speech_encoder.encode([window.waveform for _, window in batch])
+    def _complete(self) -> tuple[list[Gathered], list[Gathered]]:
+        """Gathered windows that can be encoded, and those with a piece that still goes on."""
+        if self._cascade is None:
+            return self._batch, []
+        now: list[Gathered] = []
+        later: list[Gathered] = []
+        for work, window in self._batch:
+            cut = work.pieces.overlapping(window.start_s, window.end_s) is not None
+            (now if cut else later).append((work, window))
+        return now, later
+
+    def _encode_together(self, batch: Sequence[Gathered]) -> None:
+        if self._cascade:
+            encoding = _encode_shared(self._cascade, batch)
+        else:
+            encoding = self.model.speech_encoder.encode([window.waveform for _, window in batch])
         entries, windows = [work.entry for work, _ in batch], [window for _, window in batch]
         text_encoder = self.model.speech_encoder.text_encoder
         rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
@@ -221,6 +251,16 @@ class Indexer:
     def _end(self, path: Path, entry: RecordingEntry) -> None:
         self.statuses[path] = entry.to_status(least_confidence(self.model.reference))
         self.progress.end(path, self.statuses[path])
+
+
+def _encode_shared(cascade: CascadeEncoder, batch: Sequence[Gathered]) -> SpeechEncoding:
+    """Encode windows from pieces of their recordings, which overlapping windows share."""
+    parts = [work.pieces.overlapping(window.start_s, window.end_s) or [] for work, window in batch]
+    cascade.recognise_pieces(list({id(piece): piece for of_one in parts for piece in of_one}.values()))
+    found = [
+        cascade.cut_out(of_one, window.start_s, window.end_s) for of_one, (_, window) in zip(parts, batch, strict=True)
+    ]
+    return cascade.encode_recognised(found)
 
 
 def refuse_name(path: Path) -> RecordingStatus | None:

@@ -174,6 +174,7 @@ class WindowStream:
         self._kept = np.empty(0, np.float32)
         self._first = 0  # sample of the recording with which what is kept begins
         self._given: set[Span] = set()
+        self.to_come_from_s = 0.0  # earliest start of the windows that were not given yet
 
     @property
     def decoded_s(self) -> float:
@@ -193,10 +194,12 @@ class WindowStream:
         try:
             for block in blocks:
                 self._kept = np.concatenate([self._kept, block])
+                self.to_come_from_s = self._needed_from_s
                 yield from self._audio([span for cutter in self._cutters for span in cutter.feed(block)])
                 self._forget()
         except InputError as error:
             damage = error
+        self.to_come_from_s = self._needed_from_s
         yield from self._audio([span for cutter in self._cutters for span in cutter.finish()])
         if damage:
             raise damage
@@ -208,8 +211,12 @@ class WindowStream:
                 start, end = (round(time_s * SAMPLE_RATE) - self._first for time_s in span)
                 yield AudioWindow(*span, self._kept[start:end].copy())
 
+    @property
+    def _needed_from_s(self) -> float:
+        return min(cutter.needed_from_s for cutter in self._cutters)
+
     def _forget(self) -> None:
-        needed = int(min(cutter.needed_from_s for cutter in self._cutters) * SAMPLE_RATE) - 1  # -1: rounding
+        needed = int(self._needed_from_s * SAMPLE_RATE) - 1  # -1: rounding
         passed = min(max(0, needed - self._first), len(self._kept))
         self._kept, self._first = self._kept[passed:], self._first + passed
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from clsr.audio.pieces import Piece
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
 from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
 from clsr.models.text_encoder import Side, TextEncoder
 from clsr.systems.protocol import SpeechRecogniser
-from clsr.vocabulary import ReleaseVocabulary, Vocabulary
+from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
 
 
 class Cascade(NamedTuple):
@@ -44,7 +46,10 @@ class CascadeEncoder:
 
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
         """Encode 16 kHz waveforms ``(N_i,)``; there are no codes."""
-        recognised = self.transcribe(waveforms)
+        return self.encode_recognised(self.transcribe(waveforms), side)
+
+    def encode_recognised(self, recognised: Sequence[Recognition], side: Side = "passage") -> SpeechEncoding:
+        """Encode what was recognised."""
         texts = [one.text for one in recognised]
         return SpeechEncoding(
             self.text_encoder.encode(texts, side).numpy(),
@@ -53,6 +58,30 @@ class CascadeEncoder:
             [one.words for one in recognised],
             [one.confidence for one in recognised],
         )
+
+    def recognise_pieces(self, pieces: Sequence[Piece]) -> None:
+        """Recognise pieces of recordings, those that were not recognised yet."""
+        new = [piece for piece in pieces if piece.words is None]
+        for piece, found in zip(new, self.transcribe([piece.waveform for piece in new]), strict=True):
+            piece.words = [Word(w.text, piece.start_s + w.start_s, piece.start_s + w.end_s) for w in found.words]
+            piece.confidence = found.confidence
+
+    def cut_out(self, pieces: Sequence[Piece], start_s: float, end_s: float) -> Recognition:
+        """What was recognised in a span of a recording: the words of its pieces whose middle lies there.
+
+        Args:
+            pieces: that overlap the span, recognised.
+            start_s: of the span, from which times count.
+            end_s: of the span.
+        """
+        words: list[Word] = []
+        confidences: list[float] = []
+        for piece in pieces:
+            inside = [word for word in piece.words or () if start_s <= (word.start_s + word.end_s) / 2 < end_s]
+            words += [Word(w.text, max(0.0, w.start_s - start_s), min(w.end_s, end_s) - start_s) for w in inside]
+            confidences += [piece.confidence] * len(inside)
+        mean = sum(confidences) / len(confidences) if confidences else math.nan
+        return Recognition(self.join(word.text for word in words), [], [], words, mean)
 
     def as_passages(self, vectors: Tensor) -> Tensor:
         """Return the vectors: there is no passage projection."""
