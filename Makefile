@@ -2,13 +2,15 @@
 
 PYTHON ?= python3
 INSTALLED := .venv/.installed
+SEARCHING := $(if $(wildcard $(INSTALLED)),$(INSTALLED),.venv/.searching)
+DEMO := demo-index
 RESULTS := recipes/mini/exp
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup lock demo test test-slow test-all lint format types bench bench-full clean
+.PHONY: help setup lock demo demo-train test test-slow test-all lint format types bench bench-full clean
 
 help: ## print this
-	@awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED) ## make .venv and install clsr with all extras there, at the versions of requirements.lock
 
@@ -18,12 +20,23 @@ $(INSTALLED): setup.py requirements.lock
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+.venv/.searching: setup.py requirements.lock
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[people,web]'
+	touch $@
+
 lock: $(INSTALLED) ## renew requirements.lock within the ranges of setup.py, install it, and run all tests
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --extra all --extra test \
 	  --no-annotate --custom-compile-command "make lock" --output-file requirements.lock setup.py
 	$(MAKE) test-all
 
-demo: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
+demo: $(SEARCHING) ## search 19 minutes of a person reading: five questions, with times and what was said
+	clsr index --index $(DEMO) examples/recording/buccaneers.opus
+	@echo; clsr search --index $(DEMO) --questions examples/recording/questions.jsonl --top-k 2
+	@echo; echo "Ask more:  .venv/bin/clsr search --index $(DEMO) \"where was he born?\""
+	@echo "The page:  .venv/bin/clsr serve --index $(DEMO), then open http://127.0.0.1:7860/"
+
+demo-train: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
 	recipes/mini/run.sh
 	@echo; cat $(RESULTS)/report.md
 	@echo; cat $(RESULTS)/search/log.txt

