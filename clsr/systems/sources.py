@@ -105,6 +105,10 @@ def open_source(reference: str | Path, text_encoder: str | None = None) -> Model
     if model.scheme and model.scheme not in INDEXED:
         raise InputError(f"{reference}: is measured only (clsr evaluate): name a CLSR checkpoint, whisper:PLACE or "
                          "funasr:PLACE")  # fmt: skip
+    if model.scheme == FUNASR:
+        from clsr.systems.funasr import require_paraformer
+
+        require_paraformer(find_folder(model.place))
     if model.scheme:
         return CascadeSource(model, find_folder(model.place), text_encoder)
     folder = Path(model.place).resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from clsr.vocabulary import join_words
 if TYPE_CHECKING:
     from ctranslate2 import StorageView
 
-LONGEST_S = 30.0  # that Whisper takes
+LONGEST_S = 30.0  # that released models take
 BATCH = 8  # pieces decoded together
 STEP_S = 0.02  # of the encoder
 SILENT = 1e-4  # greatest sample of digital silence, dither included
@@ -114,6 +115,7 @@ class WhisperRecogniser:
         self.tokenizer = load_tokenizer(folder)
         self.decoding = decoding
         self._model = _open(folder, device, precision)
+        self._longest_s = _longest_s(folder)
         if decoding.language is not None:
             self._require_language(decoding.language, folder)
 
@@ -158,7 +160,7 @@ class WhisperRecogniser:
         every = [
             _Piece(row, first / SAMPLE_RATE, piece)
             for row, waveform in enumerate(waveforms)
-            for first, piece in pieces(waveform, LONGEST_S)
+            for first, piece in pieces(waveform, self._longest_s)
             if np.abs(piece).max() > SILENT
         ]
         for start in range(0, len(every), BATCH):
@@ -168,7 +170,7 @@ class WhisperRecogniser:
         """The encoder's output, and the prompt of each piece."""
         from ctranslate2 import StorageView
 
-        samples = torch.zeros(len(batch), int(LONGEST_S * SAMPLE_RATE))
+        samples = torch.zeros(len(batch), int(self._longest_s * SAMPLE_RATE))
         for row, piece in enumerate(batch):
             samples[row, : len(piece.waveform)] = torch.from_numpy(piece.waveform)
         features = log_mel(samples, self._model.n_mels).contiguous().numpy()
@@ -270,6 +272,15 @@ def _open(folder: Path, device: str, precision: Precision) -> Any:
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: not a readable model ({reason}): convert it again") from error
+
+
+def _longest_s(folder: Path) -> float:
+    """Seconds that the encoder takes, which a model trained here may have fewer of."""
+    path = folder / "preprocessor_config.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["chunk_length"])
+    except (OSError, ValueError, TypeError, KeyError):  # CTranslate2 needs no such file
+        return LONGEST_S
 
 
 def _hypotheses(result: Any) -> list[Decoded]:
