@@ -44,7 +44,7 @@ if begin 3 "$exp/recogniser" "train the recogniser alone for as long: the comput
   finish
 fi
 
-# measure TO MODEL... -- TAG...: on each condition
+# measure TO MODEL... [OPTION...] -- TAG...: on each condition
 measure() {
   local to=$1 models=() tags how condition
   shift
@@ -61,8 +61,14 @@ measure() {
     finish
   done
 }
+if begin 4 "$released/oracle" "measure the reference transcripts"; then
+  run clsr evaluate --model "whisper:${whispers##*=}" --set "$data/sets/test" --output "$released/oracle" --rows text \
+    --tag dataset=people split=test
+  finish
+fi
 for whisper in $whispers; do
-  measure "$released/${whisper%%=*}" "whisper:${whisper#*=}" "whisper-beam:${whisper#*=}" -- recogniser="${whisper%%=*}"
+  measure "$released/${whisper%%=*}" "whisper:${whisper#*=}" "whisper-beam:${whisper#*=}" --precision int8 -- \
+    recogniser="${whisper%%=*}"
 done
 measure "$exp/measures" "$exp/joint" "$exp/parabge" -- seed="$seed"
 measure "$exp/alone" "$exp/recogniser" -- training=recogniser seed="$seed"

@@ -49,6 +49,15 @@ def test_without_errors_every_row_equals_the_oracle(tone_model: Path, tone_corpu
     assert (report.questions, report.passages, report.seed) == (6, 6, 3)
 
 
+def test_the_oracle_alone_needs_no_recognition(
+    tone_model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
+):  # fmt: skip
+    every = rows(evaluate([tone_model], tone_corpus / "dev"))
+    monkeypatch.setattr("clsr.evaluation.measure.read_waveform", None)  # so that recognition would fail
+    (text,) = evaluate([tone_model], tone_corpus / "dev", EvaluationConfig(rows=("text",))).rows
+    assert text.name == "text" and text.q2c == every["text"].q2c and text.wer is None
+
+
 def test_what_a_report_says_of_itself(tone_model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["/bin/clsr", "evaluate", "--set", "my data"])
     report = evaluate([tone_model], tone_corpus / "dev")

@@ -64,7 +64,9 @@ def compare(rows: Sequence[str], seed: int) -> None:
 def main() -> None:
     """Read the command line and print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="+", metavar="FOLDER:ROW", help="at least two; the first is compared with the rest")
+    parser.add_argument(
+        "rows", nargs="+", metavar="FOLDER:ROW", help="at least two; the first is compared with the rest"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
     run_script(parser, lambda args: compare(args.rows, args.seed))
 
