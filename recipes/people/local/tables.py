@@ -34,24 +34,22 @@ def label(row: str, condition: Condition) -> str:
 def tables(folders: Sequence[Path], split: str) -> Iterable[Table]:
     """The tables of one split: of clean speech in detail, and of all conditions."""
     chosen = [condition for condition in collect(folders) if condition.tags.get("split") == split]
+    chosen.sort(key=lambda condition: "text" not in condition.rows)  # the oracle first
     detail: dict[str, list[str]] = {}
     by_condition: dict[str, dict[str, str]] = {}
     for condition in chosen:
         how = condition_of(condition)
-        for row, of_seeds in condition.rows.items():
+        for row, of_seeds in sorted(condition.rows.items(), key=lambda item: item[0] != "text"):
             rows = list(of_seeds.values())
             rates = [100 * one.wer.total.value for one in rows if one.wer]
             cells = [interval_cell([one.q2c.intervals[metric] for one in rows if one.q2c]) for metric in METRICS]
             wer = over_seeds(rates) if rates else ABSENT
             name = label(row, condition)
             if how == "clean" and name not in detail:
-                speed = [
-                    one.audio_seconds / one.seconds for one in rows if one.seconds and one.audio_seconds and one.wer
-                ]
-                detail[name] = [name, wer, *cells, f"{sum(speed) / len(speed):.0f}" if speed else ABSENT]
+                detail[name] = [name, wer, *cells]
             short = f"{wer.split()[0]} / {cells[0].split()[0]}" if rates else cells[0].split()[0]
             by_condition.setdefault(name, {}).setdefault(how, short)
-    columns = (Column("System", numbers=False), *map(Column, ("WER", "R@1", "R@5", "R@10", "times real time")))
+    columns = (Column("System", numbers=False), *map(Column, ("WER", "R@1", "R@5", "R@10")))
     yield Table("1", f"Clean speech ({split})", columns, [list(detail.values())], [NOTE])
     there = [how for how in CONDITIONS if any(how in cells for cells in by_condition.values())]
     columns = (Column("System", numbers=False), *(Column(CONDITIONS[how]) for how in there))
