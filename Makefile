@@ -33,7 +33,7 @@ lock: $(INSTALLED) ## renew requirements.lock within the ranges of setup.py, ins
 demo: $(SEARCHING) ## search 19 minutes of a person reading: five questions, with times and what was said
 	clsr index --index $(DEMO) examples/recording/buccaneers.opus
 	@echo; clsr search --index $(DEMO) --questions examples/recording/questions.jsonl --top-k 2
-	@echo; echo "Ask more:  .venv/bin/clsr search --index $(DEMO) \"where was he born?\""
+	@echo; echo "Ask more:  .venv/bin/clsr search --index $(DEMO) \"what kind of dog did he look like?\""
 	@echo "The page:  .venv/bin/clsr serve --index $(DEMO), then open http://127.0.0.1:7860/"
 
 demo-train: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
