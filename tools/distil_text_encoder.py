@@ -39,13 +39,19 @@ def read_texts(path: Path) -> Iterator[str]:
 
 
 def make_student(teacher: TextEncoder, width: int, layers: int) -> Bert:
-    """A small BERT whose word embeddings are the teacher's, projected onto ``width`` principal components."""
+    """A small BERT whose word embeddings are the teacher's, projected onto ``width`` principal components.
+
+    Its layers add nothing at first: a text's vector is the mean of its words' embeddings, which training improves.
+    """
     config = student_config(teacher, width, layers)
     student = Bert(config)
     rows = teacher.word_embeddings.float()
     _, _, components = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     with torch.no_grad():
         student.word_embeddings.weight.copy_(rows @ components[:width].T)
+        for name, weight in student.named_parameters():
+            if name.endswith("output.dense.weight") or "position_embeddings" in name or "token_type" in name:
+                weight.zero_()
     return student
 
 

@@ -25,7 +25,7 @@ INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
 ROUNDING_S = 1e-4  # of seconds that lie in no window
 # Below it a recording is flagged, by the scheme of the system; docs/results/flags.md says how they were chosen.
-LEAST_CONFIDENCE = {"": 0.5, "whisper": 0.6, "faster-whisper": 0.6}
+LEAST_CONFIDENCE = {"": 0.32, "whisper": 0.56, "faster-whisper": 0.56}
 FLAG = "probably not speech in the model's language"
 
 
