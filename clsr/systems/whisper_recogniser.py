@@ -174,7 +174,11 @@ class WhisperRecogniser:
         for row, piece in enumerate(batch):
             samples[row, : len(piece.waveform)] = torch.from_numpy(piece.waveform)
         features = log_mel(samples, self._model.n_mels).contiguous().numpy()
-        frames = self._model.encode(StorageView.from_array(features))
+        if self._model.device == "cpu":  # one by one, which is faster: the attention of several does not fit the cache
+            alone = [np.asarray(self._model.encode(StorageView.from_array(one[None]))) for one in features]
+            frames = StorageView.from_array(np.concatenate(alone))
+        else:
+            frames = self._model.encode(StorageView.from_array(features))
         return frames, [[*opening, self._id(NO_TIMES)] for opening in self._openings(frames, len(batch))]
 
     def _openings(self, frames: StorageView, count: int) -> list[list[int]]:
