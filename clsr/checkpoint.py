@@ -11,10 +11,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary
 from clsr.config import BUNDLED, Precision, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection
@@ -25,6 +27,9 @@ from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.settings import read_checkpoint_settings, write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
 FORMER_NAMES = {"passage_map.weight": PASSAGE_PROJECTION}  # in checkpoints of version 0.1
@@ -70,7 +75,7 @@ def save_checkpoint(
     folder: Path,
     weights: Mapping[str, Tensor],
     config: TrainingConfig,
-    vocabulary: Vocabulary | ReleaseVocabulary | None,
+    vocabulary: Vocabulary | BytePairVocabulary | ReleaseVocabulary | None,
     meta: Meta,
 ) -> None:
     """Write a checkpoint; each file appears whole or not at all, ``meta.json`` last.
@@ -87,6 +92,8 @@ def save_checkpoint(
         write_yaml(folder / "config.yaml", config)
         if vocabulary is not None:
             _write(folder / "vocabulary.txt", str(vocabulary).encode())
+        if isinstance(vocabulary, BytePairVocabulary):
+            _write(folder / RELEASE_TOKENIZER, vocabulary.release.to_str().encode())
         _write(folder / "meta.json", meta.to_json().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
@@ -182,7 +189,7 @@ def load_text_side(
     meta = read_meta(folder)
     if text_encoder is not None:
         encoder = load_text_encoder(text_encoder)
-        Vocabulary.load(Path(folder) / "vocabulary.txt", encoder.tokenizer)  # refuses other pieces
+        load_vocabulary(folder, encoder.tokenizer)  # refuses other pieces
         return encoder if precision is None else lower_text_encoder(encoder, precision)
     bundled = Path(folder) / BUNDLED
     encoder = load_text_encoder(str(bundled) if bundled.is_dir() else meta.text_encoder)
@@ -194,7 +201,18 @@ def load_text_side(
     return encoder if precision is None else lower_text_encoder(encoder, precision)
 
 
-def load_paraformer(folder: Path | str, vocabulary: Vocabulary | ReleaseVocabulary) -> Paraformer:
+def load_vocabulary(folder: Path | str, tokenizer: Tokenizer) -> Vocabulary | BytePairVocabulary:
+    """Load what the outputs of a checkpoint stand for, given the text encoder's tokenizer.
+
+    Raises:
+        InputError: a file is missing or malformed, or does not fit the text encoder.
+    """
+    if load_config(folder).model.decoder.kind == "whisper":
+        return BytePairVocabulary.load(Path(folder), tokenizer)
+    return Vocabulary.load(Path(folder) / "vocabulary.txt", tokenizer)
+
+
+def load_paraformer(folder: Path | str, vocabulary: Vocabulary | BytePairVocabulary | ReleaseVocabulary) -> Paraformer:
     """Load the recogniser of a checkpoint, ready for inference.
 
     Raises:
@@ -266,7 +284,7 @@ def load_speech_encoder(
     """
     require_device(device)
     encoder = load_text_side(folder, text_encoder=text_encoder)
-    vocabulary = Vocabulary.load(Path(folder) / "vocabulary.txt", encoder.tokenizer)
+    vocabulary = load_vocabulary(folder, encoder.tokenizer)
     paraformer, passage_projection = load_paraformer(folder, vocabulary), load_own_projection(folder, encoder)
     return lower(SpeechEncoder(paraformer, encoder, vocabulary, passage_projection).to(device).eval(), precision)
 

@@ -73,8 +73,36 @@ class SamplerConfig:
 
 
 @dataclass
+class WhisperConfig:
+    """What comes from a Whisper release, its encoder or its decoder; ``clsr convert`` writes the sizes.
+
+    Args:
+        width: width of a frame and of a token, a multiple of the heads.
+        layers: number of encoder layers.
+        decoder_layers: number of decoder layers.
+        heads: number of attention heads, of both.
+        mel_bins: size of its spectrum.
+        max_tokens: number of positions of the decoder, start marks included.
+        start_marks: number of the decoder's start marks.
+        thawed_layers: number of upper encoder layers that are trained; the others are frozen, and what they make of an
+            utterance is kept.
+        dropout: dropout probability of the decoder's inputs in training.
+    """
+
+    width: int = 384
+    layers: int = 4
+    decoder_layers: int = 4
+    heads: int = 6
+    mel_bins: int = 80
+    max_tokens: int = 448
+    start_marks: int = 2
+    thawed_layers: int = 0
+    dropout: float = 0.0
+
+
+@dataclass
 class DecoderConfig:
-    """SAN-M decoder.
+    """Decoder.
 
     Args:
         hidden: width of the feed-forward layer.
@@ -82,6 +110,8 @@ class DecoderConfig:
         heads: number of attention heads.
         kernel: kernel size of the memory block, in tokens.
         dropout: dropout probability in training.
+        kind: "sanm" is Paraformer's, which the settings above are about; "whisper" is that of a release, which
+            ``model.whisper`` describes.
     """
 
     hidden: int = 512
@@ -89,6 +119,7 @@ class DecoderConfig:
     heads: int = 4
     kernel: int = 11
     dropout: float = 0.0
+    kind: Literal["sanm", "whisper"] = "sanm"
 
 
 @dataclass
@@ -126,7 +157,11 @@ class CtcConfig:
 
 @dataclass
 class ModelConfig:
-    """The recogniser and its adaptor."""
+    """The recogniser and its adaptor.
+
+    Args:
+        frontend: "fbank" are filter banks; "whisper" is the encoder of a release, which ``model.whisper`` describes.
+    """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     cif: CifConfig = field(default_factory=CifConfig)
@@ -134,6 +169,8 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
     ctc: CtcConfig = field(default_factory=CtcConfig)
+    frontend: Literal["fbank", "whisper"] = "fbank"
+    whisper: WhisperConfig = field(default_factory=WhisperConfig)
 
 
 @dataclass
@@ -177,6 +214,7 @@ class OptimizerConfig:
         max_steps: number of training steps.
         clip_norm: largest norm of the gradient; above it the gradient is scaled down.
         weight_decay: decoupled weight decay.
+        released_share: learning rate of what comes from a release, as a share of ``learning_rate``.
     """
 
     learning_rate: float = 2e-3
@@ -184,6 +222,7 @@ class OptimizerConfig:
     max_steps: int = 4000
     clip_norm: float = 5.0
     weight_decay: float = 0.0
+    released_share: float = 0.2
 
 
 @dataclass
@@ -229,6 +268,8 @@ class DataConfig:
         noise_snr_db: lowest and highest signal-to-noise ratio of the white noise, in dB.
         cache_gb: memory for cached filter banks, or waveforms where augmentation changes those, in GB.
         workers: number of processes that prepare batches and fill the cache; 0 does it in the training process.
+        feature_dir: folder that keeps what a released front end makes of each utterance, by content; without one it is
+            made anew by each run.
     """
 
     batch_s: float = 60.0
@@ -238,6 +279,7 @@ class DataConfig:
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
     cache_gb: float = 2.0
     workers: int = 0
+    feature_dir: str | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

@@ -27,6 +27,7 @@ LEAST = {  # what a setting has to be at least
     "lora.rank": 0,
     "model.cif.length_margin": 0,
     "model.sampler.ratio": 0,
+    "model.whisper.thawed_layers": 0,
     "model.adaptor.top_k": 1,
     "loss.ctc_weight": 0,
     "loss.mwer_weight": 0,
@@ -34,6 +35,7 @@ LEAST = {  # what a setting has to be at least
     "loss.nll_ramp_steps": 0,
     "data.workers": 0,
     "optimizer.learning_rate": 0,
+    "optimizer.released_share": 0,
     "optimizer.max_steps": 1,
     "trainer.average": 1,
     "trainer.accumulate": 1,
@@ -53,6 +55,7 @@ FORMER_VALUES = {("model.adaptor.input", "log_probabilities"): "logits"}  # whic
 SHARES = (  # 0 to 1
     "model.encoder.dropout",
     "model.decoder.dropout",
+    "model.whisper.dropout",
     "loss.mae_weight",
     "loss.nll_weight",
     "loss.label_smoothing",

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +60,13 @@ class Word(NamedTuple):
     end_s: float
 
 
+class CodeRows(NamedTuple):
+    """The rows of the text encoder that stand for the outputs of an utterance."""
+
+    positions: np.ndarray  # (R,), the position among the outputs that each row comes from
+    text_ids: np.ndarray  # (R, K), the text encoder's ids of the outputs there, best first; -1 where one has no part
+
+
 class Vocabulary:
     """The recogniser's output layer in terms of the text encoder's WordPieces.
 
@@ -87,6 +96,7 @@ class Vocabulary:
         self.text_ids: list[int] = [i for i in ids if i is not None]
         self.tokenizer = tokenizer
         self._index = {text_id: index for index, text_id in enumerate(self.text_ids)}
+        self._text_ids = np.array(self.text_ids)
 
     @classmethod
     def of_texts(cls, texts: Iterable[str], tokenizer: Tokenizer) -> Vocabulary:
@@ -150,6 +160,14 @@ class Vocabulary:
         """Turn text into output indices; a piece outside the output layer becomes ``UNKNOWN``."""
         ids = self.tokenizer.encode(normalise(text), add_special_tokens=False).ids
         return [self._index.get(i, UNKNOWN) for i in ids]
+
+    def text_token_ids(self, indices: Sequence[int]) -> list[int]:
+        """Return the text encoder's ids of output indices."""
+        return [self.text_ids[index] for index in indices]
+
+    def code_rows(self, tokens: np.ndarray) -> CodeRows:
+        """Return the text encoder's rows that stand for the best outputs ``(U, K)`` of an utterance: one each."""
+        return CodeRows(np.arange(len(tokens)), self._text_ids[tokens])
 
     def decode(self, indices: Sequence[int]) -> str:
         """Join output indices into text, undoing what WordPiece split."""

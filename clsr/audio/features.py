@@ -114,20 +114,23 @@ def mix_noise(frames: Tensor, power: float, noise: Tensor, snr_db: float) -> Ten
 class Cmvn(nn.Module):
     """Global mean and variance normalisation of stacked features, with its statistics among the weights.
 
-    ``shift`` and ``scale`` are ``(560,)``: minus the mean, and one over the standard deviation.
+    ``shift`` and ``scale`` are ``(F,)``: minus the mean, and one over the standard deviation.
+
+    Args:
+        size: size of a feature, F.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = FEATURE_SIZE) -> None:
         super().__init__()
-        self.register_buffer("shift", torch.zeros(FEATURE_SIZE))
-        self.register_buffer("scale", torch.ones(FEATURE_SIZE))
+        self.register_buffer("shift", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
 
     def fit(self, features: Iterable[Tensor]) -> None:
-        """Take the statistics of stacked features ``(T, 560)`` of a training corpus."""
-        count, total, squares = 0, torch.zeros(FEATURE_SIZE).double(), torch.zeros(FEATURE_SIZE).double()
+        """Take the statistics of features ``(T, F)`` of a training corpus."""
+        count, total, squares = 0, torch.zeros_like(self.shift).double(), torch.zeros_like(self.shift).double()
         for rows in features:
             count += len(rows)
             total += rows.double().sum(0)
@@ -138,5 +141,5 @@ class Cmvn(nn.Module):
         self.scale.copy_(1 / deviation)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise features ``(..., 560)``."""
+        """Normalise features ``(..., F)``."""
         return (features + self.shift) * self.scale

@@ -18,6 +18,7 @@ from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, P
 from clsr.cli.searching import Ask, Search
 from clsr.cli.serving import Serve
 from clsr.cli.training import (
+    Convert,
     ImportFunasr,
     TrainAsr,
     TrainClap,
@@ -62,6 +63,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "train-clap": TrainClap,
     "train-whisper": TrainWhisper,
     "import-funasr": ImportFunasr,
+    "convert": Convert,
     "evaluate": Evaluate,
     "report": CompareReports,
     "longform": LongForm,

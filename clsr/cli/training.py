@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from clsr.cli.options import File, Folder, positional, settings_of
-from clsr.config import TrainingConfig
+from clsr.config import OFFLINE_TEXT_ENCODER, TrainingConfig
+from clsr.errors import InputError
 
 
 @dataclass(kw_only=True)
@@ -163,3 +164,32 @@ class ImportFunasr:
             print(f"{release.shared} rows of the output layer are the model's own, for words that it shares with "
                   f"{self.vocabulary}; all others are random: run clsr train-asr --start {self.output}")  # fmt: skip
         print(f"{self.output}: done")
+
+
+@dataclass(kw_only=True)
+class Convert:
+    """Make an untrained checkpoint whose parts start from a released encoder-decoder.
+
+    Args:
+        model: whisper:DIR, the folder of a Whisper release of CTranslate2 or Hugging Face.
+        output: folder of the checkpoint, which train-asr starts from.
+        text_encoder: text encoder of the checkpoint.
+        decoder: "whisper" keeps the release's, made non-autoregressive; "sanm" starts one from nothing.
+        seed: seed of the parts that are not the release's.
+    """
+
+    model: Annotated[str, "REF"] = positional()
+    output: Folder
+    text_encoder: str = OFFLINE_TEXT_ENCODER
+    decoder: Literal["whisper", "sanm"] = "whisper"
+    seed: int = 0
+
+    def run(self) -> None:
+        """Write the checkpoint, and say what trains it."""
+        from clsr.whisper.conversion import convert_whisper
+
+        kind, _, folder = self.model.partition(":")
+        if kind != "whisper" or not folder:
+            raise InputError(f"{self.model}: give whisper:DIR, the folder of a Whisper release")
+        convert_whisper(Path(folder), self.output, self.text_encoder, self.decoder, self.seed)
+        print(f"{self.output}: done; train it: clsr train-asr --start {self.output} --data DATA --output DIR")

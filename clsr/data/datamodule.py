@@ -22,6 +22,7 @@ from clsr.audio.waveform import add_noise, read_waveform
 from clsr.config import DataConfig
 from clsr.data.augmentation import Augmentation, at_speed, check, to_cuts_at_speed
 from clsr.data.device_batches import DeviceBatches, EpochProgress, Rank, training_rank, validation_rank
+from clsr.data.feature_cache import Extract
 from clsr.data.kaldi import Utterance
 from clsr.data.splits import Split, at_speeds
 from clsr.errors import InputError
@@ -71,7 +72,8 @@ class Encoders(NamedTuple):
 
     targets: Callable[[str], list[int]]
     ctc: Callable[[str], list[int]]
-    features: Callable[[np.ndarray], Tensor] | None = None  # 16 kHz ``(N,)`` -> ``(T, F)``, the front end of a baseline
+    features: Extract | None = None  # a front end other than filter banks
+    cached: Extract | None = None  # the same, for waveforms that are not altered
 
 
 class SpeechDataset(Dataset[SpeechBatch]):
@@ -98,7 +100,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
     def __getitem__(self, cuts: CutSet) -> SpeechBatch:
         ids = [cut.id for cut in cuts]
         texts = [self.utterances[i].text or "" for i in ids]
-        features, frame_lengths = pad([self._features(i) for i in ids])
+        features, frame_lengths = pad([self._features(i).float() for i in ids])
         targets, target_lengths = pad([_long(self.encoders.targets(text)) for text in texts])
         ctc_targets, ctc_lengths = pad([_long(self.encoders.ctc(text)) for text in texts])
         rows = _long([self._question(i) for i in ids])
@@ -158,7 +160,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         if self._keeps_waveforms:
             return torch.from_numpy(waveform), 0.0
         if self.encoders.features is not None:
-            return self.encoders.features(waveform), 0.0
+            return (self.encoders.cached or self.encoders.features)(waveform), 0.0
         return _filter_banks(waveform)
 
     def _keep(self, utterance_id: str) -> tuple[Tensor, float]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from clsr.byte_pairs import TextVocabulary
 from clsr.config import AdaptorConfig
+from clsr.padding import pad
 
 
 def hard_codes(logits: Tensor, codebook: Tensor) -> Tensor:
@@ -24,7 +29,11 @@ def top_k_codes(logits: Tensor, codebook: Tensor, k: int, gamma: float = 1.0) ->
 
 
 def mix_rows(scores: Tensor, tokens: Tensor, codebook: Tensor) -> Tensor:
-    """Mix rows ``tokens (B, U, K)`` of a ``(V, E)`` codebook by the softmax of ``scores (B, U, K)``: ``(B, U, E)``."""
+    """Mix rows ``tokens (B, U, K)`` of a ``(V, E)`` codebook by the softmax of ``scores (B, U, K)``: ``(B, U, E)``.
+
+    Tokens below 0 have no part in a mixture.
+    """
+    scores, tokens = scores.masked_fill(tokens < 0, -torch.inf), tokens.clamp(min=0)
     return (scores.softmax(2)[:, :, None].to(codebook.dtype) @ codebook[tokens]).squeeze(2)
 
 
@@ -69,6 +78,27 @@ def best_codes(tokens: Tensor, log_probabilities: Tensor, codebook: Tensor, conf
     scores = log_probabilities[:, :, :k]
     scores = scores.exp() if config.input == "probabilities" else scores
     return mix_rows(scores / config.gamma, tokens[:, :, :k], codebook)
+
+
+def expand_codes(tokens: Sequence[np.ndarray], scores: Sequence[Tensor],
+                 vocabulary: TextVocabulary, embeddings: Tensor, config: AdaptorConfig,
+                 k: int) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the codes of utterances through the text encoder's rows: ``(B, R, E)``, and their lengths ``(B,)``.
+
+    Args:
+        tokens: best outputs of each utterance, best first, ``(U_i, K)``.
+        scores: their logits or log probabilities, ``(U_i, K)``; gradients pass.
+        vocabulary: which rows stand for outputs.
+        embeddings: word embeddings of the text encoder.
+        config: input and temperature of the mixtures.
+        k: outputs mixed.
+    """
+    rows = [vocabulary.code_rows(outputs[:, :k]) for outputs in tokens]
+    ids, lengths = pad([torch.from_numpy(row.text_ids) for row in rows])
+    mixed = [of_tokens[torch.from_numpy(row.positions)] for of_tokens, row in zip(scores, rows, strict=True)]
+    device = embeddings.device
+    codes = best_codes(ids.to(device), pad(mixed)[0].to(device), embeddings, config, k)
+    return codes, lengths.to(device)
 
 
 def training_codes(logits: Tensor, codebook: Tensor, config: AdaptorConfig) -> Tensor:

@@ -100,22 +100,30 @@ class SanmDecoder(nn.Module):
         return self.after_norm(self.decoders3[0](tokens))
 
     def best(self, states: Tensor, count: int, never: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Return the ``count`` best outputs of states ``(M, D)`` and their log probabilities, ``(M, K)`` each.
+        """Return the ``count`` best outputs of states ``(M, D)`` and their log probabilities, ``(M, K)`` each."""
+        return best_outputs(self.output_layer, states, count, never)
 
-        Logits of so large a vocabulary are worth no memory: they are made and reduced a few rows at a time.
 
-        Args:
-            states: of tokens.
-            count: outputs wanted; K is less where the vocabulary is smaller.
-            never: outputs that are not recognised; they have no probability.
-        """
-        tokens, log_probabilities = [], []
-        for rows in states.split(LOGIT_ROWS):
-            logits = self.output_layer(rows).float()
-            logits[:, never] = -torch.inf
-            best = logits.topk(min(count, logits.shape[1]), dim=1)
-            highest = best.values[:, :1]
-            total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: a vocabulary's width of memory less
-            tokens.append(best.indices)
-            log_probabilities.append(best.values - highest - total.log())
-        return torch.cat(tokens), torch.cat(log_probabilities)
+def best_outputs(
+    output_layer: nn.Module, states: Tensor, count: int, never: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` best outputs of states ``(M, D)`` and their log probabilities, ``(M, K)`` each.
+
+    Logits of so large a vocabulary are worth no memory: they are made and reduced a few rows at a time.
+
+    Args:
+        output_layer: map from states to logits.
+        states: of tokens.
+        count: outputs wanted; K is less where the vocabulary is smaller.
+        never: outputs that are not recognised; they have no probability.
+    """
+    tokens, log_probabilities = [], []
+    for rows in states.split(LOGIT_ROWS):
+        logits = output_layer(rows).float()
+        logits[:, never] = -torch.inf
+        best = logits.topk(min(count, logits.shape[1]), dim=1)
+        highest = best.values[:, :1]
+        total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: a vocabulary's width of memory less
+        tokens.append(best.indices)
+        log_probabilities.append(best.values - highest - total.log())
+    return torch.cat(tokens), torch.cat(log_probabilities)

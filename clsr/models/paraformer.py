@@ -8,12 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clsr.audio.features import FEATURE_SIZE, Cmvn
+from clsr.audio.features import Cmvn
 from clsr.config import ModelConfig
 from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, scale_to
 from clsr.models.decoder import SanmDecoder
 from clsr.models.encoder import SanmEncoder
+from clsr.models.frontend import STACK, make_frontend, unstack
 from clsr.models.sampler import sample
+from clsr.models.whisper import WhisperDecoder
 from clsr.padding import length_mask
 from clsr.vocabulary import Vocabulary
 
@@ -70,10 +72,15 @@ class Paraformer(nn.Module):
         self.config = config
         self.never = list(never)
         width = config.encoder.width
-        self.cmvn = Cmvn()
-        self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.frontend = make_frontend(config)
+        self.cmvn = Cmvn(self.frontend.size)
+        self.encoder = SanmEncoder(self.frontend.size, config.encoder)
         self.predictor = Cif(width, config.cif)
-        self.decoder = SanmDecoder(vocabulary_size, width, config.decoder)
+        self.decoder: SanmDecoder | WhisperDecoder
+        if config.decoder.kind == "whisper":
+            self.decoder = WhisperDecoder(vocabulary_size, width, config.whisper)
+        else:
+            self.decoder = SanmDecoder(vocabulary_size, width, config.decoder)
         self.ctc = CtcHead(width, ctc_size, config.ctc.upsampling) if ctc_size else None
 
     def forward(
@@ -82,31 +89,50 @@ class Paraformer(nn.Module):
         """Train: the firing weights are scaled to the true number of tokens, and the sampler may help.
 
         Args:
-            features: stacked features, ``(B, T, 560)``.
+            features: stacked features, ``(B, T, F)``.
             frame_lengths: ``(B,)``.
             targets: right tokens, ``(B, U)``, any value on padding.
             target_lengths: ``(B,)``, at least 1.
         """
-        frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
+        rows = self.frontend(features, frame_lengths)
+        frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
         threshold = self.config.cif.threshold
         tokens, _ = integrate_and_fire(frames, scale_to(weights, target_lengths, threshold), threshold)
         token_mask = length_mask(target_lengths, targets.shape[1])
+        memory = self._memory(rows, frames, frame_mask)
         if self.training and self.config.sampler.ratio > 0:
             with torch.no_grad():
-                first_pass = self.decoder(tokens, token_mask, frames, frame_mask).argmax(2)
-            # Rows of the output layer are the text embeddings: the decoder has no trained embedding of its own.
-            embeddings = self.decoder.output_layer.weight[targets]
-            tokens = sample(tokens, embeddings, first_pass, targets, token_mask, self.config.sampler)
-            logits = self.decoder(tokens, token_mask, frames, frame_mask)
+                first_pass = self.decoder(tokens, token_mask, *memory).argmax(2)
+            logits = self._second_pass(tokens, token_mask, memory, first_pass, targets)
         else:
-            logits = self.decoder(tokens, token_mask, frames, frame_mask)
+            logits = self.decoder(tokens, token_mask, *memory)
             first_pass = logits.detach().argmax(2)
         ctc_logits = self.ctc(frames) if self.ctc is not None and self.training else None
         return TrainingOutput(logits, first_pass, weights.sum(1) / threshold, ctc_logits)
 
+    def _memory(self, rows: Tensor, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the decoder looks at, and its mask: the encoder's frames, or those of the release."""
+        if isinstance(self.decoder, SanmDecoder):
+            return frames, frame_mask
+        return unstack(rows).to(frames.dtype), frame_mask.repeat_interleave(STACK, 1)
+
+    def _second_pass(
+        self, tokens: Tensor, token_mask: Tensor, memory: tuple[Tensor, Tensor], first_pass: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return logits of the pass that is shown some of the right tokens."""
+        # Rows of the output layer are the text embeddings: the decoder has no trained embedding of its own.
+        embeddings = self.decoder.output_layer.weight[targets]
+        sampler = self.config.sampler
+        if isinstance(self.decoder, SanmDecoder):
+            tokens = sample(tokens, embeddings, first_pass, targets, token_mask, sampler)
+            return self.decoder(tokens, token_mask, *memory)
+        acoustic = self.decoder.token_map(tokens)
+        read = sample(acoustic, embeddings.to(acoustic.dtype), first_pass, targets, token_mask, sampler)
+        return self.decoder.output_layer(self.decoder.states(tokens, token_mask, *memory, read))
+
     def recognise(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
-        """Recognise stacked features ``(B, T, 560)``: the likeliest length hypothesis."""
+        """Recognise stacked features ``(B, T, F)``: the likeliest length hypothesis."""
         hypotheses = self.length_hypotheses(features, frame_lengths)
         best = hypotheses.scores.argmax(0)  # the first of equals
         chosen = DecoderOutput(*(values[best, torch.arange(len(best), device=best.device)] for values in hypotheses))
@@ -114,7 +140,7 @@ class Paraformer(nn.Module):
         return DecoderOutput(*(values[:, :length] if values.dim() > 1 else values for values in chosen))
 
     def length_hypotheses(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
-        """Recognise stacked features ``(B, T, 560)`` once for each number of tokens that the firing weights may mean.
+        """Recognise stacked features ``(B, T, F)`` once for each number of tokens that the firing weights may mean.
 
         Most word errors of a recogniser of this kind come from a number that is off by one, and the decoder knows
         better than the sum of the weights: with a word too few or too many, the others do not fit either. So, with
@@ -131,7 +157,8 @@ class Paraformer(nn.Module):
             An output whose fields have one more axis in front: the number of hypotheses, H.
         """
         config = self.config.cif
-        frames, frame_mask = self.encoder(self.cmvn(features), frame_lengths)
+        rows = self.frontend(features, frame_lengths)
+        frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
         quantities = weights.sum(1) / config.threshold
         rounded = quantities.round()
@@ -149,7 +176,7 @@ class Paraformer(nn.Module):
         tokens, token_lengths = integrate_and_fire(fired, firing, config.threshold)
         times = firing_times(weights, tokens.shape[1], config.threshold)
         times = times.clamp(max=frame_lengths.repeat_interleave(count)[:, None, None].to(times.dtype))
-        best = self._best_tokens(tokens, token_lengths, frames, frame_mask)
+        best = self._best_tokens(tokens, token_lengths, *self._memory(rows, frames, frame_mask))
         mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
         output = DecoderOutput(
             *(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean))

@@ -21,6 +21,7 @@ from clsr.models.encoder import FeedForward
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder
+from clsr.models.whisper import WhisperAttention
 
 PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enough, and stay exact
 
@@ -122,7 +123,8 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
         raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
     if any(isinstance(module, OnednnLinear | Int8Linear) for module in recogniser.modules()):
         raise ValueError("lowered before: load the model anew")
-    for part in (recogniser.paraformer.encoder, recogniser.paraformer.decoder):
+    paraformer = recogniser.paraformer
+    for part in (paraformer.frontend, paraformer.encoder, paraformer.decoder):
         if precision == "int8":
             replace_linear(part, Int8Linear)
             if torch.cpu._is_avx512_bf16_supported():
@@ -197,5 +199,5 @@ def replace_linear(module: nn.Module, make: Callable[..., nn.Module]) -> None:
 def _multiply(part: nn.Module, products: Products) -> None:
     """Say how attention's own products, which are of activations alone, are computed."""
     for module in part.modules():
-        if isinstance(module, SelfAttention | CrossAttention | BertSelfAttention):
+        if isinstance(module, SelfAttention | CrossAttention | WhisperAttention | BertSelfAttention):
             module.products = products

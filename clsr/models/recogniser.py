@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from clsr.audio.features import FRAME_S, fbank, fbank_batch, frame_count, stack_frames
+from clsr.audio.features import FRAME_S
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
@@ -70,7 +70,7 @@ class Recogniser(nn.Module):
     def recognise(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
         """Recognise 16 kHz waveforms ``(N_i,)``, in the order given."""
         device = self.paraformer.cmvn.shift.device
-        features = stacked_features(waveforms, device)
+        features = self.paraformer.frontend.extract(waveforms)
         results: list[LengthHypotheses] = [[] for _ in features]
         for batch in batches(
             [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == "cpu" else GPU_FRAMES
@@ -113,22 +113,6 @@ class Recogniser(nn.Module):
     def words(self, utterances: Sequence[LengthHypotheses]) -> list[list[Word]]:
         """Return the words of each best transcript, with their times."""
         return [self.vocabulary.words(hypotheses[0].best, hypotheses[0].times) for hypotheses in utterances]
-
-
-def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Return the features ``(T_i, 560)`` of waveforms: one by one on a processor, at once on another device."""
-    if device.type == "cpu":
-        return [stack_frames(fbank(waveform)) for waveform in waveforms]
-    return stacked_at_once(waveforms, device)
-
-
-def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Return the features ``(T_i, 560)`` of waveforms, computed on a device in one batch."""
-    if not waveforms:
-        return []
-    samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
-    frames = fbank_batch(samples.to(device, non_blocking=True))
-    return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]
 
 
 def _likely(hypotheses: Sequence[LengthHypothesis]) -> LengthHypotheses:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.models.adaptor import PassageProjection, best_codes
+from clsr.byte_pairs import TextVocabulary
+from clsr.models.adaptor import PassageProjection, expand_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
 from clsr.models.text_encoder import Side, TextEncoder
-from clsr.padding import pad
-from clsr.vocabulary import Vocabulary, Word
+from clsr.vocabulary import Word
 
 Codes = Literal["soft", "hard"]
 
@@ -39,15 +39,12 @@ class SpeechEncoder(Recogniser):
         passage_projection: of passage vectors, where joint training has learnt one.
     """
 
-    text_ids: Tensor  # (V,), the text encoder's id of each output
-
-    def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: Vocabulary,
+    def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: TextVocabulary,
                  passage_projection: PassageProjection | None = None):  # fmt: skip
         super().__init__(paraformer, vocabulary)
         self.text_encoder = text_encoder
-        self.vocabulary: Vocabulary = vocabulary
+        self.vocabulary: TextVocabulary = vocabulary
         self.passage_projection = passage_projection
-        self.register_buffer("text_ids", torch.tensor(vocabulary.text_ids), persistent=False)
 
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
         """Encode speech, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
@@ -63,7 +60,7 @@ class SpeechEncoder(Recogniser):
         return SpeechEncoding(
             (self.as_passages(vectors) if side == "passage" else vectors).numpy(),
             self.transcripts(utterances),
-            [[self.vocabulary.text_ids[i] for i in hypotheses[0].best] for hypotheses in utterances],
+            [self.vocabulary.text_token_ids(hypotheses[0].best) for hypotheses in utterances],
             self.words(utterances),
             [hypotheses[0].confidence for hypotheses in utterances],
         )
@@ -102,13 +99,10 @@ class SpeechEncoder(Recogniser):
         return vectors
 
     def _code_rows(self, hypotheses: Sequence[LengthHypothesis], k: int) -> tuple[Tensor, Tensor]:
-        """Return codes ``(H, U, E)`` and lengths ``(H,)``: each token a mixture of the rows of its ``k`` best."""
-        device = self.text_ids.device
-        tokens, lengths = pad([torch.from_numpy(h.tokens[:, :k]) for h in hypotheses])
-        scores, _ = pad([torch.from_numpy(h.scores[:, :k]) for h in hypotheses])
-        ids = self.text_ids[tokens.to(device)]  # the text encoder's own: its matrix is not copied
+        """Return codes ``(H, R, E)`` and lengths ``(H,)``: each a mixture of the ``k`` best outputs of its token."""
+        tokens, scores = [h.tokens for h in hypotheses], [torch.from_numpy(h.scores) for h in hypotheses]
         adaptor = self.paraformer.config.adaptor
-        return best_codes(ids, scores.to(device), self.text_encoder.word_embeddings, adaptor, k), lengths.to(device)
+        return expand_codes(tokens, scores, self.vocabulary, self.text_encoder.word_embeddings, adaptor, k)
 
 
 def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.audio.features import Cmvn, stack_frames
+from clsr.byte_pairs import TextVocabulary
 from clsr.checkpoint import (
     Meta,
     current_commit,
     load_config,
     load_recogniser_weights,
+    load_vocabulary,
     read_meta,
     require_text_pieces,
     restore,
@@ -22,9 +27,11 @@ from clsr.checkpoint import (
 )
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
+from clsr.data.feature_cache import Extract, FeatureCache
 from clsr.data.splits import Split, read_splits
 from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
+from clsr.models.frontend import WhisperFrontend
 from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
@@ -35,6 +42,9 @@ from clsr.training.lora import add_adapters, merged
 from clsr.training.losses import ctc_loss, quantity_loss, token_cross_entropy
 from clsr.training.mwer import mwer
 from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) -> dict[str, Tensor]:
@@ -78,7 +88,7 @@ def total_loss(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
 class AsrModule(pl.LightningModule):
     """Train a Paraformer on transcripts."""
 
-    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, config: TrainingConfig, dev: Split):
+    def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary, config: TrainingConfig, dev: Split):
         super().__init__()
         self.paraformer = paraformer
         self.vocabulary = vocabulary
@@ -131,7 +141,7 @@ class AsrModule(pl.LightningModule):
         self.errors.clear()
 
 
-def ctc_units(units: str, vocabulary: Vocabulary) -> list[str]:
+def ctc_units(units: str, vocabulary: TextVocabulary) -> list[str]:
     """Return what the auxiliary CTC predicts, by index, blank first."""
     if units == "none":
         return []
@@ -141,12 +151,32 @@ def ctc_units(units: str, vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.pieces[0], *sorted(characters)]
 
 
-def make_encoders(vocabulary: Vocabulary, config: TrainingConfig, units: list[str]) -> Encoders:
-    """Return how transcripts become targets of the decoder and of the auxiliary CTC (no units: no targets)."""
+def make_encoders(
+    vocabulary: TextVocabulary, config: TrainingConfig, units: list[str], paraformer: Paraformer
+) -> Encoders:
+    """Return how transcripts become targets of the decoder and of the auxiliary CTC (no units: no targets).
+
+    The features are those of filter banks, or of the recogniser's own front end where that is a released encoder.
+    """
+    features = _features(paraformer, config)
     if config.model.ctc.units != "characters":
-        return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [])
+        return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [], *features)
     index = {character: i for i, character in enumerate(units)}
-    return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index])
+    return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index], *features)
+
+
+def _features(paraformer: Paraformer, config: TrainingConfig) -> tuple[Extract | None, Extract | None]:
+    """Return what a released front end makes of a waveform, and the same through a cache on disk; None for neither."""
+    frontend = paraformer.frontend
+    if not isinstance(frontend, WhisperFrontend):
+        return None, None
+    frozen = copy.deepcopy(frontend).eval()  # on the CPU, where batches are prepared; training moves the other
+
+    def extract(waveform: np.ndarray) -> Tensor:
+        return frozen.extract([waveform])[0]
+
+    folder = config.data.feature_dir
+    return extract, FeatureCache(Path(folder), extract, frozen.fingerprint) if folder else None
 
 
 def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:
@@ -162,7 +192,8 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
     train, dev = read_splits(data)
     text_encoder = load_text_encoder(config.text_encoder)
     vocabulary, paraformer, units = start_paraformer(config, train, text_encoder, start)
-    batches = SpeechDataModule(train, dev, make_encoders(vocabulary, config, units), config.data, config.seed)
+    encoders = make_encoders(vocabulary, config, units, paraformer)
+    batches = SpeechDataModule(train, dev, encoders, config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
     adapted = add_adapters(paraformer, config, start)
@@ -175,7 +206,7 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
 
 def start_paraformer(
     config: TrainingConfig, train: Split, text_encoder: TextEncoder, start: Path | None
-) -> tuple[Vocabulary, Paraformer, list[str]]:
+) -> tuple[TextVocabulary, Paraformer, list[str]]:
     """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint, extended if set so."""
     tokenizer = text_encoder.tokenizer
     texts = [utterance.text or "" for utterance in train.utterances]
@@ -185,6 +216,8 @@ def start_paraformer(
         units = ctc_units(config.model.ctc.units, vocabulary)
         return vocabulary, Paraformer(config.model, len(vocabulary), len(units)), units
     require_text_pieces(start)
+    if config.model.decoder.kind == "whisper":
+        return start_released(config, tokenizer, start)
     was = load_config(start).model.ctc.units
     if config.model.ctc.units not in (was, "none"):
         raise InputError(
@@ -205,6 +238,18 @@ def start_paraformer(
     paraformer = Paraformer(config.model, len(vocabulary), len(units))
     restore(paraformer, weights, start)
     return vocabulary, paraformer, units
+
+
+def start_released(
+    config: TrainingConfig, tokenizer: Tokenizer, start: Path
+) -> tuple[TextVocabulary, Paraformer, list[str]]:
+    """Return what ``start_paraformer`` does, of a checkpoint with a released decoder: its pieces write any text."""
+    if config.model.ctc.units != "none":
+        raise InputError(f"model.ctc.units is {config.model.ctc.units}: beside a released decoder it has to be none")
+    vocabulary = load_vocabulary(start, tokenizer)
+    paraformer = Paraformer(config.model, len(vocabulary), 0, vocabulary.never)
+    restore(paraformer, load_recogniser_weights(start), start)
+    return vocabulary, paraformer, []
 
 
 def fit_cmvn(cmvn: Cmvn, batches: SpeechDataModule, utterances: int = 500) -> None:

@@ -36,9 +36,17 @@ LOG_EVERY = 50  # steps
 
 
 def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> OptimizerLRSchedulerConfig:
-    """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth."""
+    """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth.
+
+    Weights of a release have a rate of their own.
+    """
     config = settings.optimizer
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    own = [parameter for name, parameter in named if not _is_released(name, settings)]
+    released = [parameter for name, parameter in named if _is_released(name, settings)]
+    parameters = [{"params": own}]
+    if released:
+        parameters.append({"params": released, "lr": config.learning_rate * config.released_share})
     fused = settings.trainer.precision == "32-true"  # Lightning clips no gradients of a fused one in mixed precision
     optimizer = torch.optim.AdamW(
         parameters, config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=fused
@@ -52,6 +60,13 @@ def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> Optimize
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _is_released(name: str, settings: TrainingConfig) -> bool:
+    """Say whether a parameter of a training module comes from a release."""
+    decoder = ("paraformer.decoder.layers.", "paraformer.decoder.after_norm.")
+    kept = (*decoder, "paraformer.frontend.") if settings.model.decoder.kind == "whisper" else "paraformer.frontend."
+    return name.startswith(kept)
 
 
 class Origin(NamedTuple):

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from clsr.audio.features import FRAME_S
+from clsr.byte_pairs import TextVocabulary
 from clsr.checkpoint import PASSAGE_PROJECTION, Meta, current_commit, load_passage_projection, save_checkpoint
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, split_batch
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageProjection, best_codes, training_codes
+from clsr.models.adaptor import PassageProjection, expand_codes, training_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import (
@@ -42,7 +43,7 @@ log = logging.getLogger("clsr")
 class JointModule(AsrModule):
     """Train a recogniser on transcripts and questions at once; the text encoder only passes gradients on."""
 
-    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
+    def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary, text_encoder: TextEncoder,
                  config: TrainingConfig, splits: tuple[Split, Split],
                  passage_projection: PassageProjection | None = None):  # fmt: skip
         train, dev = splits
@@ -68,6 +69,7 @@ class JointModule(AsrModule):
     @property
     def codebook(self) -> Tensor:
         """The text encoder's word embedding of each output index, ``(V, E)``."""
+        assert isinstance(self.vocabulary, Vocabulary)
         return self.text_encoder.word_embeddings[self.vocabulary.text_ids]
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
@@ -97,8 +99,21 @@ class JointModule(AsrModule):
         """Return the vectors of passages ``(P, E)`` from the decoder's logits ``(P, U, V)``."""
         if not len(logits):
             return self.codebook.new_zeros(0, self.text_encoder.width)
-        codes = training_codes(logits, self.codebook, self.config.model.adaptor)
+        adaptor = self.config.model.adaptor
+        if isinstance(self.vocabulary, Vocabulary):
+            codes = training_codes(logits, self.codebook, adaptor)
+        else:
+            best = logits.topk(adaptor.top_k if adaptor.codes == "top_k" else 1, dim=2)
+            codes, token_lengths = self._expanded(best.indices, best.values, token_lengths)
         return self._as_passages(self.text_encoder(codes, token_lengths, "passage"))
+
+    def _expanded(self, tokens: Tensor, scores: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes of best outputs ``(B, U, K)`` and of their scores, and how many there are."""
+        lengths, adaptor = token_lengths.tolist(), self.config.model.adaptor
+        outputs = [row[:length] for row, length in zip(tokens.cpu().numpy(), lengths, strict=True)]
+        values = [row[:length] for row, length in zip(scores, lengths, strict=True)]
+        embeddings = self.text_encoder.word_embeddings
+        return expand_codes(outputs, values, self.vocabulary, embeddings, adaptor, scores.shape[2])
 
     def _as_passages(self, vectors: Tensor) -> Tensor:
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
@@ -122,9 +137,11 @@ class JointModule(AsrModule):
         """Count word errors, and keep the vectors of a development batch."""
         output = self.paraformer.recognise(batch.features, batch.frame_lengths)
         self.count_errors(batch, output)
-        adaptor = self.config.model.adaptor
-        codes = best_codes(output.tokens, output.log_probabilities, self.codebook, adaptor, adaptor.top_k)
-        self.meter.add(self._as_passages(self.text_encoder(codes, output.token_lengths, "passage")), batch.pair_rows)
+        k = self.config.model.adaptor.top_k
+        codes, lengths = self._expanded(
+            output.tokens[:, :, :k], output.log_probabilities[:, :, :k], output.token_lengths
+        )
+        self.meter.add(self._as_passages(self.text_encoder(codes, lengths, "passage")), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
@@ -168,13 +185,17 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
         start: recogniser to start from; without one, training starts from nothing (the paper's first rows).
 
     Raises:
-        InputError: a split has no questions; gradient caching is set on several devices.
+        InputError: a split has no questions; codes do not suit the vocabulary; gradient caching is set on several
+            devices.
     """
     if config.trainer.chunk_s and config.trainer.devices > 1:
         raise InputError(
             f"trainer.chunk_s {config.trainer.chunk_s:g} with trainer.devices {config.trainer.devices}: gradients are "
             "cached on one device only; on several, take loss.negatives gathered"
         )
+    codes = config.model.adaptor.codes
+    if config.model.decoder.kind == "whisper" and codes not in ("top_k", "hard"):
+        raise InputError(f"model.adaptor.codes {codes}: byte pairs are words of several rows: take top_k or hard")
     if not config.loss.nll_weight:
         log.warning("loss.nll_weight is 0: nothing is learnt from questions")
     pl.seed_everything(config.seed, verbose=False)
@@ -182,7 +203,7 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)
-    batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
+    batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units, paraformer), config.data, config.seed)
     if start is None:
         fit_cmvn(paraformer.cmvn, batches)
     adapted = add_adapters(paraformer, config, start)

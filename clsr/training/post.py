@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from clsr.byte_pairs import TextVocabulary
 from clsr.checkpoint import (
     Meta,
     current_commit,
@@ -22,20 +23,19 @@ from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
-from clsr.models.adaptor import PassageProjection, best_codes
+from clsr.models.adaptor import PassageProjection, expand_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, start_paraformer
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of
 from clsr.training.text import save_text_encoder
-from clsr.vocabulary import Vocabulary
 
 
 class PostModule(pl.LightningModule):
     """Fine-tune the text encoder on questions and spoken passages (CLSR, "post-train" of its ablation)."""
 
-    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary, text_encoder: TextEncoder,
+    def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary, text_encoder: TextEncoder,
                  config: TrainingConfig, splits: tuple[Split, Split],
                  passage_projection: PassageProjection | None = None):  # fmt: skip
         super().__init__()
@@ -66,10 +66,12 @@ class PostModule(pl.LightningModule):
         self.paraformer.eval()
         with torch.no_grad():
             output = self.paraformer.recognise(batch.features, batch.frame_lengths)
-        codebook = self.text_encoder.word_embeddings[self.vocabulary.text_ids]
-        adaptor = self.config.model.adaptor
-        codes = best_codes(output.tokens, output.log_probabilities, codebook, adaptor, adaptor.top_k)
-        vectors = self.text_encoder(codes, output.token_lengths, "passage")
+        adaptor, lengths = self.config.model.adaptor, output.token_lengths.tolist()
+        tokens = [row[:length] for row, length in zip(output.tokens.cpu().numpy(), lengths, strict=True)]
+        scores = [row[:length] for row, length in zip(output.log_probabilities, lengths, strict=True)]
+        embeddings = self.text_encoder.word_embeddings
+        codes, lengths_of_codes = expand_codes(tokens, scores, self.vocabulary, embeddings, adaptor, adaptor.top_k)
+        vectors = self.text_encoder(codes, lengths_of_codes, "passage")
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
@@ -118,7 +120,7 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
     text_encoder = load_text_encoder(config.text_encoder)
     frozen = replace(config, vocabulary="corpus")  # rows added to a recogniser that learns nothing would stay noise
     vocabulary, paraformer, units = start_paraformer(frozen, splits[0], text_encoder, start)
-    batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, config.seed)
+    batches = SpeechDataModule(*splits, make_encoders(vocabulary, config, units, paraformer), config.data, config.seed)
     passage_projection = load_passage_projection(start, text_encoder.width)
     module = PostModule(paraformer, vocabulary, text_encoder, config, splits, passage_projection)
     origin = Origin.of(splits, text_encoder, start)

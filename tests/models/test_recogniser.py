@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_recogniser
-from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches, stacked_at_once, stacked_features
+from clsr.models.frontend import stacked_at_once, stacked_features
+from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches
 from clsr.models.speech_encoder import SpeechEncoder
 
 

@@ -79,7 +79,7 @@ def test_hard_codes_equal_the_recognised_text(encoder: SpeechEncoder, waveforms:
 def test_soft_codes_mix_best_tokens_and_hypotheses(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     """Against logits of the whole vocabulary, of each number of tokens by itself."""
     mixed, network = [], encoder.paraformer
-    codebook, gamma = encoder.text_encoder.word_embeddings[encoder.text_ids], network.config.adaptor.gamma
+    codebook, gamma = encoder.text_encoder.word_embeddings[encoder.vocabulary.text_ids], network.config.adaptor.gamma
     for waveform in unsure(encoder, waveforms):
         features = stack_frames(fbank(waveform))[None]
         lengths = torch.tensor([features.shape[1]])
@@ -116,7 +116,7 @@ def test_a_length_off_by_one_is_corrected(tone_model: Path, waveforms: list[np.n
 def test_a_code_is_a_word_embedding(encoder: SpeechEncoder):
     for index, piece in enumerate(encoder.vocabulary.pieces):
         row = encoder.text_encoder.word_embeddings[encoder.text_encoder.tokenizer.token_to_id(piece)]
-        assert torch.equal(encoder.text_encoder.word_embeddings[encoder.text_ids[index]], row)
+        assert torch.equal(encoder.text_encoder.word_embeddings[encoder.vocabulary.text_ids[index]], row)
 
 
 @pytest.mark.parametrize("codes", ["soft", "hard"])

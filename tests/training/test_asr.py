@@ -13,7 +13,7 @@ from clsr.config import CtcConfig, LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch
 from clsr.data.splits import data_digest, read_split, read_splits
 from clsr.errors import InputError
-from clsr.models.paraformer import TrainingOutput
+from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings
 from clsr.training.asr import AsrModule, asr_losses, ctc_units, make_encoders, start_paraformer, total_loss, train_asr
@@ -74,10 +74,11 @@ def test_ctc_units_by_kind(tiny_settings: TrainingConfig):
     units = ctc_units("characters", vocabulary)
     assert units == ["[PAD]", *"degors"]
     config = replace(tiny_settings, model=replace(tiny_settings.model, ctc=CtcConfig("characters")))
-    encoders = make_encoders(vocabulary, config, units)
+    paraformer = Paraformer(tiny_settings.model, len(vocabulary))
+    encoders = make_encoders(vocabulary, config, units, paraformer)
     assert [units[i] for i in encoders.ctc("Dogs, red!")] == list("dogsred")
     assert [vocabulary.pieces[i] for i in encoders.targets("Dogs, red!")] == ["dog", "##s", "red"]
-    assert make_encoders(vocabulary, tiny_settings, []).ctc("red") == []
+    assert make_encoders(vocabulary, tiny_settings, [], paraformer).ctc("red") == []
 
 
 def test_an_auxiliary_ctc_is_saved_and_started_from(tmp_path: Path, tone_corpus: Path, tiny_settings: TrainingConfig):

@@ -32,7 +32,7 @@ def make(config: TrainingConfig, corpus: Path, text_encoder: TextEncoder, start:
     splits = read_splits(corpus)
     torch.manual_seed(0)
     vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)
-    data = SpeechDataModule(*splits, make_encoders(vocabulary, config, units), config.data, 0)
+    data = SpeechDataModule(*splits, make_encoders(vocabulary, config, units, paraformer), config.data, 0)
     batches: Iterator[SpeechBatch] = cycle([data.train_set[cuts] for cuts in data._train_sampler])
     return JointModule(paraformer, vocabulary, text_encoder, config, splits), batches
 

@@ -27,7 +27,7 @@ def post(tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path) -> 
     splits = read_splits(tone_corpus)
     text_encoder = load_text_encoder(tiny_settings.text_encoder)
     vocabulary, paraformer, units = start_paraformer(tiny_settings, splits[0], text_encoder, tone_model)
-    data = SpeechDataModule(*splits, make_encoders(vocabulary, tiny_settings, units), tiny_settings.data, 0)
+    data = SpeechDataModule(*splits, make_encoders(vocabulary, tiny_settings, units, paraformer), tiny_settings.data, 0)
     batch = next(data.train_set[cuts] for cuts in data._train_sampler)
     return PostModule(paraformer, vocabulary, text_encoder, tiny_settings, splits), batch
 

@@ -1,0 +1,141 @@
+"""Front ends: waveforms to rows of 60 ms, and those to what the recogniser's encoder takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clsr.audio.features import FEATURE_SIZE, FRAME_S, fbank, fbank_batch, frame_count, stack_frames
+from clsr.audio.log_mel import log_mel
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.config import ModelConfig, WhisperConfig
+from clsr.models.whisper import WhisperEncoder
+from clsr.padding import pad
+
+ROW_SAMPLES = round(FRAME_S * SAMPLE_RATE)
+STACK = 3  # frames of Whisper in a row: 20 ms each
+LONGEST_S = 30.0  # that Whisper's encoder has positions for; longer speech is encoded in parts of equal length
+
+
+class Frontend(Protocol):
+    """A part of the recogniser that starts with waveforms.
+
+    Attributes:
+        size: size of what ``forward`` returns for each row.
+    """
+
+    size: int
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return rows ``(T_i, F)``, one for each 60 ms: all that training does not change."""
+
+    def __call__(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Map padded rows ``(B, T, F)`` of lengths ``(B,)`` to ``(B, T, size)``: what training may change."""
+
+
+class FbankFrontend(nn.Module):
+    """Stacked log filter banks, Paraformer's own; it has no weights."""
+
+    size = FEATURE_SIZE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("place", torch.empty(0), persistent=False)  # where the model is
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return stacked features ``(T_i, 560)``."""
+        return stacked_features(waveforms, self.place.device)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Return the rows as they are."""
+        return rows
+
+
+class WhisperFrontend(nn.Module):
+    """The encoder of a Whisper release, run on the utterance alone; three frames of 20 ms make a row.
+
+    Its lower layers are frozen and belong to ``extract``; the upper ``thawed_layers`` are trained.
+    """
+
+    def __init__(self, config: WhisperConfig):
+        super().__init__()
+        self.size = STACK * config.width
+        self.bins = config.mel_bins
+        self.encoder = WhisperEncoder(config)
+        self.frozen_layers = config.layers - config.thawed_layers
+        self.encoder.requires_grad_(False)
+        for layer in self.encoder.layers[self.frozen_layers :]:
+            layer.requires_grad_(True)
+        self.encoder.after_norm.requires_grad_(config.thawed_layers > 0)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for what ``extract`` computes."""
+        digest = hashlib.sha256(str(self.frozen_layers).encode())
+        for name, value in self.encoder.state_dict().items():
+            digest.update(name.encode() + value.cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return what the frozen layers make of waveforms: ``(T_i, 3 * width)``."""
+        return [torch.cat([self._rows(part) for part in _parts(waveform)]) for waveform in waveforms]
+
+    def _rows(self, waveform: np.ndarray) -> Tensor:
+        """Encode a waveform, filled with silence to a whole number of rows: ``(T, 3 * width)``."""
+        weight = self.encoder.after_norm.weight
+        rows = max(1, -(-len(waveform) // ROW_SAMPLES))
+        samples = torch.from_numpy(np.pad(waveform, (0, rows * ROW_SAMPLES - len(waveform)))).to(weight.device)
+        spectrum = log_mel(samples.float()[None], self.bins).to(weight.dtype)
+        lengths = torch.tensor([rows * STACK], device=weight.device)
+        frames = self.encoder.run(self.encoder.embed(spectrum), lengths, 0, self.frozen_layers)
+        if self.frozen_layers == len(self.encoder.layers):
+            frames = self.encoder.after_norm(frames)
+        return frames[0].reshape(rows, self.size)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Run the thawed layers: rows ``(B, T, 3 * width)`` to the same."""
+        if self.frozen_layers == len(self.encoder.layers):
+            return rows
+        frames = unstack(rows.to(self.encoder.after_norm.weight.dtype))
+        frames = self.encoder.run(frames, lengths * STACK, self.frozen_layers, len(self.encoder.layers))
+        return self.encoder.after_norm(frames).reshape(rows.shape)
+
+
+def make_frontend(config: ModelConfig) -> FbankFrontend | WhisperFrontend:
+    """Return the front end that the settings name, with weights still to be loaded."""
+    return WhisperFrontend(config.whisper) if config.frontend == "whisper" else FbankFrontend()
+
+
+def unstack(rows: Tensor) -> Tensor:
+    """Turn rows of three frames ``(B, T, 3 * D)`` into frames ``(B, 3 * T, D)``."""
+    return rows.unflatten(2, (STACK, -1)).flatten(1, 2)
+
+
+def _parts(waveform: np.ndarray) -> list[np.ndarray]:
+    """Cut a waveform ``(N,)`` into parts of whole rows that Whisper's encoder has positions for."""
+    count = -(-len(waveform) // round(LONGEST_S * SAMPLE_RATE)) or 1
+    rows = -(-len(waveform) // ROW_SAMPLES)
+    step = -(-rows // count) * ROW_SAMPLES
+    return [waveform[start : start + step] for start in range(0, max(1, len(waveform)), step or 1)]
+
+
+def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms: one by one on a processor, at once on another device."""
+    if device.type == "cpu":
+        return [stack_frames(fbank(waveform)) for waveform in waveforms]
+    return stacked_at_once(waveforms, device)
+
+
+def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms, computed on a device in one batch."""
+    if not waveforms:
+        return []
+    samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
+    frames = fbank_batch(samples.to(device, non_blocking=True))
+    return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]

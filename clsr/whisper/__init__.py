@@ -1,0 +1,1 @@
+"""Whisper releases: their weights, and checkpoints that start from them."""
