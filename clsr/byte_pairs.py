@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ class BytePairVocabulary:
     def _spans(self, indices: Sequence[int]) -> list[tuple[int, int]]:
         """Return where each word starts and stops among output indices."""
         starts = [i for i, index in enumerate(indices) if i == 0 or self.pieces[index].startswith(START)]
-        return list(zip(starts, [*starts[1:], len(indices)], strict=True))
+        return list(pairwise([*starts, len(indices)]))
 
     def _text(self, indices: Iterable[int]) -> str:
         return "".join(self._letters(indices))

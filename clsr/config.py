@@ -48,6 +48,9 @@ class CifConfig:
         length_margin: number of tokens below and above the rounded number up to which "scale" decodes length
             hypotheses; the likeliest is the transcript, and mixtures weigh all of them.
         tail: weight that "tail" adds, so that a last token that is almost complete still fires.
+        firings_per_token: number of firings for each token. Above 1 the decoder learns over all alignments of its
+            outputs with the tokens, as CTC does; at inference repeats are merged and blanks left out, so that neither
+            the number of firings nor their places have to be exact.
     """
 
     left_context: int = 1
@@ -56,6 +59,7 @@ class CifConfig:
     ending: Literal["scale", "tail"] = "scale"
     length_margin: int = 1
     tail: float = 0.45
+    firings_per_token: float = 1.0
 
 
 @dataclass

@@ -26,6 +26,7 @@ LEAST = {  # what a setting has to be at least
     "seed": 0,
     "lora.rank": 0,
     "model.cif.length_margin": 0,
+    "model.cif.firings_per_token": 1,
     "model.sampler.ratio": 0,
     "model.whisper.thawed_layers": 0,
     "model.adaptor.top_k": 1,

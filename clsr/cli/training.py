@@ -171,7 +171,8 @@ class Convert:
     """Make an untrained checkpoint whose parts start from a released encoder-decoder.
 
     Args:
-        model: whisper:DIR, the folder of a Whisper release of CTranslate2 or Hugging Face.
+        model: whisper:REF, a Whisper release of CTranslate2 or Hugging Face; REF is a folder, hf:ORG/NAME,
+            modelscope:NAME or pip:PACKAGE.
         output: folder of the checkpoint, which train-asr starts from.
         text_encoder: text encoder of the checkpoint.
         decoder: "whisper" keeps the release's, made non-autoregressive; "sanm" starts one from nothing.
@@ -186,10 +187,11 @@ class Convert:
 
     def run(self) -> None:
         """Write the checkpoint, and say what trains it."""
+        from clsr.hub import find_folder
         from clsr.whisper.conversion import convert_whisper
 
         kind, _, folder = self.model.partition(":")
         if kind != "whisper" or not folder:
-            raise InputError(f"{self.model}: give whisper:DIR, the folder of a Whisper release")
-        convert_whisper(Path(folder), self.output, self.text_encoder, self.decoder, self.seed)
+            raise InputError(f"{self.model}: give whisper:REF, a Whisper release")
+        convert_whisper(find_folder(folder), self.output, self.text_encoder, self.decoder, self.seed)
         print(f"{self.output}: done; train it: clsr train-asr --start {self.output} --data DATA --output DIR")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from clsr.config import CifConfig
 from clsr.padding import length_mask
+from clsr.vocabulary import BLANK
 
 ROUNDING = 1e-4  # weights scaled to sum to 3 do so only up to float32: 2.9999998 is three tokens
 
@@ -89,6 +92,50 @@ def firing_times(weights: Tensor, token_count: int, threshold: float = 1.0) -> T
     crossing = frame + 1 - ((reached - levels) / weight).clamp(0, 1)
     crossing[:, 0] = 0.0
     return torch.stack([crossing[:, :-1], crossing[:, 1:]], dim=2)
+
+
+class Merged(NamedTuple):
+    """Outputs without repeats and blanks."""
+
+    tokens: Tensor  # (B, U, K)
+    scores: Tensor  # (B, U, K)
+    lengths: Tensor  # (B,)
+    times: Tensor  # (B, U, 2)
+
+
+def merge_repeats(tokens: Tensor, scores: Tensor, lengths: Tensor, times: Tensor) -> Merged:
+    """Merge neighbouring firings with the same best output, and leave out blanks (the rule of CTC, Graves et al. 2006).
+
+    Of the firings that are merged the one with the highest score stands for all, from the first one's begin to the last
+    one's end. The blank has no part in what is left: as an alternative its score is minus infinity.
+
+    Args:
+        tokens: best outputs of each firing, best first, ``(B, N, K)``.
+        scores: theirs, ``(B, N, K)``; gradients pass.
+        lengths: number of firings, ``(B,)``.
+        times: begin and end of each firing, ``(B, N, 2)``.
+    """
+    mask = length_mask(lengths, tokens.shape[1])
+    best, places = tokens[:, :, 0], torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
+    starts = torch.cat([torch.ones_like(mask[:, :1]), best[:, 1:] != best[:, :-1]], 1) | ~mask
+    run = starts.cumsum(1) - 1  # the number of each firing's run; padding has runs of its own
+    highest = scores[:, :, 0].detach().float().masked_fill(~mask, -torch.inf)
+    peak = torch.full_like(highest, -torch.inf).scatter_reduce(1, run, highest, "amax").gather(1, run)
+    peaks = places.masked_fill(highest < peak, tokens.shape[1])
+    first_peak = torch.full_like(places, tokens.shape[1]).scatter_reduce(1, run, peaks, "amin").gather(1, run)
+    kept = (places == first_peak) & mask & (best != BLANK)
+    begin = torch.full_like(times[:, :, 0], torch.inf).scatter_reduce(1, run, times[:, :, 0], "amin").gather(1, run)
+    end = torch.full_like(times[:, :, 1], -torch.inf).scatter_reduce(1, run, times[:, :, 1], "amax").gather(1, run)
+    merged_lengths = kept.sum(1)
+    order = (~kept).long().argsort(dim=1, stable=True)[:, : int(merged_lengths.max())]  # what is kept, in its order
+    wide = order[:, :, None].expand(-1, -1, tokens.shape[2])
+    tokens, scores = (
+        tokens.gather(1, wide),
+        scores.gather(1, wide).masked_fill(tokens.gather(1, wide) == BLANK, -torch.inf),
+    )
+    return Merged(
+        tokens, scores, merged_lengths, torch.stack([begin, end], 2).gather(1, order[:, :, None].expand(-1, -1, 2))
+    )
 
 
 class Cif(nn.Module):

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from clsr.audio.features import Cmvn
 from clsr.config import ModelConfig
-from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, scale_to
+from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, merge_repeats, scale_to
 from clsr.models.decoder import SanmDecoder
 from clsr.models.encoder import SanmEncoder
 from clsr.models.frontend import STACK, make_frontend, unstack
 from clsr.models.sampler import sample
 from clsr.models.whisper import WhisperDecoder
 from clsr.padding import length_mask
-from clsr.vocabulary import Vocabulary
+from clsr.vocabulary import BLANK, Vocabulary
 
 
 class TrainingOutput(NamedTuple):
@@ -25,6 +25,7 @@ class TrainingOutput(NamedTuple):
 
     logits: Tensor  # (B, U, V), of the second pass where the sampler is on
     first_pass: Tensor  # (B, U), best tokens before the sampler
+    token_lengths: Tensor  # (B,), firings; as many as right tokens unless the settings say more
     quantities: Tensor  # (B,), tokens that the unscaled firing weights announce
     ctc_logits: Tensor | None  # (B, upsampling * T, C)
 
@@ -98,10 +99,11 @@ class Paraformer(nn.Module):
         frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
         threshold = self.config.cif.threshold
-        tokens, _ = integrate_and_fire(frames, scale_to(weights, target_lengths, threshold), threshold)
-        token_mask = length_mask(target_lengths, targets.shape[1])
+        firings = self._firings(target_lengths)
+        tokens, _ = integrate_and_fire(frames, scale_to(weights, firings, threshold), threshold)
+        token_mask = length_mask(firings, tokens.shape[1])
         memory = self._memory(rows, frames, frame_mask)
-        if self.training and self.config.sampler.ratio > 0:
+        if self.training and self.config.sampler.ratio > 0 and not self._merges:
             with torch.no_grad():
                 first_pass = self.decoder(tokens, token_mask, *memory).argmax(2)
             logits = self._second_pass(tokens, token_mask, memory, first_pass, targets)
@@ -109,7 +111,18 @@ class Paraformer(nn.Module):
             logits = self.decoder(tokens, token_mask, *memory)
             first_pass = logits.detach().argmax(2)
         ctc_logits = self.ctc(frames) if self.ctc is not None and self.training else None
-        return TrainingOutput(logits, first_pass, weights.sum(1) / threshold, ctc_logits)
+        return TrainingOutput(logits, first_pass, firings, weights.sum(1) / threshold, ctc_logits)
+
+    @property
+    def _merges(self) -> bool:
+        """Whether there are more firings than tokens, so that outputs are merged."""
+        return self.config.cif.firings_per_token > 1
+
+    def _firings(self, token_lengths: Tensor) -> Tensor:
+        """Return how often to fire for so many tokens, ``(B,)``: with room for a blank at both ends."""
+        if not self._merges:
+            return token_lengths
+        return torch.maximum((token_lengths * self.config.cif.firings_per_token).ceil(), token_lengths + 2).long()
 
     def _memory(self, rows: Tensor, frames: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the decoder looks at, and its mask: the encoder's frames, or those of the release."""
@@ -160,7 +173,7 @@ class Paraformer(nn.Module):
         rows = self.frontend(features, frame_lengths)
         frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
-        quantities = weights.sum(1) / config.threshold
+        quantities = weights.sum(1) / config.threshold * config.firings_per_token
         rounded = quantities.round()
         length_margin = config.length_margin if config.ending == "scale" else 0
         offsets = torch.tensor(sorted(range(-length_margin, length_margin + 1), key=abs), device=weights.device)[
@@ -178,10 +191,13 @@ class Paraformer(nn.Module):
         times = times.clamp(max=frame_lengths.repeat_interleave(count)[:, None, None].to(times.dtype))
         best = self._best_tokens(tokens, token_lengths, *self._memory(rows, frames, frame_mask))
         mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
+        distances = (token_lengths.view(-1, count).T - quantities) ** 2 / 2
+        if self._merges:
+            *best, token_lengths, times = merge_repeats(*best, token_lengths, times)
         output = DecoderOutput(
             *(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean))
         )
-        scores = rounded * output.scores - (output.token_lengths - quantities) ** 2 / 2
+        scores = rounded * output.scores - distances
         return output._replace(scores=scores.masked_fill((offsets != 0) & (rounded + offsets < 1), -torch.inf))
 
     def _best_tokens(
@@ -193,9 +209,10 @@ class Paraformer(nn.Module):
         """
         mask = length_mask(token_lengths, tokens.shape[1])
         size = (*mask.shape, min(BEST, self.decoder.output_layer.out_features))
+        never = [i for i in self.never if i != BLANK] if self._merges else self.never
         found = frames.new_zeros(size, dtype=torch.long), frames.new_zeros(size, dtype=torch.float32)
         if mask.any():  # else nothing but silence
             states = self.decoder.states(tokens, mask, frames, frame_mask)
-            for values, of_tokens in zip(found, self.decoder.best(states[mask], BEST, self.never), strict=True):
+            for values, of_tokens in zip(found, self.decoder.best(states[mask], BEST, never), strict=True):
                 values[mask] = of_tokens
         return found

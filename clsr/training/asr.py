@@ -48,9 +48,15 @@ if TYPE_CHECKING:
 
 
 def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) -> dict[str, Tensor]:
-    """Return the recogniser's losses by name, each before its weight."""
+    """Return the recogniser's losses by name, each before its weight.
+
+    Where there are more firings than tokens, the place of the cross entropy is taken by that of all alignments (CTC).
+    """
+    merges = output.logits.shape[1] > batch.targets.shape[1]
     losses = {
-        "ce": token_cross_entropy(output.logits, batch.targets, batch.target_lengths, weights.label_smoothing),
+        "ce": ctc_loss(output.logits.float(), output.token_lengths, batch.targets, batch.target_lengths)
+        if merges
+        else token_cross_entropy(output.logits, batch.targets, batch.target_lengths, weights.label_smoothing),
         "mae": quantity_loss(output.quantities, batch.target_lengths),
     }
     if output.ctc_logits is not None and weights.ctc_weight > 0:
@@ -62,8 +68,12 @@ def asr_losses(output: TrainingOutput, batch: SpeechBatch, weights: LossConfig) 
 
 
 def accuracy(output: TrainingOutput, batch: SpeechBatch) -> Tensor:
-    """Return the share of tokens that the first pass got right."""
+    """Return the share of tokens that the first pass got right; where outputs are merged, anywhere in the utterance."""
     mask = length_mask(batch.target_lengths, batch.targets.shape[1])
+    if output.first_pass.shape != batch.targets.shape:
+        fired = length_mask(output.token_lengths, output.first_pass.shape[1])
+        outputs = output.first_pass.masked_fill(~fired, -1)
+        return (outputs[:, None] == batch.targets[:, :, None]).any(2)[mask].float().mean()
     return (output.first_pass == batch.targets)[mask].float().mean()
 
 
@@ -111,6 +121,8 @@ class AsrModule(pl.LightningModule):
         """Return the recogniser's losses by name, each before its weight: this device's parts of the means."""
         loss, losses = self.config.loss, asr_losses(output, batch, self.config.loss)
         if loss.mwer_weight > 0:
+            if self.config.model.cif.firings_per_token > 1:
+                raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1")
             count, draw = loss.mwer_candidates, loss.mwer_draw
             losses["mwer"] = mwer(output.logits, batch.targets, batch.target_lengths, self.vocabulary, count, draw)
         counts = loss_counts(batch)

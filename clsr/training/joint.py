@@ -19,6 +19,7 @@ from clsr.data.datamodule import SpeechBatch, SpeechDataModule, split_batch
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection, expand_codes, training_codes
+from clsr.models.cif import merge_repeats
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import (
@@ -92,7 +93,7 @@ class JointModule(AsrModule):
         output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
         kept = batch.pair_rows >= (0 if device_count() == 1 else -1)
         kept = kept if with_vectors else torch.zeros_like(kept)
-        vectors = self._vectors(output.logits[kept], batch.target_lengths[kept])
+        vectors = self._vectors(output.logits[kept], output.token_lengths[kept])
         return ForwardPass(self.losses(output, batch), accuracy(output, batch), vectors, batch.pair_rows[kept])
 
     def _vectors(self, logits: Tensor, token_lengths: Tensor) -> Tensor:
@@ -104,7 +105,11 @@ class JointModule(AsrModule):
             codes = training_codes(logits, self.codebook, adaptor)
         else:
             best = logits.topk(adaptor.top_k if adaptor.codes == "top_k" else 1, dim=2)
-            codes, token_lengths = self._expanded(best.indices, best.values, token_lengths)
+            tokens, scores = best.indices, best.values
+            if self.config.model.cif.firings_per_token > 1:
+                times = scores.new_zeros(*scores.shape[:2], 2)
+                tokens, scores, token_lengths, _ = merge_repeats(tokens, scores, token_lengths, times)
+            codes, token_lengths = self._expanded(tokens, scores, token_lengths)
         return self._as_passages(self.text_encoder(codes, token_lengths, "passage"))
 
     def _expanded(self, tokens: Tensor, scores: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:

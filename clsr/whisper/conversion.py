@@ -9,7 +9,7 @@ import torch
 
 from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary, read_tokenizer
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
-from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, SamplerConfig, TrainingConfig
+from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
@@ -18,7 +18,7 @@ from clsr.whisper.weights import WhisperWeights, read_whisper
 
 ENCODER_LAYERS = 2  # SAN-M layers between the release's encoder and CIF
 FIRST_WEIGHT = -1.5  # bias of the firing weights: some four tokens a second before training
-SAMPLING_RATIO = 0.3
+FIRINGS_PER_TOKEN = 1.3
 START_MARKS = ("<|startoftranscript|>", "<|notimestamps|>")
 LANGUAGE_MARKS = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
 
@@ -70,8 +70,7 @@ def _model_settings(whisper, kept: bool) -> ModelConfig:
     width = whisper.width
     return ModelConfig(
         encoder=EncoderConfig(width, 4 * width, ENCODER_LAYERS, whisper.heads, 11, 0.1),
-        cif=CifConfig(),
-        sampler=SamplerConfig(ratio=SAMPLING_RATIO if kept else 0.0),
+        cif=CifConfig(firings_per_token=FIRINGS_PER_TOKEN if kept else 1.0),
         decoder=DecoderConfig(kind="whisper") if kept else DecoderConfig(4 * width, 3, whisper.heads, 11, 0.1),
         frontend="whisper",
         whisper=whisper,

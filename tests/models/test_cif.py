@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from clsr.config import CifConfig
-from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, scale_to
+from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, merge_repeats, scale_to
 from clsr.padding import length_mask
 
 FIGURE_4 = torch.tensor([[0.8, 0.3, 0.4, 0.4, 0.1]])  # of CLSR, threshold 1
@@ -203,3 +203,17 @@ def test_weights_stay_exact_in_mixed_precision():
         weights = cif(frames, mask)
         assert weights.dtype == torch.float32
         assert torch.equal(integrate_and_fire(frames, scale_to(weights, lengths))[1], lengths)
+
+
+def test_repeats_are_merged_and_blanks_dropped():
+    best = torch.tensor([[0, 5, 5, 0, 5, 7, 7, 9], [3, 3, 0, 0, 0, 0, 0, 0]])
+    tokens = torch.stack([best, torch.tensor([0, 2]).repeat(2, 4)], 2)
+    scores = torch.stack([torch.tensor([[-1.0, -3, -2, -1, -4, -1, -1, -5]] * 2), torch.full((2, 8), -6.0)], 2)
+    times = torch.stack([torch.arange(8.0), torch.arange(1.0, 9)], 1).expand(2, -1, -1)
+    merged = merge_repeats(tokens, scores, torch.tensor([7, 2]), times)  # what lies past the length counts for nothing
+    assert merged.lengths.tolist() == [3, 1]
+    assert merged.tokens[0, :, 0].tolist() == [5, 5, 7] and merged.tokens[1, :1, 0].tolist() == [3]
+    assert merged.scores[0, :, 0].tolist() == [-2, -4, -1]  # of each run the highest
+    assert merged.scores[0, :, 1].tolist() == [-torch.inf, -torch.inf, -6]  # the blank is no alternative
+    assert merged.times[0].tolist() == [[1, 3], [4, 5], [5, 7]]
+    assert merged.times[1, 0].tolist() == [0, 2]

@@ -57,7 +57,9 @@ def test_the_total_by_hand():
 def test_losses_of_a_batch():
     batch = SpeechBatch(["a"], torch.zeros(1, 3, 560), torch.tensor([3]), torch.tensor([[1, 0]]), torch.tensor([2]),
                         torch.tensor([[2]]), torch.tensor([1]), torch.tensor([-1]))  # fmt: skip
-    output = TrainingOutput(torch.zeros(1, 2, 4), torch.zeros(1, 2).long(), torch.tensor([3.0]), torch.zeros(1, 6, 5))
+    output = TrainingOutput(
+        torch.zeros(1, 2, 4), torch.zeros(1, 2).long(), torch.tensor([2]), torch.tensor([3.0]), torch.zeros(1, 6, 5)
+    )
     losses = asr_losses(output, batch, LossConfig(ctc_weight=0.5))
     assert losses["ce"].item() == pytest.approx(1.3863, abs=1e-4)  # ln 4
     assert losses["mae"].item() == pytest.approx(0.5)  # 3 announced, 2 there
