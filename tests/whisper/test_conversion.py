@@ -110,7 +110,7 @@ def test_a_batch_is_learnt_by_heart(converted: Path, tone_corpus: Path, descend:
         return losses["ce"] + losses["mae"]
 
     losses = descend(step, weights, 5e-3, 250)
-    assert losses[-1] < 0.2 < losses[0], losses[::30]
+    assert losses[-1] < losses[0] / 20
 
 
 def test_a_decoder_from_nothing_is_the_other_option(
