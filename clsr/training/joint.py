@@ -99,7 +99,7 @@ class JointModule(AsrModule):
     def _vectors(self, logits: Tensor, token_lengths: Tensor) -> Tensor:
         """Return the vectors of passages ``(P, E)`` from the decoder's logits ``(P, U, V)``."""
         if not len(logits):
-            return self.codebook.new_zeros(0, self.text_encoder.width)
+            return self.text_encoder.word_embeddings.new_zeros(0, self.text_encoder.width)
         adaptor = self.config.model.adaptor
         if isinstance(self.vocabulary, Vocabulary):
             codes = training_codes(logits, self.codebook, adaptor)
