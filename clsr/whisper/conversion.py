@@ -9,7 +9,7 @@ import torch
 
 from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary, read_tokenizer
 from clsr.checkpoint import Meta, current_commit, save_checkpoint
-from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
+from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig, WhisperConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
@@ -65,7 +65,7 @@ def convert_whisper(folder: Path, output: Path, text_encoder: str, decoder: str 
     save_checkpoint(output, paraformer.state_dict(), config, vocabulary, meta)
 
 
-def _model_settings(whisper, kept: bool) -> ModelConfig:
+def _model_settings(whisper: WhisperConfig, kept: bool) -> ModelConfig:
     """Return the sizes of a model around a release."""
     width = whisper.width
     return ModelConfig(
