@@ -34,7 +34,7 @@ class FeatureCache:
 
     def __call__(self, waveform: np.ndarray) -> Tensor:
         """Return rows ``(T, F)`` of a waveform ``(N,)``, from the folder where they are there."""
-        digest = hashlib.sha256(np.ascontiguousarray(waveform)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(waveform).data).hexdigest()
         path = self.folder / digest[:2] / f"{digest}.npy"
         if path.exists():
             return torch.from_numpy(np.load(path))

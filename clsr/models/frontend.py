@@ -42,6 +42,7 @@ class FbankFrontend(nn.Module):
     """Stacked log filter banks, Paraformer's own; it has no weights."""
 
     size = FEATURE_SIZE
+    place: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -193,7 +193,8 @@ class Paraformer(nn.Module):
         mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
         distances = (token_lengths.view(-1, count).T - quantities) ** 2 / 2
         if self._merges:
-            *best, token_lengths, times = merge_repeats(*best, token_lengths, times)
+            merged = merge_repeats(*best, token_lengths, times)
+            best, token_lengths, times = (merged.tokens, merged.scores), merged.lengths, merged.times
         output = DecoderOutput(
             *(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean))
         )

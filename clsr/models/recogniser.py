@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from clsr.audio.features import FRAME_S
+from clsr.byte_pairs import TextVocabulary
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
-from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
+from clsr.vocabulary import ReleaseVocabulary, Word
 
 MIN_PROBABILITY = 0.05  # less likely length hypotheses are dropped: each costs a pass of the text encoder
 MAX_BATCH_FRAMES = 1600  # stacked frames in a batch, padding included: 96 s
@@ -61,7 +62,7 @@ class Recogniser(nn.Module):
         vocabulary: what its outputs stand for: pieces of a text encoder, or a release's own tokens.
     """
 
-    def __init__(self, paraformer: Paraformer, vocabulary: Vocabulary | ReleaseVocabulary):
+    def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary | ReleaseVocabulary):
         super().__init__()
         self.paraformer = paraformer
         self.vocabulary = vocabulary

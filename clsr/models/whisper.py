@@ -140,8 +140,9 @@ class WhisperDecoder(nn.Module):
         self.output_layer = nn.Linear(config.width, vocabulary_size, bias=False)
         self.dropout = Dropout(config.dropout)
         self.output_layer.requires_grad_(False)
-        for layer in self.layers:
-            layer.src_attn.linear_k_v.requires_grad_(False)
+        for name, parameter in self.layers.named_parameters():
+            if ".src_attn.linear_k_v." in name:
+                parameter.requires_grad_(False)
 
     def forward(self, tokens: Tensor, token_mask: Tensor, frames: Tensor, frame_mask: Tensor) -> Tensor:
         """Return token logits ``(H * B, U, V)``."""

@@ -10,17 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from clsr.audio.pieces import Piece
+from clsr.byte_pairs import TextVocabulary
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
 from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
 from clsr.models.text_encoder import Side, TextEncoder
 from clsr.systems.protocol import SpeechRecogniser
-from clsr.vocabulary import ReleaseVocabulary, Vocabulary, Word
+from clsr.vocabulary import ReleaseVocabulary, Word
 
 
 class Cascade(NamedTuple):
     """What makes text of a recogniser's tokens, and what encodes that text, where no ``SpeechEncoder`` has both."""
 
-    vocabulary: Vocabulary | ReleaseVocabulary
+    vocabulary: TextVocabulary | ReleaseVocabulary
     text_encoder: TextEncoder
 
 

@@ -105,6 +105,8 @@ class AsrModule(pl.LightningModule):
         self.config = config
         self.references = {utterance.id: normalise(utterance.text or "") for utterance in dev.utterances}
         self.errors: list[WordErrors] = []
+        if config.loss.mwer_weight > 0 and config.model.cif.firings_per_token > 1:
+            raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1: set either")
         if paraformer.ctc is not None and not config.loss.ctc_weight:
             paraformer.ctc.requires_grad_(False)  # several devices wait for the gradient of all that has one
 
@@ -121,8 +123,6 @@ class AsrModule(pl.LightningModule):
         """Return the recogniser's losses by name, each before its weight: this device's parts of the means."""
         loss, losses = self.config.loss, asr_losses(output, batch, self.config.loss)
         if loss.mwer_weight > 0:
-            if self.config.model.cif.firings_per_token > 1:
-                raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1")
             count, draw = loss.mwer_candidates, loss.mwer_draw
             losses["mwer"] = mwer(output.logits, batch.targets, batch.target_lengths, self.vocabulary, count, draw)
         counts = loss_counts(batch)

@@ -44,7 +44,7 @@ def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> Optimize
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     own = [parameter for name, parameter in named if not _is_released(name, settings)]
     released = [parameter for name, parameter in named if _is_released(name, settings)]
-    parameters = [{"params": own}]
+    parameters: list[dict[str, Any]] = [{"params": own}]
     if released:
         parameters.append({"params": released, "lr": config.learning_rate * config.released_share})
     fused = settings.trainer.precision == "32-true"  # Lightning clips no gradients of a fused one in mixed precision

@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from clsr.byte_pairs import TextVocabulary
 from clsr.metrics.word_errors import word_errors
 from clsr.padding import length_mask
 from clsr.training.losses import mwer_loss, sampled_mwer_loss
-from clsr.vocabulary import UNKNOWN, Vocabulary
+from clsr.vocabulary import UNKNOWN
 
 MASKED = 0.15  # share of tokens whose best guess is hidden from a candidate
 
@@ -68,7 +69,7 @@ def _doubles(tokens: Tensor) -> Tensor:
     return same.tril(-1).any(2)
 
 
-def mwer(logits: Tensor, targets: Tensor, token_lengths: Tensor, vocabulary: Vocabulary, count: int,
+def mwer(logits: Tensor, targets: Tensor, token_lengths: Tensor, vocabulary: TextVocabulary, count: int,
          draw: Draw) -> Tensor:  # fmt: skip
     """Return the loss of expected word errors of a batch, of words and not pieces: what is learnt is what is reported.
 
