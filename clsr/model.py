@@ -65,7 +65,7 @@ class Model:
     number of threads may call it.
 
     Args:
-        reference: as for ``load``.
+        reference: as for ``load``, or what loads the parts of a model that is nowhere on disk.
         device: to compute on; a text encoder that was loaded by itself stays on the processor.
         precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
         recogniser: the whole, where it is loaded already.
@@ -74,7 +74,7 @@ class Model:
 
     def __init__(
         self,
-        reference: str | Path,
+        reference: str | Path | ModelSource,
         device: str = "cpu",
         precision: Precision = "auto",
         recogniser: SpeechRecogniser | None = None,
@@ -82,7 +82,7 @@ class Model:
     ) -> None:
         self.device = device
         self.precision: Precision = precision
-        self._named = str(reference)
+        self._named = reference
         self._recogniser = recogniser
         self._named_text_encoder = text_encoder if isinstance(text_encoder, str) else None
         self._text_encoder = None if isinstance(text_encoder, str) else text_encoder
@@ -92,6 +92,8 @@ class Model:
     def _source(self) -> ModelSource:
         from clsr.systems.sources import open_source
 
+        if not isinstance(self._named, str | Path):
+            return self._named
         return open_source(self._named, self._named_text_encoder)
 
     @property

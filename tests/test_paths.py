@@ -44,14 +44,16 @@ LAYERS = {f"models/{name}.py" for name in ("attention", "bert", "cif", "decoder"
 CALLED_BY_SEARCH = {
     "index/tables.py",
     "index/location.py",
+    "index/recordings.py",
     "index/segments.py",
+    "index/windows.py",
     "search/passage_cache.py",
     "vocabulary.py",
     "padding.py",
 }
 CALLED_BY_ADD = {
-    "audio/files.py", "audio/pauses.py", "index/location.py", "index/progress.py", "index/recordings.py",
-    "index/segments.py", "index/tables.py", "model.py", "padding.py", "vocabulary.py",
+    "audio/files.py", "audio/pauses.py", "audio/pieces.py", "index/location.py", "index/progress.py",
+    "index/recordings.py", "index/segments.py", "index/tables.py", "model.py", "padding.py", "vocabulary.py",
 }  # fmt: skip
 
 

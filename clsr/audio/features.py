@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clsr.audio.waveform import SAMPLE_RATE
+from clsr.padding import pad
 
 MEL_BINS = 80
 HOP_S = 0.010  # one filter-bank frame
@@ -143,3 +144,38 @@ class Cmvn(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise features ``(..., F)``."""
         return (features + self.shift) * self.scale
+
+
+class FbankFrontend(nn.Module):
+    """Stacked log filter banks, Paraformer's own; it has no weights."""
+
+    size = FEATURE_SIZE
+    place: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("place", torch.empty(0), persistent=False)  # where the model is
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return stacked features ``(T_i, 560)``."""
+        return stacked_features(waveforms, self.place.device)
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Return the rows as they are."""
+        return rows
+
+
+def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms: one by one on a processor, at once on another device."""
+    if device.type == "cpu":
+        return [stack_frames(fbank(waveform)) for waveform in waveforms]
+    return stacked_at_once(waveforms, device)
+
+
+def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Return the features ``(T_i, 560)`` of waveforms, computed on a device in one batch."""
+    if not waveforms:
+        return []
+    samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
+    frames = fbank_batch(samples.to(device, non_blocking=True))
+    return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NoReturn
 
 import torch
 from torch import nn
 
 from clsr.audio.features import FRAME_S
-from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig
+from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig, Precision
 from clsr.models.bert import Bert
 from clsr.models.paraformer import Paraformer
 from clsr.models.speech_encoder import SpeechEncoder
@@ -20,7 +21,32 @@ Size = Literal["full", "mini"]
 
 TOKENS_A_SECOND = 3.3  # of speech
 MINI_PIECES = 400
+FINGERPRINT = "0" * 16  # of random weights
 BERT_WIDTH, BERT_LAYERS, HEAD_WIDTH = 768, 12, 64  # of BERT-base
+
+
+class RandomWeights:
+    """Where ``clsr.Model`` has a model of random weights from: nowhere, its parts are given."""
+
+    reference = "random weights"
+    other_text_encoder: str | None = None
+    folder = Path(reference)
+
+    def fingerprint(self, text_encoder: TextEncoder | None) -> str:
+        """The same digits for all."""
+        return FINGERPRINT
+
+    def load_text_encoder(self, precision: Precision) -> NoReturn:
+        """Refuse: it is given."""
+        raise NotImplementedError("random weights are not loaded")
+
+    def load_recogniser(self, device: str, precision: Precision) -> NoReturn:
+        """Refuse: it is given."""
+        raise NotImplementedError("random weights are not loaded")
+
+    def load_speech_encoder(self, device: str, precision: Precision) -> NoReturn:
+        """Refuse: it is given."""
+        raise NotImplementedError("random weights are not loaded")
 
 
 def make_encoder(size: Size, length_margin: int = 0) -> SpeechEncoder:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from clsr.bench.models import HEAD_WIDTH, make_text_encoder
-from clsr.bench.synthetic_windows import FINGERPRINT, HOP_S, RECORDING_S, WINDOW_S, Language, Meanings, to_rows
+from clsr.bench.models import HEAD_WIDTH, RandomWeights, make_text_encoder
+from clsr.bench.synthetic_windows import HOP_S, RECORDING_S, WINDOW_S, Language, Meanings, to_rows
 from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
@@ -83,8 +83,7 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     generator = np.random.default_rng(seed)
     text_encoder = lower_text_encoder(make_text_encoder(width), "auto")  # as in clsr search
     meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
-    model = Model(directory, text_encoder=text_encoder)
-    model.fingerprint = FINGERPRINT
+    model = Model(RandomWeights(), text_encoder=text_encoder)
     stages, sizes_mb = _build(directory, windows, meanings, language, model)
     table = Index.open(directory).require_windows()
     queries = _queries(table, generator.choice(windows, questions, replace=False), meanings, language)

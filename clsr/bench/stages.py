@@ -12,6 +12,7 @@ import torch
 
 from clsr.audio.features import fbank, stack_frames
 from clsr.audio.waveform import SAMPLE_RATE, stream_waveform, write_waveform
+from clsr.bench.models import FINGERPRINT, RandomWeights
 from clsr.bench.timing import Run, count_flops, peak_memory_mb, time_in_turn
 from clsr.config import Precision
 from clsr.index.config import IndexConfig
@@ -28,7 +29,6 @@ from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
 
-FINGERPRINT = "0" * 16  # of random weights
 PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech
 HIGH_RATE = 44_100  # of a recording that has to be resampled
 PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best tokens", "codes and text encoder")
@@ -50,8 +50,7 @@ def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
 
 def index_file(encoder: SpeechEncoder, recording: Path, index_dir: Path, windows: str, batch_s: float = 160.0) -> int:
     """Index a recording, as ``clsr index`` does after loading the model; return the number of windows."""
-    model = Model(Path("random weights"), recogniser=encoder)
-    model.fingerprint = FINGERPRINT
+    model = Model(RandomWeights(), recogniser=encoder)
     (status,) = Index.create(index_dir, model, IndexConfig(windows, batch_s)).add([recording])
     return status.windows
 

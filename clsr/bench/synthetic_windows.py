@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clsr.bench.models import FINGERPRINT
 from clsr.index.rows import window_id
 from clsr.index.segments import LARGEST, split
 from clsr.index.tables import CONFIDENCE_COLUMN, SEGMENTS_COLUMN, windows_schema
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow
     from tokenizers import Tokenizer
 
-FINGERPRINT = "0" * 16  # of random weights
 RECORDING_S, WINDOW_S, HOP_S = 3600.0, 40.0, 30.0
 VOCABULARY = 5000  # different words
 WORD_S, PAUSE_S = (0.2, 0.5), (0.3, 0.8)  # lengths, evenly spread

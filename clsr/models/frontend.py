@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.audio.features import FEATURE_SIZE, FRAME_S, fbank, fbank_batch, frame_count, stack_frames
+from clsr.audio.features import FRAME_S, FbankFrontend
 from clsr.audio.log_mel import log_mel
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.config import ModelConfig, WhisperConfig
 from clsr.models.whisper import WhisperEncoder
-from clsr.padding import pad
 
 ROW_SAMPLES = round(FRAME_S * SAMPLE_RATE)
 STACK = 3  # frames of Whisper in a row: 20 ms each
@@ -36,25 +35,6 @@ class Frontend(Protocol):
 
     def __call__(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """Map padded rows ``(B, T, F)`` of lengths ``(B,)`` to ``(B, T, size)``: what training may change."""
-
-
-class FbankFrontend(nn.Module):
-    """Stacked log filter banks, Paraformer's own; it has no weights."""
-
-    size = FEATURE_SIZE
-    place: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("place", torch.empty(0), persistent=False)  # where the model is
-
-    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """Return stacked features ``(T_i, 560)``."""
-        return stacked_features(waveforms, self.place.device)
-
-    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Return the rows as they are."""
-        return rows
 
 
 class WhisperFrontend(nn.Module):
@@ -124,19 +104,3 @@ def _parts(waveform: np.ndarray) -> list[np.ndarray]:
     rows = -(-len(waveform) // ROW_SAMPLES)
     step = -(-rows // count) * ROW_SAMPLES
     return [waveform[start : start + step] for start in range(0, max(1, len(waveform)), step or 1)]
-
-
-def stacked_features(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Return the features ``(T_i, 560)`` of waveforms: one by one on a processor, at once on another device."""
-    if device.type == "cpu":
-        return [stack_frames(fbank(waveform)) for waveform in waveforms]
-    return stacked_at_once(waveforms, device)
-
-
-def stacked_at_once(waveforms: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Return the features ``(T_i, 560)`` of waveforms, computed on a device in one batch."""
-    if not waveforms:
-        return []
-    samples, lengths = pad([torch.from_numpy(waveform) for waveform in waveforms])
-    frames = fbank_batch(samples.to(device, non_blocking=True))
-    return [stack_frames(rows[: frame_count(n)]) for rows, n in zip(frames, lengths.tolist(), strict=True)]

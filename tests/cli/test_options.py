@@ -46,10 +46,10 @@ def all_commands() -> Iterator[tuple[str, type[Command]]]:
 
 
 def test_commands_of_version_0_1_are_there():
-    assert {name for name, _ in all_commands()} == set(FORMER)
+    assert set(FORMER) <= {name for name, _ in all_commands()}
 
 
-@pytest.mark.parametrize(("name", "command"), list(all_commands()))
+@pytest.mark.parametrize(("name", "command"), [one for one in all_commands() if one[0] in FORMER])
 def test_options_of_version_0_1_are_there(name: str, command: type[Command]):
     """Each takes as many values, of the same choices, and has the same default."""
     found = {option.name: option for option in options(command)}

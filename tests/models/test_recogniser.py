@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio.features import stacked_at_once, stacked_features
 from clsr.checkpoint import load_recogniser
-from clsr.models.frontend import stacked_at_once, stacked_features
 from clsr.models.recogniser import MAX_BATCH_FRAMES, Recogniser, batches
 from clsr.models.speech_encoder import SpeechEncoder
 
