@@ -1,4 +1,4 @@
-"""Search an index as a LangChain retriever: pip install 'clsr[langchain]'.
+"""Search an index as a LangChain retriever: pip install '.[langchain]'.
 
 python examples/langchain_retriever.py my-index \\
   "what did mothers tell children who would not sleep?"

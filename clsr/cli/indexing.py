@@ -58,11 +58,12 @@ class MakeIndex:
         index: folder of the index, or its address such as s3://bucket/index
         model: checkpoint folder, or released recogniser such as whisper:FOLDER; by default the one that built the
             index, and for a new index Whisper tiny.en.
-        text_encoder: text encoder beside a released recogniser, or in place of a CLSR model's own.
+        text_encoder: text encoder for the transcripts of a released recogniser, by default MiniLM; or one that replaces
+            that of a CLSR model.
         engine: what encodes: this process, or the workers of Ray.
-        prune: remove recordings whose files are gone.
-        status: say what the index holds of each recording, in seconds, and stop.
-        verify: read all of the index, say what is damaged, and stop.
+        prune: remove from the index the recordings whose files no longer exist.
+        status: print what the index holds for each recording, and stop.
+        verify: read the whole index, report damage, and stop.
         json: print one object per file.
     """
 

@@ -21,7 +21,8 @@ class Serve:
         index: folder of the index; made if there is none.
         model: checkpoint folder, or released recogniser such as whisper:FOLDER; by default the one that built the
             index, and for a new index Whisper tiny.en.
-        text_encoder: text encoder beside a released recogniser, or in place of a CLSR model's own.
+        text_encoder: text encoder for the transcripts of a released recogniser, by default MiniLM; or one that replaces
+            that of a CLSR model.
         allow: folders of this machine whose recordings may be indexed from the page.
         upload_dir: folder for uploads; by default that of the index, with -uploads behind its name.
     """

@@ -168,15 +168,15 @@ class ImportFunasr:
 
 @dataclass(kw_only=True)
 class Convert:
-    """Make an untrained checkpoint whose parts start from a released encoder-decoder.
+    """Make an untrained checkpoint from the encoder and decoder of a released Whisper.
 
     Args:
-        model: whisper:REF, a Whisper release of CTranslate2 or Hugging Face; REF is a folder, hf:ORG/NAME,
-            modelscope:NAME or pip:PACKAGE.
+        model: whisper:PLACE, a released Whisper in the layout of CTranslate2 or Hugging Face; PLACE is a folder,
+            hf:ORG/NAME, modelscope:NAME or pip:PACKAGE.
         output: folder of the checkpoint, which train-asr starts from.
-        text_encoder: text encoder of the checkpoint.
-        decoder: "whisper" keeps the release's, made non-autoregressive; "sanm" starts one from nothing.
-        seed: seed of the parts that are not the release's.
+        text_encoder: text encoder that the checkpoint is for.
+        decoder: "whisper" is the release's, made non-autoregressive; "sanm" starts from random weights.
+        seed: seed of the parts that start from random weights.
     """
 
     model: Annotated[str, "REF"] = positional()

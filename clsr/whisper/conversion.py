@@ -33,7 +33,7 @@ def convert_whisper(folder: Path, output: Path, text_encoder: str, decoder: str 
         folder: the release, of CTranslate2 or Hugging Face, with its ``tokenizer.json``.
         output: folder of the checkpoint.
         text_encoder: reference of the text encoder.
-        decoder: "whisper", or "sanm" for a decoder from nothing over the text encoder's pieces.
+        decoder: "whisper", or "sanm" for a decoder from random weights over the text encoder's pieces.
         seed: of the random parts.
 
     Raises:
