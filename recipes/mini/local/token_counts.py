@@ -85,7 +85,7 @@ class DecodedBatch:
         logits[..., : UNKNOWN + 1] = -torch.inf
         best = logits.log_softmax(2).max(2)
         text, adaptor = self.encoder.text_encoder, self.model.config.adaptor
-        codebook = text.word_embeddings[self.encoder.text_ids]
+        codebook = text.word_embeddings[self.encoder.vocabulary.text_ids]
         likely = logits.log_softmax(2).topk(max(3, self.model.config.adaptor.top_k))
         codes = best_codes(likely.indices, likely.values, codebook, adaptor, adaptor.top_k)
         sure = likely.values[..., :3].exp().sum(2, keepdim=True)
