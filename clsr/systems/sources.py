@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from clsr import checkpoint
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
-from clsr.hub import find_folder
+from clsr.hub import HUBS, find_folder
 from clsr.models.precision import lower_text_encoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
@@ -111,6 +111,9 @@ def open_source(reference: str | Path, text_encoder: str | None = None) -> Model
         require_paraformer(find_folder(model.place))
     if model.scheme:
         return CascadeSource(model, find_folder(model.place), text_encoder)
+    if model.place.startswith(HUBS) and not Path(model.place).is_dir():
+        raise InputError(f"{reference}: does not say what kind of model it is: give whisper:{reference} or "
+                         f"funasr:{reference}")  # fmt: skip
     folder = Path(model.place).resolve()
     kind = checkpoint.read_meta(folder).kind
     if kind == "whisper":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clsr.errors import InputError
 from clsr.extras import require
+from clsr.systems.whisper_tokens import load_tokenizer
 from clsr.wheels import file_sha256
 
 BESIDE = ("tokenizer.json", "preprocessor_config.json")
@@ -22,7 +23,8 @@ def in_ctranslate2(folder: Path) -> Path:
     """Return a folder of CTranslate2's layout: the one given, or its conversion.
 
     Raises:
-        InputError: the folder has neither layout or lacks its tokenizer, or it cannot be converted or written.
+        InputError: the folder has neither layout, its tokenizer is missing or not of a Whisper model, or it cannot
+            be converted or written.
     """
     if (folder / "model.bin").is_file():
         return folder
@@ -32,6 +34,7 @@ def in_ctranslate2(folder: Path) -> Path:
                 f"{folder}: no {name}: name a Whisper folder, with model.bin (CTranslate2) or model.safetensors "
                 "(Hugging Face), config.json and tokenizer.json"
             )
+    load_tokenizer(folder)  # of another kind of model nothing is converted
     parts = [file_sha256(folder / name) for name in ("model.safetensors", "config.json", *BESIDE)
              if (folder / name).is_file()]  # fmt: skip
     converted = cache_folder() / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

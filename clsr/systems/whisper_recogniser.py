@@ -266,6 +266,8 @@ def _open(folder: Path, device: str, precision: Precision) -> Any:
     Raises:
         InputError: it cannot be read, CTranslate2 is not installed, or there is no such device.
     """
+    if not (folder / "config.json").is_file():  # CTranslate2 opens the model, and fails at the first waveform
+        raise InputError(f"{folder / 'config.json'}: missing: copy config.json of the released model into the folder")
     from ctranslate2.models import Whisper
 
     kind, _, number = device.partition(":")

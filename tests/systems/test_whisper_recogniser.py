@@ -86,6 +86,13 @@ def test_beams_have_rows_of_their_own(waveforms):
     assert (best * mean).sum(1).min() > 0.9 and mean.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
 
 
+def test_a_folder_without_config_is_refused_when_opened(tmp_path: Path):
+    for file in ("model.bin", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / file).symlink_to(find_folder(TINY) / file)
+    with pytest.raises(InputError, match=r"config.json: missing: copy config.json of the released model"):
+        WhisperRecogniser(tmp_path)
+
+
 def test_languages_that_it_does_not_know_are_refused():
     WhisperRecogniser(find_folder(TINY), decoding=WhisperDecoding(language="en"))
     with pytest.raises(InputError, match="does not know the language 'fr'; give a code such as en"):
