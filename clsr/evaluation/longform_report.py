@@ -219,7 +219,7 @@ def _hit_objects(measurements: Iterable[LongFormMeasurement]) -> Iterable[dict[s
 def _markdown(rows: Iterable[LongFormRow], about: Mapping[str, Any]) -> str:
     """The report as a page to read."""
     titles = (
-        "Success,Span inside,Returned (s),Time IoU,EM,F1,Encoding (s),Retrieval (s a question),Answering (s a question)"
+        "Span inside,Returned (s),Time IoU,Success,EM,F1,Encoding (s),Retrieval (s a question),Answering (s a question)"
     )
     columns = (Column("Context", numbers=False), Column("Searched in", numbers=False), *map(Column, titles.split(",")))
     body = []

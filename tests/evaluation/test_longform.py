@@ -224,6 +224,10 @@ def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> Non
     assert "local:reader" in (tmp_path / "out" / "longform.json").read_text()
     page = (tmp_path / "out" / "longform.md").read_text()
     assert "| clsr-soft top 1 | recording | 100.0 [100.0, 100.0] | 2.0 |" in page
+    titles, _, *body = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")]
+    cells = {row[0]: dict(zip(titles, row, strict=True)) for row in body}["whole recording"]
+    assert (cells["Returned (s)"], cells["Success"], cells["F1"]) == ("12.0", "–", "0.0 [0.0, 0.0]")
+    assert cells["Time IoU"].startswith("16.7")  # 2 s of 12
 
 
 def test_rows_are_read_as_they_were_written(long_set: Path, tmp_path: Path) -> None:
