@@ -194,6 +194,8 @@ class LossConfig:
         temperature: temperature of the contrastive loss, which divides the cosines.
         negatives: negatives of the contrastive loss: "bank" all training questions and gold passages, as frozen
             vectors; "batch" the other pairs of the batch; "gathered" those of the batches of all devices.
+        sampled_outputs: number of outputs drawn at random, beside those of the batch's transcripts, that ASR training
+            makes logits of; 0 for all. A release has tens of thousands.
     """
 
     mae_weight: float = 0.5
@@ -206,6 +208,7 @@ class LossConfig:
     mwer_draw: Literal["mask", "sample"] = "mask"
     temperature: float = 0.05
     negatives: Literal["bank", "batch", "gathered"] = "bank"
+    sampled_outputs: int = 0
 
 
 @dataclass

@@ -34,6 +34,7 @@ LEAST = {  # what a setting has to be at least
     "loss.mwer_weight": 0,
     "loss.mwer_candidates": 2,
     "loss.nll_ramp_steps": 0,
+    "loss.sampled_outputs": 0,
     "data.workers": 0,
     "optimizer.learning_rate": 0,
     "optimizer.released_share": 0,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clsr.audio.features import Cmvn
 from clsr.config import ModelConfig
@@ -85,7 +86,12 @@ class Paraformer(nn.Module):
         self.ctc = CtcHead(width, ctc_size, config.ctc.upsampling) if ctc_size else None
 
     def forward(
-        self, features: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor
+        self,
+        features: Tensor,
+        frame_lengths: Tensor,
+        targets: Tensor,
+        target_lengths: Tensor,
+        outputs: Tensor | None = None,
     ) -> TrainingOutput:
         """Train: the firing weights are scaled to the true number of tokens, and the sampler may help.
 
@@ -94,6 +100,8 @@ class Paraformer(nn.Module):
             frame_lengths: ``(B,)``.
             targets: right tokens, ``(B, U)``, any value on padding.
             target_lengths: ``(B,)``, at least 1.
+            outputs: rows of the output layer to make logits of, ``(C,)``, in place of all; ``targets``, and what is
+                returned, are then positions in this list.
         """
         rows = self.frontend(features, frame_lengths)
         frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
@@ -105,10 +113,11 @@ class Paraformer(nn.Module):
         memory = self._memory(rows, frames, frame_mask)
         if self.training and self.config.sampler.ratio > 0 and not self._merges:
             with torch.no_grad():
-                first_pass = self.decoder(tokens, token_mask, *memory).argmax(2)
-            logits = self._second_pass(tokens, token_mask, memory, first_pass, targets)
+                first_pass = self._logits(self.decoder.states(tokens, token_mask, *memory), outputs).argmax(2)
+            states = self._second_pass(tokens, token_mask, memory, first_pass, targets, outputs)
+            logits = self._logits(states, outputs)
         else:
-            logits = self.decoder(tokens, token_mask, *memory)
+            logits = self._logits(self.decoder.states(tokens, token_mask, *memory), outputs)
             first_pass = logits.detach().argmax(2)
         ctc_logits = self.ctc(frames) if self.ctc is not None and self.training else None
         return TrainingOutput(logits, first_pass, firings, weights.sum(1) / threshold, ctc_logits)
@@ -130,19 +139,32 @@ class Paraformer(nn.Module):
             return frames, frame_mask
         return unstack(rows).to(frames.dtype), frame_mask.repeat_interleave(STACK, 1)
 
+    def _logits(self, states: Tensor, outputs: Tensor | None) -> Tensor:
+        """Return the logits ``(B, U, V)`` of states ``(B, U, D)``, or those of the listed outputs, ``(B, U, C)``."""
+        layer = self.decoder.output_layer
+        if outputs is None:
+            return layer(states)
+        return F.linear(states, layer.weight[outputs], None if layer.bias is None else layer.bias[outputs])
+
     def _second_pass(
-        self, tokens: Tensor, token_mask: Tensor, memory: tuple[Tensor, Tensor], first_pass: Tensor, targets: Tensor
+        self,
+        tokens: Tensor,
+        token_mask: Tensor,
+        memory: tuple[Tensor, Tensor],
+        first_pass: Tensor,
+        targets: Tensor,
+        outputs: Tensor | None,
     ) -> Tensor:
-        """Return logits of the pass that is shown some of the right tokens."""
+        """Return the states of the pass that is shown some of the right tokens."""
         # Rows of the output layer are the text embeddings: the decoder has no trained embedding of its own.
-        embeddings = self.decoder.output_layer.weight[targets]
+        embeddings = self.decoder.output_layer.weight[targets if outputs is None else outputs[targets]]
         sampler = self.config.sampler
         if isinstance(self.decoder, SanmDecoder):
             tokens = sample(tokens, embeddings, first_pass, targets, token_mask, sampler)
-            return self.decoder(tokens, token_mask, *memory)
+            return self.decoder.states(tokens, token_mask, *memory)
         acoustic = self.decoder.token_map(tokens)
         read = sample(acoustic, embeddings.to(acoustic.dtype), first_pass, targets, token_mask, sampler)
-        return self.decoder.output_layer(self.decoder.states(tokens, token_mask, *memory, read))
+        return self.decoder.states(tokens, token_mask, *memory, read)
 
     def recognise(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
         """Recognise stacked features ``(B, T, F)``: the likeliest length hypothesis."""

@@ -41,7 +41,7 @@ from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.lora import add_adapters, merged
 from clsr.training.losses import ctc_loss, quantity_loss, token_cross_entropy
 from clsr.training.mwer import mwer
-from clsr.vocabulary import UNKNOWN, Vocabulary, normalise
+from clsr.vocabulary import BLANK, UNKNOWN, Vocabulary, normalise
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,6 +84,13 @@ def loss_counts(batch: SpeechBatch) -> dict[str, Tensor]:
     return {"ce": tokens, "mae": tokens, "mwer": utterances, "ctc": batch.ctc_lengths.sum()}
 
 
+def draw_outputs(targets: Tensor, size: int, count: int) -> Tensor:
+    """Return the blank, all targets ``(B, U)`` and ``count`` random ones of ``size`` outputs: ascending, ``(C,)``."""
+    drawn = torch.randint(size, (count,), device=targets.device)
+    blank = torch.full((1,), BLANK, device=targets.device)
+    return torch.cat([blank, targets.flatten(), drawn]).unique()
+
+
 def total_loss(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:
     """Return ``(1 - a - b) L_ASR + a L_MAE + b L_NLL`` (CLSR, the last equation of its method), CTC added."""
     asr = losses["ce"] + weights.mwer_weight * losses["mwer"] if "mwer" in losses else losses["ce"]
@@ -107,6 +114,8 @@ class AsrModule(pl.LightningModule):
         self.errors: list[WordErrors] = []
         if config.loss.mwer_weight > 0 and config.model.cif.firings_per_token > 1:
             raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1: set either")
+        if config.loss.mwer_weight > 0 and config.loss.sampled_outputs:
+            raise InputError("loss.sampled_outputs: MWER needs all outputs: set it to 0, or loss.mwer_weight to 0")
         if paraformer.ctc is not None and not config.loss.ctc_weight:
             paraformer.ctc.requires_grad_(False)  # several devices wait for the gradient of all that has one
 
@@ -116,7 +125,11 @@ class AsrModule(pl.LightningModule):
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the total loss of a batch."""
-        output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
+        outputs = None
+        if count := self.config.loss.sampled_outputs:
+            outputs = draw_outputs(batch.targets, self.paraformer.decoder.output_layer.out_features, count)
+            batch = batch._replace(targets=torch.searchsorted(outputs, batch.targets))
+        output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths, outputs)
         return self.report(self.losses(output, batch), accuracy(output, batch), len(batch.ids), self.config.loss)
 
     def losses(self, output: TrainingOutput, batch: SpeechBatch) -> dict[str, Tensor]:

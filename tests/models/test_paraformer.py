@@ -62,6 +62,22 @@ def test_the_second_pass_sees_targets_for_wrong_tokens():
     )
 
 
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_listed_outputs_are_columns_of_all(ratio: float):
+    model = tiny(SamplerConfig(ratio=ratio, positions="wrong"))
+    features, frame_lengths, targets, target_lengths = batch()
+    outputs = torch.arange(0, V)  # all, in order: nothing may change
+    every = model(features, frame_lengths, targets, target_lengths)
+    assert torch.allclose(model(features, frame_lengths, targets, target_lengths, outputs).logits, every.logits)
+    outputs = torch.cat([torch.tensor([0]), targets.flatten()]).unique()
+    places = torch.searchsorted(outputs, targets)
+    some = model.eval()(features, frame_lengths, places, target_lengths, outputs)
+    every = model(features, frame_lengths, targets, target_lengths)
+    assert 2 < len(outputs) < V
+    assert torch.allclose(some.logits, every.logits[:, :, outputs], atol=1e-6)
+    assert torch.equal(some.first_pass, every.logits[:, :, outputs].argmax(2))
+
+
 def test_outside_training_there_is_no_sampler():
     model, plain = tiny(SamplerConfig(ratio=1.0)).eval(), tiny().eval()
     assert torch.equal(model(*batch()).logits, plain(*batch()).logits)

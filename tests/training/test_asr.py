@@ -11,13 +11,25 @@ import torch
 from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
 from clsr.config import CtcConfig, LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch
-from clsr.data.splits import data_digest, read_split, read_splits
+from clsr.data.splits import Split, data_digest, read_split, read_splits
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer, TrainingOutput
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings
-from clsr.training.asr import AsrModule, asr_losses, ctc_units, make_encoders, start_paraformer, total_loss, train_asr
+from clsr.training import asr
+from clsr.training.asr import (
+    AsrModule,
+    asr_losses,
+    ctc_units,
+    draw_outputs,
+    make_encoders,
+    start_paraformer,
+    total_loss,
+    train_asr,
+)  # fmt: skip
 from clsr.vocabulary import Vocabulary
+
+NO_SPEECH = Split([], [], {})
 
 
 def test_it_learns_the_language_of_tones(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig):
@@ -66,6 +78,40 @@ def test_losses_of_a_batch():
     # 21 of the 5^6 paths through two slots a frame collapse to one unit: a run of it between blanks.
     assert losses["ctc"].item() == pytest.approx(6 * 1.6094 - 3.0445, abs=1e-3)
     assert set(asr_losses(output, batch, LossConfig(ctc_weight=0.0))) == {"ce", "mae"}
+
+
+def test_drawn_outputs_hold_blank_and_targets():
+    outputs = draw_outputs(torch.tensor([[70, 9], [9, 0]]), 100, 20)
+    assert outputs[0] == 0 and {9, 70} <= set(outputs.tolist())
+    assert 3 < len(outputs) <= 23 and outputs.max() < 100 and (outputs.diff() > 0).all()
+
+
+def test_sampled_training_scores_the_drawn_outputs(monkeypatch: pytest.MonkeyPatch, tiny_settings: TrainingConfig):
+    vocabulary = Vocabulary.whole(load_text_encoder(tiny_settings.text_encoder).tokenizer)
+    torch.manual_seed(0)
+    paraformer = Paraformer(replace(tiny_settings.model, ctc=CtcConfig("none")), len(vocabulary))
+    targets = torch.tensor([[7, 60, 31]])
+    batch = SpeechBatch(["a"], torch.randn(1, 12, 560), torch.tensor([12]), targets, torch.tensor([3]),
+                        torch.zeros(1, 0).long(), torch.tensor([0]), torch.tensor([-1]))  # fmt: skip
+    config = replace(tiny_settings, loss=LossConfig(sampled_outputs=20))
+    module = AsrModule(paraformer, vocabulary, config, NO_SPEECH)
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(asr, "draw_outputs", lambda *of: drawn.append(draw_outputs(*of)) or drawn[0])
+    monkeypatch.setattr(module, "log", lambda *of, **how: None)
+    logged: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(module, "log_dict", lambda values, **how: logged.update(values))
+    module.eval().training_step(batch, 0)
+    every = paraformer(batch.features, batch.frame_lengths, targets, batch.target_lengths).logits[0]
+    chosen = every[:, drawn[0]].log_softmax(1)
+    by_hand = -sum(chosen[u, drawn[0].tolist().index(token)] for u, token in enumerate([7, 60, 31])) / 3
+    assert logged["train/ce"].item() == pytest.approx(by_hand.item(), abs=1e-5)
+
+
+def test_mwer_needs_all_outputs(tiny_settings: TrainingConfig):
+    loss = LossConfig(sampled_outputs=50, mwer_weight=0.1)
+    vocabulary = Vocabulary.whole(load_text_encoder(tiny_settings.text_encoder).tokenizer)
+    with pytest.raises(InputError, match=r"loss\.sampled_outputs: MWER needs all outputs"):
+        AsrModule(Paraformer(tiny_settings.model, 9), vocabulary, replace(tiny_settings, loss=loss), NO_SPEECH)
 
 
 def test_ctc_units_by_kind(tiny_settings: TrainingConfig):
