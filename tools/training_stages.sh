@@ -8,18 +8,19 @@ train_recogniser() {
   finish
 }
 
-# train_joint N DATA
+# train_joint N DATA [OPTION...]
 train_joint() {
   begin "$1" "$exp/joint" "train recogniser and retrieval together" || return 0
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$2" --output "$exp/joint" --start "$exp/asr" --seed "$seed"
+  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$2" --output "$exp/joint" --start "$exp/asr" --seed "$seed" \
+    "${@:3}"
   finish
 }
 
-# train_parabge N DATA
+# train_parabge N DATA [OPTION...]
 train_parabge() {
   begin "$1" "$exp/parabge" "train the baseline without a recogniser" || return 0
   run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$2" --output "$exp/parabge" --start "$exp/asr" \
-    --seed "$seed"
+    --seed "$seed" "${@:3}"
   finish
 }
 

@@ -225,13 +225,13 @@ class Index:
         """Refuse a model other than the one that built the index, by their fingerprints.
 
         Raises:
-            InputError: the fingerprints differ; the message has both.
+            InputError: the fingerprints differ; the message has both, and the names.
         """
-        built_with = self.description.fingerprint
-        if built_with != model.fingerprint:
+        built_by = self.description
+        if built_by.fingerprint != model.fingerprint:
             raise InputError(
-                f"{self.location}: built by model {built_with}, but the model given is {model.fingerprint}; "
-                "give the one that built it, or index into another folder"
+                f"{self.location}: built by model {built_by.model} ({built_by.fingerprint}), but the model given is "
+                f"{model.reference} ({model.fingerprint}); give the one that built it, or index into another folder"
             )
 
     def add(self, recordings: str | Path | Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:

@@ -11,15 +11,16 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from clsr.audio.features import FEATURE_SIZE, Cmvn, fbank, stack_frames
+from clsr.audio.features import Cmvn
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.models.encoder import SanmEncoder
+from clsr.models.frontend import make_frontend
 from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
 from clsr.padding import pad
-from clsr.training.asr import fit_cmvn
+from clsr.training.asr import fit_cmvn, front_end
 from clsr.training.devices import gather_rows, share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import bank_nll, batch_nll
@@ -27,6 +28,7 @@ from clsr.training.pairs import PairBank, RecallMeter
 
 KIND = "parabge"
 NO_TARGETS = Encoders(lambda text: [0], lambda text: [])  # of what learns no transcripts
+STARTED_FROM = ("frontend.", "cmvn.", "encoder.")  # parts of a recogniser
 
 
 class ParaBge(nn.Module):
@@ -39,14 +41,19 @@ class ParaBge(nn.Module):
 
     def __init__(self, config: ModelConfig, text_width: int):
         super().__init__()
-        self.cmvn = Cmvn()
-        self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.frontend = make_frontend(config)
+        self.cmvn = Cmvn(self.frontend.size)
+        self.encoder = SanmEncoder(self.frontend.size, config.encoder)
         self.projection = nn.Linear(config.encoder.width, text_width)
 
     def forward(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
-        """Turn stacked features ``(B, T, 560)`` into unit vectors ``(B, E)``."""
-        frames, _ = self.encoder(self.cmvn(features), frame_lengths)
+        """Turn rows ``(B, T, F)`` of the front end into unit vectors ``(B, E)``."""
+        frames = self.frames(features, frame_lengths)
         return nn.functional.normalize(self.projection(frames.sum(1) / frame_lengths[:, None]), dim=1)
+
+    def frames(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Turn rows ``(B, T, F)`` of the front end into frames ``(B, T, D)``, zero past each length."""
+        return self.encoder(self.cmvn(self.frontend(features, frame_lengths)), frame_lengths)[0]
 
     @torch.inference_mode()
     def frame_vectors(self, waveform: np.ndarray) -> Tensor:
@@ -54,13 +61,12 @@ class ParaBge(nn.Module):
 
         Their mean has the direction of the waveform's vector: the projection is linear.
         """
-        features, lengths = pad([stack_frames(fbank(waveform))])
-        return self.projection(self.encoder(self.cmvn(features), lengths)[0])[0]
+        return self.projection(self.frames(*pad(self.frontend.extract([waveform]))))[0]
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
         """Turn 16 kHz waveforms ``(N_i,)`` into unit vectors ``(B, E)``."""
-        vectors = [self(*pad([stack_frames(fbank(waveform))])) for waveform in waveforms]
+        vectors = [self(*pad(self.frontend.extract([waveform]))) for waveform in waveforms]
         return torch.cat(vectors)
 
 
@@ -120,9 +126,8 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
     splits = read_splits(data)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
-    batches = SpeechDataModule(*splits, NO_TARGETS, config.data, config.seed)
     model = ParaBge(config.model, text_encoder.width)
-    begin(model, batches, start)
+    batches = begin(model, splits, config, start)
     origin = Origin.of(splits, text_encoder, start)
     state, metrics = fit(
         ParaBgeModule(model, text_encoder, config, splits), batches, config, output, "dev/recall@1", origin
@@ -132,14 +137,21 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
     save_checkpoint(output, weights, config, None, meta)
 
 
-def begin(model: ParaBge, batches: SpeechDataModule, start: Path | None) -> None:
-    """Take normalisation and encoder from a recogniser, or the statistics of the batches and fresh weights."""
+def begin(model: ParaBge, splits: tuple[Split, Split], config: TrainingConfig, start: Path | None) -> SpeechDataModule:
+    """Return the batches of two splits, for a model that has begun as it is to begin.
+
+    It begins with front end, normalisation and encoder of a recogniser, or with the statistics of the batches.
+    """
+    if start is not None:
+        weights = {name: value for name, value in load_weights(start).items() if name.startswith(STARTED_FROM)}
+        fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
+        restore(model, weights | fresh, start)
+    features, cached = front_end(model.frontend, config.data)
+    encoders = NO_TARGETS._replace(features=features, cached=cached)
+    batches = SpeechDataModule(*splits, encoders, config.data, config.seed)
     if start is None:
         fit_cmvn(model.cmvn, batches)
-        return
-    weights = {name: value for name, value in load_weights(start).items() if name.startswith(("cmvn.", "encoder."))}
-    fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
-    restore(model, weights | fresh, start)
+    return batches
 
 
 def load_parabge(folder: Path | str) -> tuple[ParaBge, TextEncoder]:

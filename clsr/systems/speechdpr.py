@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
 from clsr.config import ModelConfig, TrainingConfig
-from clsr.data.datamodule import SpeechBatch, SpeechDataModule
+from clsr.data.datamodule import SpeechBatch
 from clsr.data.splits import Split, at_speeds, read_splits, require_pairs
 from clsr.models.adaptor import PassageProjection
 from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
-from clsr.systems.parabge import NO_TARGETS, ParaBge, begin
+from clsr.systems.parabge import ParaBge, begin
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import cosines, score_distillation
@@ -47,7 +47,7 @@ class SpeechDpr(nn.Module):
         self.question_map = PassageProjection(text_width)
 
     def forward(self, features: Tensor, frame_lengths: Tensor, questions: Tensor) -> Tensor:
-        """Score the passages of a batch, ``(B, T, 560)``, for questions ``(Q, E)``: cosines ``(Q, B)``."""
+        """Score the passages of a batch, ``(B, T, F)``, for questions ``(Q, E)``: cosines ``(Q, B)``."""
         return cosines(self.question_map(questions), self.speech(features, frame_lengths))
 
 
@@ -111,9 +111,8 @@ def train_speechdpr(config: TrainingConfig, data: Path, output: Path, start: Pat
     splits = read_splits(data)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
-    batches = SpeechDataModule(*splits, NO_TARGETS, config.data, config.seed)
     model = SpeechDpr(config.model, text_encoder.width)
-    begin(model.speech, batches, start)
+    batches = begin(model.speech, splits, config, start)
     origin = Origin.of(splits, text_encoder, start)
     module = SpeechDprModule(model, text_encoder, config, splits)
     state, metrics = fit(module, batches, config, output, "dev/recall@1", origin)

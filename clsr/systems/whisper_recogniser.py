@@ -277,7 +277,7 @@ def _open(folder: Path, device: str, precision: Precision) -> Any:
                        intra_threads=torch.get_num_threads())  # fmt: skip
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: not a readable model ({reason}): convert it again") from error
+        raise InputError(f"{folder}: not a readable model ({reason}): fetch or convert it again") from error
 
 
 def _longest_s(folder: Path) -> float:

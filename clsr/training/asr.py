@@ -25,13 +25,13 @@ from clsr.checkpoint import (
     restore,
     save_checkpoint,
 )
-from clsr.config import LossConfig, TrainingConfig
+from clsr.config import DataConfig, LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.feature_cache import Extract, FeatureCache
 from clsr.data.splits import Split, read_splits
 from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
-from clsr.models.frontend import WhisperFrontend
+from clsr.models.frontend import Frontend, WhisperFrontend
 from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
@@ -183,16 +183,15 @@ def make_encoders(
 
     The features are those of filter banks, or of the recogniser's own front end where that is a released encoder.
     """
-    features = _features(paraformer, config)
+    features = front_end(paraformer.frontend, config.data)
     if config.model.ctc.units != "characters":
         return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [], *features)
     index = {character: i for i, character in enumerate(units)}
     return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index], *features)
 
 
-def _features(paraformer: Paraformer, config: TrainingConfig) -> tuple[Extract | None, Extract | None]:
+def front_end(frontend: Frontend, config: DataConfig) -> tuple[Extract | None, Extract | None]:
     """Return what a released front end makes of a waveform, and the same through a cache on disk; None for neither."""
-    frontend = paraformer.frontend
     if not isinstance(frontend, WhisperFrontend):
         return None, None
     frozen = copy.deepcopy(frontend).eval()  # on the CPU, where batches are prepared; training moves the other
@@ -200,7 +199,7 @@ def _features(paraformer: Paraformer, config: TrainingConfig) -> tuple[Extract |
     def extract(waveform: np.ndarray) -> Tensor:
         return frozen.extract([waveform])[0]
 
-    folder = config.data.feature_dir
+    folder = config.feature_dir
     return extract, FeatureCache(Path(folder), extract, frozen.fingerprint) if folder else None
 
 

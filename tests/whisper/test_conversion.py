@@ -20,8 +20,10 @@ from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, 
 from clsr.data.datamodule import SpeechDataModule
 from clsr.data.splits import read_splits
 from clsr.errors import InputError
+from clsr.models.frontend import WhisperFrontend
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings, start_settings
+from clsr.systems.parabge import load_parabge, train_parabge
 from clsr.training.asr import asr_losses, make_encoders, start_paraformer, train_asr
 from clsr.training.joint import train_joint
 from clsr.training.post import train_post
@@ -64,6 +66,21 @@ def test_trained_in_all_stages_and_loaded(converted: Path, tone_corpus: Path, tm
         assert found.vectors.shape == (3, 32) and np.allclose((found.vectors**2).sum(1), 1, atol=1e-3)
         if precision == "float32":
             assert np.allclose(model.encode(waveforms[::-1]).vectors[::-1], found.vectors, atol=1e-5)
+
+
+def test_parabge_takes_the_release_as_front_end(converted: Path, tone_corpus: Path, tmp_path: Path):
+    train_parabge(settings(converted), tone_corpus, tmp_path / "parabge", converted)
+    model, _ = load_parabge(tmp_path / "parabge")
+    assert isinstance(model.frontend, WhisperFrontend)
+    weights = load_recogniser_weights(converted)
+    for name, weight in model.frontend.state_dict().items():  # frozen
+        assert torch.equal(weight, weights[f"frontend.{name}"]), name
+    noise = np.random.default_rng(0).standard_normal(9_600).astype(np.float32)
+    (rows,) = model.frontend.extract([noise])
+    assert rows.shape == (10, 48)
+    frames = model.encoder(model.cmvn(rows)[None], torch.tensor([10]))[0]
+    by_hand = torch.nn.functional.normalize(model.projection(frames.mean(1)), dim=1)
+    assert torch.allclose(model.encode([noise]), by_hand, atol=1e-6)
 
 
 def test_a_frozen_encoder_stays_as_it_was(converted: Path, tone_corpus: Path, tmp_path: Path):
