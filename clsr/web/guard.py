@@ -41,7 +41,7 @@ HEADERS = {
         "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     ),
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # no-referrer would make browsers send "Origin: null" with our own form
     "x-content-type-options": "nosniff",
 }
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -222,9 +222,12 @@ def _is_foreign(path: str, method: str, headers: dict[str, str]) -> bool:
     """Whether a browser sends the request for another site's page; following a link to the page does not count."""
     if method in ("GET", "HEAD") and path in ("/", "/docs"):
         return False
-    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    site = headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
+    if origin == "null" and site == "same-origin":  # a referrer policy, of a proxy say, hides where our own form is
+        return False
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 

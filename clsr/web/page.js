@@ -20,8 +20,19 @@
   const pauseOthers = (audio) =>
     document.querySelectorAll(".hit audio").forEach((other) => other !== audio && other.pause());
 
-  function playFrom(hit, time, play = true) {
+  // The moment that Play has started. It ends there, and anything else that moves the player lets it go on.
+  let moment = null;
+
+  function stopAtEnd(audio) {
+    if (!moment || moment.audio !== audio || audio.paused) return;
+    const left = moment.end - audio.currentTime;
+    if (left <= 0) { moment = null; audio.pause(); }
+    else if (left < 0.5) setTimeout(stopAtEnd, 1000 * left / audio.playbackRate, audio);  // timeupdate is too coarse
+  }
+
+  function playFrom(hit, time, play = true, end = null) {
     const audio = player(hit);
+    moment = end === null ? null : {audio, start: time, end};
     const start = () => {
       audio.currentTime = time;
       if (!play) return;
@@ -43,7 +54,7 @@
     const hit = hitOf(event.target);
     if (!hit) return;
     const at = event.target.closest("[data-at]"), strip = event.target.closest(".strip");
-    if (at) playFrom(hit, Number(at.dataset.at));
+    if (at) playFrom(hit, Number(at.dataset.at), true, "end" in at.dataset ? Number(at.dataset.end) : null);
     else if (strip) playFrom(hit, timeAt(strip, event));
   });
 
@@ -79,8 +90,14 @@
     const hit = event.target.tagName === "AUDIO" && hitOf(event.target);
     if (hit) act(hit, event.target);
   }, true);
-  onMedia("timeupdate", (hit, audio) => show(hit, audio.currentTime));
-  onMedia("seeking", (hit, audio) => show(hit, audio.currentTime));
+  onMedia("timeupdate", (hit, audio) => {
+    show(hit, audio.currentTime);
+    stopAtEnd(audio);
+  });
+  onMedia("seeking", (hit, audio) => {  // the browser's own controls fire it too
+    show(hit, audio.currentTime);
+    if (moment && moment.audio === audio && Math.abs(audio.currentTime - moment.start) > 0.01) moment = null;
+  });
   onMedia("play", (hit, audio) => {  // the browser's own controls fire it too
     hit.classList.add("playing");
     pauseOthers(audio);

@@ -50,7 +50,7 @@ def page_style() -> dict[str, Any]:
     return {
         "theme": theme,
         "css": (HERE / "page.css").read_text(encoding="utf-8"),
-        "head": f'<meta name="referrer" content="no-referrer"><script>{script}</script>',
+        "head": f'<meta name="referrer" content="same-origin"><script>{script}</script>',
     }
 
 

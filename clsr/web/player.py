@@ -47,13 +47,14 @@ def _hit(found: FoundHit, low: float, high: float) -> str:
     start, end = format_clock(math.floor(hit.start_s)), format_clock(math.ceil(hit.end_s))
     wav = f"/api/audio/{recording.id}.wav"
     source = wav if recording.path.suffix.lower() not in NATIVE else f"/api/audio/{recording.id}"
-    fragment = f"#t={hit.start_s:.3f},{hit.end_s:.3f}"
+    fragment = f"#t={hit.start_s:.3f}"  # page.js knows the end: browsers apply one of a fragment once, to any position
     name = escape(recording.name)
     return (
         f'<li class="hit" data-start="{hit.start_s:.3f}" data-recording="{recording.id}">'
         f'<div class="head"><span class="rank" aria-label="Rank {hit.rank}">{hit.rank}</span>'
         f'<div class="where"><h3 title="{name}">{name}</h3><p class="score">score {hit.score:.3f}</p></div>'
-        f'<button type="button" class="play" data-at="{hit.start_s:.3f}" aria-label="Play {name} from {start}">'
+        f'<button type="button" class="play" data-at="{hit.start_s:.3f}" data-end="{hit.end_s:.3f}" '
+        f'aria-label="Play {name} from {start}">'
         f'<span aria-hidden="true">▶</span> {start}–{end}</button></div>'
         f'<p class="said">{transcript_html(hit)}</p>'
         f"{strip_html(hit, recording, found.profile, low, high)}"

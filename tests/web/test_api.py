@@ -27,6 +27,7 @@ from clsr.web.service import SearchService, recording_id  # noqa: E402
 
 TOKEN = "correct horse"
 FOREIGN = {"origin": "http://evil.example"}
+HIDDEN = {"origin": "null", "sec-fetch-site": "none"}
 JSON = {"content-type": "application/json"}
 TOUCHES = {"open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.link", "shutil.copyfile"}
 SECRET = b"nobody may read this"
@@ -266,6 +267,8 @@ BAD_REQUESTS = [
     ("OPTIONS", "/api/search", {"headers": FOREIGN | {"access-control-request-method": "POST"}}, 403),
     ("POST", "/api/search", {"json": {"question": "cat"}, "headers": FOREIGN}, 403),
     ("POST", "/api/search", {"json": {"question": "cat"}, "headers": {"origin": "null"}}, 403),
+    ("POST", "/api/search", {"json": {"question": "cat"}, "headers": HIDDEN}, 403),
+    ("POST", "/api/search", {"json": {"question": "cat"}, "headers": FOREIGN | {"sec-fetch-site": "same-origin"}}, 403),
     ("POST", "/gradio_api/queue/join", {"json": {}, "headers": {"sec-fetch-site": "cross-site"}}, 403),
     ("GET", "/api/index", {"headers": {"host": "evil.example"}}, 421),
     ("GET", "/api/index", {"headers": {"host": "localhost.evil.example:7860"}}, 421),

@@ -102,8 +102,10 @@ def browser() -> Iterator[Any]:
 
 
 def is_fault(message: Any) -> bool:
-    """Whether what the console says is a fault of the page, and not a recording that is missing on purpose."""
-    return message.type == "error" and "/api/audio/" not in message.location.get("url", "")
+    """Whether what the console says is a fault of the page, and no recording that is missing or login on purpose."""
+    return message.type == "error" and not (
+        "/api/audio/" in message.location.get("url", "") or "401 (Unauthorized)" in message.text
+    )
 
 
 @pytest.fixture
@@ -199,6 +201,30 @@ def test_a_click_on_the_strip_plays_from_there(page: Any) -> None:
     wait_until(page, "!a.paused && a.currentTime >= 6 && a.currentTime < 7.5")
     slider = "Number(a.closest('.hit').querySelector('.strip').getAttribute('aria-valuenow'))"
     wait_until(page, f"Math.abs({slider} - a.currentTime) < 0.3")
+
+
+def click_on_strip(page: Any, second: float) -> None:
+    box = page.locator(".hit:first-child .strip").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * second / 24, box["y"] + box["height"] / 2)
+
+
+def test_the_strip_plays_past_the_moment(page: Any) -> None:
+    click_on_strip(page, 21)  # the moment ends at 20
+    wait_until(page, "!a.paused && a.currentTime > 21.6")
+    page.click(".hit:first-child .play")
+    wait_until(page, "!a.paused && a.currentTime > 16.2 && a.currentTime < 20")
+    click_on_strip(page, 19.5)  # from Play it would end at 20
+    wait_until(page, "!a.paused && a.currentTime > 20.4")
+
+
+def test_each_play_ends_with_the_moment(page: Any) -> None:
+    for _ in range(2):
+        page.click(".hit:first-child .play")
+        wait_until(page, "!a.paused && a.currentTime > 16.2")
+        wait_until(page, "a.paused")
+        assert state(page)["time"] == pytest.approx(20.0, abs=0.3)
+    page.evaluate("document.querySelector('.hit audio').play()")  # as the browser's own button does
+    wait_until(page, "!a.paused && a.currentTime > 20.6")
 
 
 def test_one_plays_at_a_time(page: Any) -> None:
@@ -366,3 +392,14 @@ def test_a_page_with_a_token_asks_for_it(visit: Callable, service: SearchService
     ask(page, "cat")
     wait_until(page, "a.readyState >= 1 && a.currentTime === 16")  # audio comes with the cookie
     assert json.loads(page.evaluate("fetch('/api/index').then(r => r.text())"))["recordings"] == 2
+
+
+def test_the_token_form_opens_the_page(visit: Callable, service: SearchService) -> None:
+    page = visit(service, ServeConfig(token="correct horse"))
+    page.fill("#token", "wrong horse")
+    page.click("text=Open")
+    page.wait_for_selector("text=This is not the token.")
+    page.fill("#token", "correct horse")
+    page.click("text=Open")
+    ask(page, "cat")
+    assert page.url.endswith("/")
