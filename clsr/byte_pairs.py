@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clsr.errors import InputError
-from clsr.vocabulary import BLANK, SPECIAL_PIECES, UNKNOWN, CodeRows, Vocabulary, Word, join_words, normalise
+from clsr.vocabulary import BLANK, SPECIAL_PIECES, UNKNOWN, CodeRows, Vocabulary, Word, fold_accents, join_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,7 +78,7 @@ class BytePairVocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Turn text into output indices; what the pieces cannot write becomes ``UNKNOWN``."""
-        ids = self.release.encode(f" {normalise(text)}", add_special_tokens=False).ids
+        ids = self.release.encode(f" {fold_accents(text)}", add_special_tokens=False).ids
         return [self._index.get(i, UNKNOWN) for i in ids]
 
     def decode(self, indices: Sequence[int]) -> str:

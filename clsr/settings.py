@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
@@ -203,6 +204,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: an anchor holds itself: write the values out") from error
     if values is not None and not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    doubles = [key for key, count in Counter(_leaves(values or {})).items() if count > 1]
+    if doubles:
+        raise InputError(f"{path}: {doubles[0]} is there twice, once with a dot: keep one of them")
     return values or {}
 
 
@@ -244,6 +248,15 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the name of each value, ``a.b`` both for ``a.b: 1`` and for ``a: {b: 1}``."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _as_options(flat: dict[str, Any]) -> list[str]:

@@ -24,32 +24,96 @@ RELEASE_UNWRITTEN = {*RELEASE_MARKS, "<unk>", "<OOV>"}
 # Han characters and the zero of their numbers: what BERT tokenizers set apart, the zero excepted.
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ebef\U0002f800-\U0002fa1f\U00030000-\U000323af"
 
+# Scripts that put no spaces between words, or none within quotation marks, and know no apostrophe.
+_QUOTED_INSIDE = f"{HAN}\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u30ff\u3130-\u318f\uac00-\ud7af"
 _NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SENTENCE_COMMA = re.compile("(?<![０-９])，|，(?![０-９])")  # full-width, but not within a full-width number
-_INNER_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_APOSTROPHES = frozenset("'’‘‛`´′\u02bc\u055a\uff07")  # as keyboards, word processors and web pages write them
+_OUTER_APOSTROPHE = re.compile(rf"''+|(?<!\S)'|'(?!\S)|(?<=[{_QUOTED_INSIDE}])'|'(?=[{_QUOTED_INSIDE}])")
+_SECOND_DOT = re.compile("(?<=[ij])\u0307")  # of the lower case of İ
+# Letters and marks that nobody sees: variation selectors, the grapheme joiner, Mongolian ones, Hangul fillers.
+_UNSEEN = frozenset(
+    {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x1810), 0x34F, 0x115F, 0x1160, 0x3164, 0xFFA0}
+)
+_ACCENTS = re.compile("(?<=[a-z\u00c0-\u052f\u1e00-\u1fff])[\u0300-\u036f]+")  # of Latin, Greek, Cyrillic letters
 _HAN = re.compile(f"[{HAN}]")
 _UNSPACED = re.compile(f"[{HAN}0-9]")  # Han characters and digits, which FunASR writes without spaces
 _WORD_START = "▁"  # of sentencepiece
 
 
-def normalise(text: str) -> str:
-    """Write text the way the recogniser is scored: lower case, no accents, no punctuation, single spaces.
+class _UsualForms(dict[int, str]):
+    """The usual form of each character, for ``str.translate``: none of what nobody sees, ``fi`` of a ligature.
 
-    Inner apostrophes stay (``rachel's``), thousands separators go (``1,100`` becomes ``1100``). What the
-    uncased WordPiece vocabularies cannot tell apart is not told apart here either. Full-width letters and digits
-    become half-width (NFKC); a full-width comma is a mark of punctuation between half-width digits. Traditional
-    Chinese characters stay traditional, simplified ones simplified.
+    That is the form of NFKC, but for letters of scripts that NFKC would take apart: Thai and Lao ``am``, Armenian
+    ``և``, Hangul letters that stand alone. Voicing marks with a space of their own join their kana.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kind, *parts = unicodedata.decomposition(character).split() or [""]
+        if code in _UNSEEN or unicodedata.category(character) in ("Cf", "Me"):
+            self[code] = ""
+        elif kind in ("<wide>", "<narrow>"):
+            self[code] = chr(int(parts[0], 16))
+        elif kind == "<compat>" and unicodedata.category(character) == "Lo":
+            self[code] = character
+        else:
+            self[code] = unicodedata.normalize("NFKC", character)
+        return self[code]
+
+
+_USUAL_FORMS = _UsualForms(
+    {0x309B: "\u3099", 0x309C: "\u309a", 0x587: "և", 0x149: "n"} | {ord(c): "'" for c in _APOSTROPHES}
+)
+
+
+def normalise(text: str) -> str:
+    """Write text of any script as words: lower case, no punctuation, single spaces, composed characters (NFC).
+
+    Letters, digits and the marks on them stay (Unicode categories L, N, Mn, Mc): accents, vowel signs, tones, voicing.
+    Format characters (Cf: soft hyphens, joiners, directions) and variation selectors go without parting a word; all
+    else parts words. An apostrophe inside a word stays, written ``'`` whichever character it was (``’``, U+02BC, a
+    backtick, a prime); others go. Thousands separators go (``1,100`` becomes ``1100``).
+
+    Compatible forms become the usual ones (as in NFKC): full-width letters and digits half-width, half-width kana
+    full-width, ligatures letters; a full-width comma is a mark of punctuation between half-width digits. Traditional
+    Chinese characters stay traditional, simplified ones simplified. Lower case is Unicode's, the same for all
+    languages: both ``I`` and ``İ`` become ``i``; ``ı`` and ``ß`` stay.
 
     >>> normalise("Rachel’s café cost $1,100 -- twice!")
-    "rachel's cafe cost 1100 twice"
+    "rachel's café cost 1100 twice"
+    >>> normalise("१० बजे, हिन्दी में स्वागत है।")
+    '१० बजे हिन्दी में स्वागत है'
     >>> normalise("１９９０年，共有1,100人。")
     '1990年 共有1100人'
     """
-    text = unicodedata.normalize("NFKD", _SENTENCE_COMMA.sub(" ", text.lower()))
-    text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) != "Mn"))
-    text = _INNER_APOSTROPHE.sub("\0", _NUMBER_COMMA.sub("", text))
-    kept = (c if c == "\0" or unicodedata.category(c)[0] in "LN" else " " for c in text)
-    return " ".join("".join(kept).replace("\0", "'").split())
+    text = _SENTENCE_COMMA.sub(" ", text).translate(_USUAL_FORMS)
+    text = unicodedata.normalize("NFC", _SECOND_DOT.sub("", text.lower()))
+    kept: list[str] = []
+    for character in _NUMBER_COMMA.sub("", text):
+        kind = unicodedata.category(character)
+        if kind[0] in "LN" or character == "'":
+            kept.append(character)
+        elif kind[0] != "M":
+            kept.append(" ")
+        elif kept and kept[-1] not in " '":  # a mark alone is on no letter
+            kept.append(character)
+    return " ".join(_OUTER_APOSTROPHE.sub(" ", "".join(kept)).split())
+
+
+def fold_accents(text: str) -> str:
+    """Normalise text, and leave out the accents of Latin, Greek and Cyrillic letters.
+
+    Uncased WordPieces are written like this, so a recogniser of them can write nothing else: word errors are counted
+    between texts of this form, and the targets of recognisers have it. Marks of other scripts stay.
+
+    >>> fold_accents("Crème brûlée für Вася, हिन्दी")
+    'creme brulee fur вася हिन्दी'
+    """
+    text = normalise(text)
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 class Word(NamedTuple):
@@ -250,10 +314,10 @@ class ReleaseVocabulary:
         return list(range(len(self.pieces)))
 
     def whole_words(self) -> dict[str, int]:
-        """The output index of each token that stands for a whole word, or a Han character, by its normalised text.
+        """The output index of each token that stands for a whole word, or a Han character, by its text without accents.
 
         A part of a word is none: not ``lo@@``, and where words start with ``▁``, no token without that mark but a Han
-        character. Of two tokens with one normalised text, the one that is written like it counts, else the first.
+        character. Of two tokens with one such text, the one that is written like it counts, else the first.
 
         >>> ReleaseVocabulary([*RELEASE_MARKS, "lo@@", "Love", "北", "'"]).whole_words()
         {'love': 4, '北': 5}
@@ -263,7 +327,7 @@ class ReleaseVocabulary:
             text = piece.removeprefix(_WORD_START)
             han = len(text) == 1 and _HAN.match(text)
             part = piece.endswith("@@") or (self._marked and text == piece and not han)
-            word = "" if part or piece in RELEASE_UNWRITTEN else normalise(text)
+            word = "" if part or piece in RELEASE_UNWRITTEN else fold_accents(text)
             if word and (word not in found or piece == word):
                 found[word] = index
         return found

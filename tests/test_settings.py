@@ -68,6 +68,13 @@ def test_a_double_key_names_file_and_line(write, text: str, line: int, key: str)
         read_settings(TrainingConfig, [path])
 
 
+def test_a_key_with_a_dot_counts_as_double(write):
+    path = write("optimizer.max_steps: 3\noptimizer: {max_steps: 4}\n")
+    with pytest.raises(InputError, match=f"^{path}: optimizer.max_steps is there twice"):
+        read_settings(TrainingConfig, [path])
+    assert read_settings(TrainingConfig, [write("optimizer.max_steps: 3\n")]).optimizer.max_steps == 3
+
+
 def test_former_keys_of_checkpoints_are_read(write):
     old = write(
         "model:\n  cif: {margin: 2}\n  ctc: {slots: 2}\n  adaptor: {passage_map: true, input: log_probabilities}\n"

@@ -18,7 +18,7 @@ from clsr.errors import InputError
 from clsr.evaluation.scores import Retrieval, measure_recognition, measure_retrieval
 from clsr.metrics.recall import METRICS, Interval, paired_difference, rank
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.vocabulary import normalise
+from clsr.vocabulary import fold_accents, normalise
 
 Texts = dict[str, str]
 
@@ -63,7 +63,7 @@ def error_rate(references: Texts, hypotheses: Texts) -> str:
     both = references.keys() & hypotheses.keys()
     if not both:
         return "–"
-    pair = ({id_: normalise(texts[id_]) for id_ in both} for texts in (references, hypotheses))
+    pair = ({id_: fold_accents(texts[id_]) for id_ in both} for texts in (references, hypotheses))
     total = measure_recognition(*pair).total
     return f"{100 * total.value:.1f} ({len(both)})"
 

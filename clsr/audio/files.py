@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.audio.spelling import as_on_disk, spellings
 from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
 
@@ -24,13 +25,14 @@ def find_recordings(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
     A file that is named itself is taken whatever its suffix; inside folders, searched to any depth, and of what a
     pattern names, those with the suffix of an audio file, hidden ones left out. A pattern has ``*``, ``?``, ``[...]``
-    or ``**`` for folders of any depth; where a file of that very name exists, it is that file.
+    or ``**`` for folders of any depth; where a file of that very name exists, it is that file. A name finds its file
+    whether its letters are composed (NFC) or taken apart (NFD).
 
     Raises:
         InputError: a path is missing, or a folder or pattern leads to no audio file.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
+    for path in map(as_on_disk, map(Path, [paths] if isinstance(paths, str | Path) else paths)):
         if path.is_dir():
             files = _inside(path)
         elif path.exists():
@@ -79,7 +81,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _matching(pattern: str) -> Iterator[Path]:
-    for name in sorted(glob.glob(pattern, recursive=True)):
+    for name in sorted({name for one in spellings(pattern) for name in glob.glob(one, recursive=True)}):
         path = Path(name)
         if path.is_dir():
             yield from _inside(path)

@@ -26,7 +26,7 @@ from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform, writ
 from clsr.data.kaldi import Utterance, write_lines
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
-from clsr.vocabulary import normalise
+from clsr.vocabulary import fold_accents
 
 QUESTIONS = "questions.jsonl"
 SILENCE_S = (0.2, 0.8)  # between two passages, drawn from this range
@@ -103,7 +103,7 @@ def lengthen(
         taken.clear()
     for stale in set((output / "recordings").glob("r*.wav")) - {file for file, _ in places.values()}:
         stale.unlink()
-    texts = {passage.id: normalise(passage.text or "") for passage in whole.passages}
+    texts = {passage.id: fold_accents(passage.text or "") for passage in whole.passages}
     gold = {id_: min(grades, key=lambda p: (-grades[p], p)) for id_, grades in whole.relevance.items()}
     audio = _copy_questions(whole.question_speech or [], output)
     questions = []
@@ -123,11 +123,11 @@ def find_answer(text: str, answer: str, span: Span) -> Span | None:
     (10.0, 19.0)
 
     Args:
-        text: the passage's transcript, normalised.
+        text: the passage's transcript, without accents (``fold_accents``).
         answer: as it was given.
         span: of the passage, in seconds.
     """
-    words = normalise(answer)
+    words = fold_accents(answer)
     found = re.search(rf"(?<![a-z0-9']){re.escape(words)}(?![a-z0-9'])", text) if words else None
     if not found:
         return None

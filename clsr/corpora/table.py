@@ -13,11 +13,13 @@ import math
 import os
 import random
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import duration_s
 from clsr.corpora.config import TableConfig
 from clsr.data.kaldi import TOLERANCE_S, ReportFault, Utterance, write_data_dir, write_table
@@ -192,8 +194,12 @@ def _read_rows(table: Path, report: ReportFault) -> Iterator[_Row]:
 
 
 def _read_csv(table: Path, lines: list[str], report: ReportFault) -> Iterator[tuple[int, dict[str, str]]]:
+    csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines))))  # else a long cell counts as broken
     reader = csv.DictReader(lines, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", strict=True)
     try:
+        doubles = [name for name, count in Counter(reader.fieldnames or ()).items() if name and count > 1]
+        if doubles:
+            raise InputError(f"{table}:1: column {doubles[0]} is there twice; keep one of them")
         missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
         if missing:
             found = ", ".join(reader.fieldnames or ["nothing"])
@@ -231,7 +237,7 @@ def _utterance(row: _Row, folder: Path, lengths: dict[Path, float | None], repor
     if not cells["audio"]:
         report(f"{place}: audio is missing; name the recording")
         return None
-    recording = folder / cells["audio"]
+    recording = as_on_disk(folder / cells["audio"])
     if recording not in lengths:
         try:
             lengths[recording] = duration_s(recording)

@@ -5,6 +5,7 @@ A data directory holds ``wav.scp`` (recording -> audio file, relative to the dir
 recording is one utterance. Every file is sorted by id in the C locale. Command pipes in ``wav.scp`` are refused.
 """
 
+import codecs
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import SAMPLE_RATE, decoded_duration_s, duration_s, read_header
 from clsr.errors import InputError
 
@@ -179,7 +181,8 @@ def read_table(path: Path, report: ReportFault) -> dict[str, KaldiEntry]:
         report(f"{path}: no such file; write it, or check the path")
         return entries
     last = ""
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
+    # Some editors put a byte order mark in front, which is no part of the first id.
+    for number, raw in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         try:
             id_, value = (*raw.decode().split(maxsplit=1), "", "")[:2]
         except UnicodeDecodeError:
@@ -255,7 +258,7 @@ def _read_recordings(path: Path, report: ReportFault) -> dict[str, Path | None]:
     """Audio file of each recording, ``None`` where it is reported."""
     recordings: dict[str, Path | None] = {}
     for id_, (line, value) in read_table(path / "wav.scp", report).items():
-        place, audio = f"{path / 'wav.scp'}:{line}: {id_}", path / value
+        place, audio = f"{path / 'wav.scp'}:{line}: {id_}", as_on_disk(path / value)
         recordings[id_] = None
         if value.startswith("|") or value.endswith("|"):
             report(f"{place}: is a command, which is never run; write the audio to a file and name that")

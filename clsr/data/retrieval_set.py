@@ -6,6 +6,7 @@ questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id
 """
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,9 +174,9 @@ def _read_relevance(
 ) -> dict[str, dict[str, int]]:
     """Relevance of the lines without a fault; the others, and questions left without an answer, are reported."""
     relevance: dict[str, dict[str, int]] = {question: {} for question in questions}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.split()
-        if len(fields) != 4 or not fields[3].isdigit():
+        if len(fields) != 4 or not re.fullmatch("[0-9]{1,9}", fields[3]):
             report(
                 f"{path}:{number}: is not 'question-id 0 passage-id relevance'; write four fields, the last a number"
             )

@@ -35,7 +35,7 @@ from clsr.models.speech_encoder import SpeechEncoder
 from clsr.systems.clsr import ClsrSystem
 from clsr.systems.load import load_system
 from clsr.systems.protocol import System
-from clsr.vocabulary import normalise
+from clsr.vocabulary import fold_accents, normalise
 
 READ_AT_ONCE = 64  # recordings in memory
 ORACLE = "text"  # the row of the reference transcripts
@@ -183,10 +183,12 @@ def _measure_wer(
     texts = system.transcribe(recognised.items)
     if texts is None:
         return None
-    references = {u.id: normalise(u.text) for u in passages if u.text is not None}
+    references = {u.id: fold_accents(u.text) for u in passages if u.text is not None}
     if not references:
         raise InputError(f"{data}: no transcripts (text), so nothing to measure: use clsr transcribe")
-    hypotheses = {u.id: normalise(text) for u, text in zip(passages, texts, strict=True)}  # some write as they please
+    hypotheses = {
+        u.id: fold_accents(text) for u, text in zip(passages, texts, strict=True)
+    }  # some write as they please
     return measure_recognition(references, {i: hypotheses[i] for i in references})
 
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+from clsr.audio.spelling import as_on_disk, spellings
 from clsr.errors import InputError
+
+# So that the days around them are dates in all time zones.
+FIRST_DAY = datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=3)
+LAST_DAY = datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=3)
 
 
 @dataclass(frozen=True)
@@ -42,23 +47,29 @@ class Filter:
     @property
     def paths(self) -> list[str]:
         """The recordings as the index names them: absolute paths without links."""
-        return [str(Path(recording).resolve()) for recording in self.recordings]
+        return [str(as_on_disk(Path(recording)).resolve()) for recording in self.recordings]
 
     def to_sql(self) -> str:
         """The filter as a condition in SQL; empty if it has no condition."""
         conditions = []
         if self.recordings:
-            conditions.append(f"recording IN ({', '.join(quote(path) for path in self.paths)})")
+            conditions.append(is_recording(*self.paths))
         if self.folder is not None:
             # Not LIKE, in which "_" and "%" of a path stand for other characters: all that starts with "x/" lies
             # between "x/" and "x0", the character that follows the slash.
-            folder = str(Path(self.folder).resolve()).rstrip("/")
-            conditions.append(f"recording >= {quote(folder + '/')} AND recording < {quote(folder + '0')}")
+            folders = spellings(str(as_on_disk(Path(self.folder)).resolve()).rstrip("/"))
+            inside = (f"recording >= {quote(f'{one}/')} AND recording < {quote(f'{one}0')}" for one in folders)
+            conditions.append(f"({' OR '.join(inside)})")
         if self.since is not None:
             conditions.append(f"modified >= {_timestamp(_instant(self.since))}")
         if self.until is not None:
             conditions.append(f"modified < {_timestamp(_after(self.until))}")
         return " AND ".join(conditions)
+
+
+def is_recording(*paths: str) -> str:
+    """The condition that a row is of one of the recordings, however the letters of its path are composed."""
+    return f"recording IN ({', '.join(quote(one) for path in paths for one in spellings(path))})"
 
 
 def quote(text: str) -> str:
@@ -81,7 +92,11 @@ def _instant(when: str | date) -> datetime:
             raise InputError(f"{text!r} is no date; give one such as 2026-05-31 or 2026-05-31T18:30") from None
     if not isinstance(when, datetime):
         when = datetime(when.year, when.month, when.day)
-    return when.astimezone(timezone.utc)
+    try:
+        instant = when.astimezone(timezone.utc)
+    except (OverflowError, ValueError, OSError):  # within a day of the first or last date that there is
+        instant = when.replace(tzinfo=timezone.utc)
+    return max(FIRST_DAY, min(instant, LAST_DAY))
 
 
 def _after(when: str | date) -> datetime:

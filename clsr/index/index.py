@@ -13,7 +13,7 @@ from clsr.audio.files import find_recordings, printable, size_bytes
 from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
-from clsr.index.filters import Filter, quote
+from clsr.index.filters import Filter, is_recording
 from clsr.index.indexer import Indexer
 from clsr.index.location import IndexLocation
 from clsr.index.progress import ProgressBar, Watch
@@ -435,7 +435,7 @@ class Index:
         if only is None:
             return ""
         for path in only.paths:
-            if not self.require_windows().count_rows(f"recording = {quote(path)}"):
+            if not self.require_windows().count_rows(is_recording(path)):
                 raise InputError(f"{path}: not in the index; see what clsr index --status lists")
         return only.to_sql()
 

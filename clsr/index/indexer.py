@@ -17,7 +17,7 @@ from clsr.audio.pauses import Span
 from clsr.audio.pieces import PieceStream
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
-from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence
+from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence, stored_ns
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
@@ -282,7 +282,7 @@ def unchanged(path: Path, known: RecordingEntry | None, cut: str) -> RecordingEn
     if known is None or known.state not in ("indexed", "silent") or known.cut != cut:
         return None
     state = file_state(path)
-    if state == (known.size_bytes, known.modified_ns):
+    if (state.size_bytes, stored_ns(state.modified_ns)) == (known.size_bytes, stored_ns(known.modified_ns)):
         return known
     if known.content_hash != content_hash(path):
         return None

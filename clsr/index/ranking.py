@@ -11,7 +11,7 @@ from clsr.errors import InputError
 from clsr.index.filters import quote
 from clsr.index.tables import SEGMENTS_COLUMN, SPAN_COLUMNS, SPOKEN, TEXT_COLUMN, brief, full_text_config
 from clsr.index.vector_cache import CACHE_BYTES, VectorCache, cache_vectors, cosines_of
-from clsr.vocabulary import Word, normalise
+from clsr.vocabulary import Word, fold_accents, normalise
 
 if TYPE_CHECKING:
     import pyarrow
@@ -148,7 +148,7 @@ class Ranker:
         Rows that were written since the full-text index was brought up to date are searched too; where there is no
         such index, one is made in memory.
         """
-        terms = normalise(text)
+        terms = _terms(text)
         if not terms:
             return []
 
@@ -294,6 +294,16 @@ def _overlap(one: ScoredSpan, other: ScoredSpan) -> bool:
 def _scan(table: LanceTable, where: str, columns: list[str]) -> pyarrow.Table:
     query: LanceQueryBuilder = table.search()
     return (query.where(where) if where else query).select(columns).to_arrow()
+
+
+def _terms(text: str) -> str:
+    """The words of a query; some recognisers write no accents, so words without them are searched for as well.
+
+    Those of Latin letters are left to the full-text index, which knows no accents of theirs.
+    """
+    words = normalise(text).split()
+    folded = [fold_accents(word) for word in words]
+    return " ".join([*words, *(f for word, f in zip(words, folded, strict=True) if f != word and not f.isascii())])
 
 
 def _windows(found: pyarrow.Table, scores: Sequence[float]) -> list[RankedWindow]:

@@ -69,6 +69,18 @@ class WindowSummary(NamedTuple):
     confidence: float | None = None  # of its tokens, 0 to 1; None where there are none, or it is not known
 
 
+LATEST_NS = 2**63 - 1
+
+
+def stored_ns(modified_ns: int) -> int:
+    """The date of a file as the table holds it: the years 1678 to 2262, the nearest of them for dates beyond.
+
+    >>> stored_ns(2**70) == LATEST_NS, stored_ns(5)
+    (True, 5)
+    """
+    return max(-LATEST_NS, min(modified_ns, LATEST_NS))
+
+
 class RecordingEntry(NamedTuple):
     """A row of the table of recordings.
 
@@ -186,7 +198,8 @@ class RecordingsTable:
         """
         import pyarrow
 
-        rows = [entry._asdict() | {"checksum": entry.checksum} for entry in entries]
+        storable = [entry._replace(modified_ns=stored_ns(entry.modified_ns)) for entry in entries]
+        rows = [entry._asdict() | {"checksum": entry.checksum} for entry in storable]
         if rows:
             with writing(self.location):
                 table = self.tables.make_recordings()

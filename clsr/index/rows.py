@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def to_rows(
             "recording": entry.recording,
             "content_hash": entry.content_hash,
             "fingerprint": fingerprint,
-            "modified": datetime.fromtimestamp(entry.modified_ns // 1000 / 1e6, timezone.utc),
+            "modified": date_of(entry.modified_ns),
             "cut": entry.cut,
             "start_s": window.start_s,
             "end_s": window.end_s,
@@ -70,6 +70,18 @@ def to_rows(
         }
         rows.append(row | {"checksum": checksum(row)})
     return rows
+
+
+def date_of(modified_ns: int) -> datetime:
+    """The date of a file, to the microsecond; one that no calendar of Python has is the nearest that it has.
+
+    >>> date_of(-1).isoformat()
+    '1969-12-31T23:59:59.999999+00:00'
+    """
+    try:
+        return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=modified_ns // 1000)
+    except OverflowError:
+        return (datetime.max if modified_ns > 0 else datetime.min).replace(tzinfo=timezone.utc)
 
 
 def to_arrow(rows: Sequence[WindowRow]) -> pyarrow.Table:

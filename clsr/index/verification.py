@@ -10,7 +10,7 @@ import numpy as np
 
 from clsr.audio.files import file_state
 from clsr.errors import InputError
-from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, WindowSummary
+from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, WindowSummary, stored_ns
 from clsr.index.rows import WindowRow, checksum
 from clsr.index.tables import CONFIDENCE_COLUMN, IndexTables, reading
 
@@ -116,6 +116,7 @@ def _why_stale(entry: RecordingEntry) -> str:
         return "its file is gone; put it back, or remove it with clsr index --prune"
     if entry.state == "begun":
         return INTERRUPTED
-    if entry.state != "failed" and state != (entry.size_bytes, entry.modified_ns):
+    found = (state.size_bytes, stored_ns(state.modified_ns))
+    if entry.state != "failed" and found != (entry.size_bytes, stored_ns(entry.modified_ns)):
         return "its file has changed since it was indexed; index it again"
     return ""

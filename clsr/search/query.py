@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
 from clsr.model import LONGEST_S, Model, Speech, read_speech
@@ -81,6 +82,8 @@ def read_spoken_query(
     Raises:
         InputError: it cannot be read, is no mono waveform, or lasts longer than a minute.
     """
+    if isinstance(query, Path):
+        query = as_on_disk(query)
     return read_speech(query, LONGEST_S, _name(query), TOO_LONG, read)
 
 

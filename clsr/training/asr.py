@@ -41,7 +41,7 @@ from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.lora import add_adapters, merged
 from clsr.training.losses import ctc_loss, quantity_loss, token_cross_entropy
 from clsr.training.mwer import mwer
-from clsr.vocabulary import BLANK, UNKNOWN, Vocabulary, normalise
+from clsr.vocabulary import BLANK, UNKNOWN, Vocabulary, fold_accents
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -110,7 +110,7 @@ class AsrModule(pl.LightningModule):
         self.paraformer = paraformer
         self.vocabulary = vocabulary
         self.config = config
-        self.references = {utterance.id: normalise(utterance.text or "") for utterance in dev.utterances}
+        self.references = {utterance.id: fold_accents(utterance.text or "") for utterance in dev.utterances}
         self.errors: list[WordErrors] = []
         if config.loss.mwer_weight > 0 and config.model.cif.firings_per_token > 1:
             raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1: set either")
@@ -187,7 +187,7 @@ def make_encoders(
     if config.model.ctc.units != "characters":
         return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [], *features)
     index = {character: i for i, character in enumerate(units)}
-    return Encoders(vocabulary.encode, lambda text: [index[c] for c in normalise(text) if c in index], *features)
+    return Encoders(vocabulary.encode, lambda text: [index[c] for c in fold_accents(text) if c in index], *features)
 
 
 def front_end(frontend: Frontend, config: DataConfig) -> tuple[Extract | None, Extract | None]:

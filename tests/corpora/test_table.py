@@ -55,6 +55,18 @@ def test_the_same_rows_in_other_clothes(corpus: Path):
     assert (other.utterance.id, other.utterance.start_s, other.utterance.end_s) == ("7", 1.0, 2.5)
 
 
+def test_cells_may_be_longer_than_csv_allows(corpus: Path):
+    words = "word " * 40_000  # 200 kB; by default a cell has at most 128 KiB
+    (passage,) = read_passages(table(corpus, HEADER + f'r1,a.wav,,,"{words}",,\n'), refuse)
+    assert passage.utterance.text == words.strip()
+
+
+def test_transcripts_of_every_script_stay_whole(corpus: Path):
+    rows = "r1,a.wav,0,1,हिन्दी में स्वागत है,,\nr2,a.wav,1,2,がっこう パン,,\nr3,b b.wav,,,co\u00adoperate,,\n"
+    passages = read_passages(table(corpus, HEADER + rows), refuse)
+    assert [p.utterance.text for p in passages] == ["हिन्दी में स्वागत है", "がっこう パン", "cooperate"]
+
+
 def test_rows_of_one_span_are_one_passage(corpus: Path):
     rows = "r1,a.wav,0,2,red dogs,Which?,\nr2,a.wav,,,Red dogs.,What colour?,\nr3,a.wav,1,2,dogs,,\n"
     one, other = read_passages(table(corpus, HEADER + rows), refuse)
@@ -95,6 +107,7 @@ def test_a_fault_is_named_by_its_line(corpus: Path, row: str, fault: str):
         ("t.csv", "", "t.csv:1: has no column id"),
         ("t.csv", HEADER, "t.csv: holds no row"),
         ("t.csv", HEADER + 'r,a.wav,,,"one,,\n', "t.csv:2: is no row"),
+        ("t.csv", "id,audio,transcript,transcript\n", "t.csv:1: column transcript is there twice"),
         ("t.xlsx", "PK", "t.xlsx: is not .csv, .tsv or .jsonl"),
     ],
 )

@@ -1,5 +1,6 @@
 """Tests of clsr/data/kaldi.py: every fault is found where it stands, and sound data comes back as written."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_absolute_paths_and_spaces_in_paths(folder: Path, tmp_path_factory: pyte
     (folder / "a.wav").rename(audio)
     (folder / "wav.scp").write_text(f"a {audio}\nb b.wav\n")
     assert read_data_dir(folder)[0].recording == audio
+    assert check_data_dir(folder) == []
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(folder: Path) -> None:
+    sound = read_data_dir(folder)
+    for name in ("wav.scp", "text", "utt2spk"):
+        (folder / name).write_bytes(codecs.BOM_UTF8 + (folder / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert read_data_dir(folder) == sound
     assert check_data_dir(folder) == []
 
 

@@ -1,6 +1,7 @@
 """Filters as conditions that a table understands, whatever a path has in it."""
 
 import os
+import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -52,6 +53,14 @@ def found(retriever: Retriever, folder: Path, only: Filter, mode: Any = "dense")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_with_anything_in_its_name(retriever: Retriever, recordings: Path, name: str, mode: str) -> None:
     assert found(retriever, recordings, Filter(recordings=[recordings / name]), mode) == {name}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_of_moved_files_find_their_windows(retriever: Retriever, recordings: Path, form: Any) -> None:
+    deep = recordings / "talks" / "deep" / "ü.wav"
+    deep.unlink()  # the index alone knows how its letters are composed
+    only = Filter(recordings=[unicodedata.normalize(form, str(deep))])
+    assert found(retriever, recordings, only) == {"talks/deep/ü.wav"}
 
 
 def test_several_recordings(retriever: Retriever, recordings: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from clsr.errors import InputError
 from clsr.index import indexer
 from clsr.index.config import IndexConfig
+from clsr.index.filters import Filter
 from clsr.index.index import Index
 from clsr.index.location import IndexLocation
-from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus
+from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, stored_ns
+from clsr.index.rows import date_of
 from clsr.index.tables import IndexTables, only_writer
 from clsr.model import Model
 from clsr.search.retriever import Retriever
@@ -258,6 +260,31 @@ def test_touched_file_is_not_encoded_again(speech_encoder: Any, model: Model, sp
     assert Index.create(tmp_path / "index", model, SMALL).add([path]) == first
     assert speech_encoder.batches == []
     assert Index.open(tmp_path / "index").verify() == ([], [])
+
+
+def test_dates_of_wrong_clocks_stop_nothing(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    seconds = {"1965": -144_936_000, "1980": 328_708_800, "2098": 4_052_635_200, "2300": 10_427_054_400}
+    for year, date in seconds.items():
+        os.utime(speak(tmp_path / "r" / f"{year}.wav", "cat"), (date, date))
+    speak(tmp_path / "r" / "now.wav", "cat")
+    index = Index.create(tmp_path / "index", model, SMALL)
+    assert [status.status for status in index.add([tmp_path / "r"])] == ["indexed"] * 5
+    speech_encoder.batches.clear()
+    assert [status.status for status in index.add([tmp_path / "r"])] == ["indexed"] * 5
+    assert speech_encoder.batches == []  # all are unchanged
+    assert index.verify() == ([], [])
+    retriever = Retriever.open(tmp_path / "index")
+    for since, count in (("1970-01-01", 4), ("2050-01-01", 2), ("2299-01-01", 1), ("0001-01-01", 5)):
+        assert len(retriever.search("cat", only=Filter(since=since))) == count, since
+    for until, count in (("1970-01-01", 1), ("9999-12-31", 5), ("0001-01-01", 0)):
+        assert len(retriever.search("cat", only=Filter(until=until))) == count, until
+
+
+@pytest.mark.parametrize("modified_ns", [-(10**21), -1, 0, 2**63, 10**22])
+def test_every_date_can_be_stored(modified_ns: int) -> None:
+    assert -(2**63) <= stored_ns(modified_ns) < 2**63
+    assert date_of(modified_ns).tzinfo is not None
 
 
 def test_file_that_became_unreadable_keeps_its_windows(

@@ -26,7 +26,7 @@ from clsr.models.adaptor import best_codes
 from clsr.models.cif import ROUNDING, integrate_and_fire, scale_to
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
-from clsr.vocabulary import BLANK, UNKNOWN, normalise
+from clsr.vocabulary import BLANK, UNKNOWN, fold_accents
 
 BATCH = 24  # utterances
 OFFSETS = (0, -1, 1, -2, 2)
@@ -155,7 +155,7 @@ def outcomes(encoder: SpeechEncoder, passages: list[Utterance]) -> dict[str, Out
 def measure(encoder: SpeechEncoder, whole: RetrievalSet) -> Figures:
     """Return word error rate, share of wrong token counts, and recall at 1 of hard and soft codes, by row."""
     questions = encoder.text_encoder.encode(list(whole.questions.values()), "question").numpy()
-    references = [normalise(u.text or "") for u in whole.passages]
+    references = [fold_accents(u.text or "") for u in whole.passages]
 
     def recall(vectors: list[Tensor]) -> float:
         ids = [u.id for u in whole.passages]

@@ -24,7 +24,7 @@ from clsr.corpora.word_lists import whole_words, word_lists
 from clsr.data.kaldi import read_text, write_lines
 from clsr.errors import InputError
 from clsr.models.text_encoder import load_text_encoder
-from clsr.vocabulary import normalise
+from clsr.vocabulary import fold_accents
 
 DEV_TITLES = 4  # of 44; those with the smallest SHA-1 of their name
 
@@ -104,7 +104,7 @@ def read_extra_text(tables: Iterable[Path], excluded: Collection[str]) -> list[d
 
 def make_lists(texts: Iterable[str], text_encoder: str, times: int) -> list[dict[str, str]]:
     """Rows without a question: lists of the text encoder's whole words, each so many times, with those in the texts."""
-    counts = Counter(word for text in texts for word in normalise(text).split())
+    counts = Counter(word for text in texts for word in fold_accents(text).split())
     words = whole_words(load_text_encoder(text_encoder).tokenizer)
     made = word_lists(words, counts, times, seed=0)
     return [{"id": f"list{row:05}", "question": "", "context": text} for row, text in enumerate(made)]

@@ -21,7 +21,7 @@ from clsr.corpora.script import positive, run_script
 from clsr.corpora.word_lists import word_lists
 from clsr.data.kaldi import write_lines
 from clsr.errors import InputError
-from clsr.vocabulary import normalise
+from clsr.vocabulary import fold_accents
 
 FIELDS = ("id", "question", "context")
 FEWEST_WORDS = 5  # in a text cut to the vocabulary
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The words of the sentence, as a recogniser writes them."""
-        return normalise(self.context).split()
+        return fold_accents(self.context).split()
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -52,7 +52,7 @@ def read_pairs(path: Path) -> list[Pair]:
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             pair = Pair(*(json.loads(line)[field] for field in FIELDS))
-            keys = {(field, normalise(value)) for field, value in zip(FIELDS[1:], pair[1:], strict=True)}
+            keys = {(field, fold_accents(value)) for field, value in zip(FIELDS[1:], pair[1:], strict=True)}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}:{number}: is no JSON object with {', '.join(FIELDS)}; mend it") from error
         if seen.isdisjoint(keys | {("id", pair.id)}) and pair.words:
@@ -107,7 +107,7 @@ def read_extra_text(table: Path) -> list[list[str]]:
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         if "reference" not in (reader.fieldnames or ()):
             raise InputError(f"{table}:1: has no column reference; write a header line")
-        return [normalise(row["reference"] or "").split() for row in reader]
+        return [fold_accents(row["reference"] or "").split() for row in reader]
 
 
 def prepare(args: argparse.Namespace) -> None:
