@@ -28,8 +28,9 @@ def commands_page() -> str:
     lines = [
         "# Commands", "", NOTE, "",
         "Every command explains itself: `clsr COMMAND --help`. Standard output carries results, standard error",
-        "everything else. The exit status is 0, or 2 for an error in the input, which is said in one line;",
-        "`--debug` shows its traceback.",
+        "everything else. The exit status is 0; 2 for an error in the input, 130 for an interruption, 1 for a fault of",
+        "clsr itself. Each but 0 is said in one line. `--debug` shows the traceback; that of a fault of clsr is in",
+        "the file that the line names too. Characters that the encoding of the output lacks are written as `\\u8b1b`.",
     ]  # fmt: skip
     for name, command in flat_commands():
         if issubclass(command, Train):

@@ -82,6 +82,11 @@ class Synthesize:
     speaking: SynthesisConfig = options_of(SynthesisConfig, without=["pitch"])
     recording: bool = False
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command keeps the audio that is there already: that of a set, not a long recording."""
+        return not self.recording
+
     def run(self) -> None:
         """Synthesise what is not there yet."""
         from clsr.corpora.synthesis import synthesize, synthesize_recording

@@ -61,7 +61,9 @@ class MakeIndex:
         text_encoder: text encoder for the transcripts of a released recogniser, by default MiniLM; or one that replaces
             that of a CLSR model.
         engine: what encodes: this process, or the workers of Ray.
-        prune: remove from the index the recordings whose files no longer exist.
+        prune: remove from the index the recordings whose files no longer exist. Where a folder of recordings is missing
+            or empty, or more than a tenth of them would go, nothing is removed without --yes.
+        yes: with --prune, remove whatever is missing.
         status: print what the index holds for each recording, and stop.
         verify: read the whole index, report damage, and stop.
         json: print one object per file.
@@ -76,9 +78,15 @@ class MakeIndex:
     engine: Literal["local", "ray"] = "local"
     ray: RayConfig = options_of(RayConfig, without=["cpus", "precision"], rename={"address": "ray_address"})
     prune: bool = False
+    yes: bool = False
     status: bool = False
     verify: bool = False
     json: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command resumes an interrupted run: where it indexes."""
+        return bool(self.audio) and not (self.status or self.verify)
 
     def run(self) -> int:
         """Index, or say what the index holds; 2 if a recording failed or the index is damaged."""
@@ -93,9 +101,21 @@ class MakeIndex:
             raise InputError("nothing to index: name files, folders or patterns, or give --status, --verify or --prune")
         failed = self._add() if self.audio else False
         if self.prune:
-            for path in Index.open(self.index).prune():
-                print(f"{path}: removed, its file is gone", file=sys.stderr if self.json else sys.stdout)
+            self._prune(Index.open(self.index))
         return 2 if failed else 0
+
+    def _prune(self, index: Index) -> None:
+        """Remove what is missing, and say how much; not where a disk may just not be mounted."""
+        missing = index.missing()
+        if missing.doubt and not self.yes:
+            raise InputError(
+                f"{index.location}: {missing} would be removed, and {missing.doubt}: nothing is removed; if a disk is "
+                "not mounted, mount it, else give --yes too"
+            )
+        for path in index.prune():
+            print(f"{path}: removed, its file is gone", file=sys.stderr if self.json else sys.stdout)
+        if missing.paths:
+            print(f"clsr: removed {missing}", file=sys.stderr)
 
     def _add(self) -> bool:
         """Index; return whether any recording failed."""

@@ -17,6 +17,7 @@ from clsr.cli.options import Command, CommandGroup, build, make_parser
 from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, PlotWerRecall, Tables
 from clsr.cli.searching import Ask, Search
 from clsr.cli.serving import Serve
+from clsr.cli.streams import prepare_streams, say, silence, silence_if_broken
 from clsr.cli.training import (
     Convert,
     ImportFunasr,
@@ -29,6 +30,7 @@ from clsr.cli.training import (
     TrainText,
     TrainWhisper,
 )
+from clsr.cli.unexpected import describe_unexpected
 from clsr.errors import InputError
 
 DATA = CommandGroup(
@@ -52,6 +54,11 @@ PLOT = CommandGroup(
     },
 )
 COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
+    "index": MakeIndex,
+    "search": Search,
+    "ask": Ask,
+    "serve": Serve,
+    "transcribe": Transcribe,
     "info": Info,
     "data": DATA,
     "train-asr": TrainAsr,
@@ -70,34 +77,76 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "tables": Tables,
     "plot": PLOT,
     "bench": Bench,
-    "transcribe": Transcribe,
-    "index": MakeIndex,
-    "search": Search,
-    "ask": Ask,
-    "serve": Serve,
+}
+HEADINGS = {  # of the help, over the commands from this one on
+    "index": "search recordings",
+    "data": "make data and train",
+    "evaluate": "measure",
+}
+EXAMPLES = {
+    "index": "clsr index --index talks.index talks/",
+    "search": 'clsr search --index talks.index "who sold the horse?"',
+    "ask": 'clsr ask --index talks.index --answerer local:qwen2-audio "who sold the horse?"',
+    "serve": "clsr serve --index talks.index --allow talks/",
+    "transcribe": "clsr transcribe talk.mp3",
+    "info": "clsr info --model exp/joint",
+    "data validate": "clsr data validate data/train",
+    "data make": "clsr data make table.csv data",
+    "data synthesize": "clsr data synthesize questions.jsonl data/train",
+    "data lengthen": "clsr data lengthen --set data/test --output data/long",
+    "data transcribed": "clsr data transcribed --model exp/asr --set data/test --output data/test-asr",
+    **{
+        name: f"clsr {name} {name[6:]}.yaml --data data --output exp/{name[6:]}"
+        for name in COMMANDS
+        if "train-" in name
+    },
+    "import-funasr": "clsr import-funasr releases/paraformer-zh --output exp/paraformer",
+    "convert": "clsr convert whisper:releases/tiny.en --output exp/converted",
+    "evaluate": "clsr evaluate --model exp/joint --set data/test --output exp/report",
+    "report": "clsr report exp/report exp/other",
+    "longform": "clsr longform --model exp/joint --set data/long --output exp/longform",
+    "tables": "clsr tables exp --output exp/tables",
+    "plot learning": "clsr plot learning exp/asr/logs/csv/metrics.csv --output learning.png",
+    **{
+        f"plot {kind}": f"clsr plot {kind} exp/clean/report.json exp/noisy/report.json --output {kind}.png"
+        for kind in ("recall", "wer-recall", "noise")
+    },
+    "plot alignment": "clsr plot alignment --model exp/joint --set data/test --question q17 --output q17.png",
+    "bench": "clsr bench --output exp/bench",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, or 2 for bad input, reported in one line."""
+    """Run a command; return its exit status.
+
+    0, or 2 for bad input, 130 for an interruption, and 1 for a fault of clsr; all but 0 are reported in one line.
+    """
+    prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("clsr").setLevel(logging.INFO)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    command: Command | None = None
     try:
-        return read_command([argument for argument in arguments if argument != "--debug"]).run() or 0
+        command = read_command([argument for argument in arguments if argument != "--debug"])
+        status = command.run() or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
-        print("clsr: interrupted; the same command resumes where it stopped", file=sys.stderr)
+        resumes = getattr(command, "resumes", False)
+        say("interrupted; the same command resumes where it stopped" if resumes else "interrupted")
         return 130
     except BrokenPipeError:  # whoever reads (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the end of the process is quiet
+        silence(sys.stdout)
         return 0
-    except (InputError, OSError) as error:
+    except Exception as error:
+        silence_if_broken(sys.stdout)
         if debug:
             raise
-        print(f"clsr: {_one_line(error)}", file=sys.stderr)
-        return 2
+        expected = isinstance(error, (InputError, OSError))
+        say(_one_line(error) if expected else describe_unexpected(error))
+        return 2 if expected else 1
 
 
 def read_command(arguments: Sequence[str]) -> Command:
@@ -106,7 +155,7 @@ def read_command(arguments: Sequence[str]) -> Command:
     Raises:
         InputError: there is no such command or option, or a value is none of its kind.
     """
-    parser = make_parser("Find the right moment in hours of speech.", COMMANDS)
+    parser = make_parser("Find the right moment in hours of speech.", COMMANDS, HEADINGS, EXAMPLES)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action=_PrintVersion, help="print the version and stop")
     return build(parser.parse_args(arguments))

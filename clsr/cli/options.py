@@ -21,7 +21,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Protocol, Union, get_args, get_origin, get_type_hints
@@ -206,10 +210,24 @@ class OptionParser(argparse.ArgumentParser):
     def __init__(self, *, command: type[Command] | None = None, **keywords: Any) -> None:
         super().__init__(**keywords, allow_abbrev=False, formatter_class=_Formatter)
         self.command = command
+        self.headings: Mapping[str, str] = {}
+        self.examples: Sequence[str] = ()
+        self._unknown = ""  # what is said of an option that there is not
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line."""
-        raise InputError(f"{message}: see {self.prog} --help")
+        """Say what is wrong in one line, and what may have been meant."""
+        if self._unknown and self._unknown != message:
+            message = f"{message}; {self._unknown}" if "required" in message else self._unknown
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        meant = _closest(wrong[1], re.findall(r"[\w.-]+", wrong[2])) if wrong else ""
+        raise InputError(f"{message}{meant}: see {self.prog} --help")
+
+    def format_help(self) -> str:
+        """The help, with a heading over each group of commands."""
+        text = super().format_help()
+        for name, heading in self.headings.items():
+            text = re.sub(rf"\n(    {name} )", rf"\n\n  {heading}:\n\1", text, count=1)
+        return "\n  ".join([f"{text}\nexamples:", *self.examples]) + "\n" if self.examples else text
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, once the options are there; what a command does not know is an error of that command."""
@@ -218,10 +236,32 @@ class OptionParser(argparse.ArgumentParser):
         if self.get_default("command") is None:
             _add_options(self, self.command)
             self.set_defaults(command=self.command)
+        self._unknown = self._find_unknown(sys.argv[1:] if args is None else args)
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.error(self._unknown or f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
+
+    def _find_unknown(self, arguments: Sequence[str]) -> str:
+        """Name an option that there is not, whose value argparse takes for something else; empty for none."""
+        former = {f"--{key}" for key in (*FORMER_KEYS, *DROPPED_KEYS)}
+        known = [name for name in self._option_string_actions if name not in former]
+        for argument in takewhile("--".__ne__, arguments):
+            option = argument.partition("=")[0]
+            if option.startswith("--") and " " not in argument and option not in self._option_string_actions:
+                return f"unrecognized arguments: {option}{_closest(option, known)}"
+        return ""
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    """Say which known word may have been meant; nothing where none is close.
+
+    >>> _closest("--topk", ["--top-k", "--json"])
+    '; did you mean --top-k?'
+    """
+    plain = {one.replace("-", ""): one for one in known}
+    close = get_close_matches(word.replace("-", ""), plain, n=1)
+    return f"; did you mean {plain[close[0]]}?" if close else ""
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -229,22 +269,40 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=30)
 
 
-def make_parser(title: str, commands: Mapping[str, type[Command] | CommandGroup]) -> OptionParser:
-    """Return the parser of all commands."""
+def make_parser(
+    title: str,
+    commands: Mapping[str, type[Command] | CommandGroup],
+    headings: Mapping[str, str] | None = None,
+    examples: Mapping[str, str] | None = None,
+) -> OptionParser:
+    """Return the parser of all commands.
+
+    Args:
+        title: what the program does.
+        commands: by name, in the order of the help.
+        headings: of the help, by the name of the command that each stands before.
+        examples: a command line by the name of its command, a space before that of one in a group.
+    """
     parser = OptionParser(prog="clsr", description=title)
-    _add_commands(parser, commands)
+    parser.headings = headings or {}
+    parser.examples = list((examples or {}).values())[:2]
+    _add_commands(parser, commands, examples or {})
     return parser
 
 
-def _add_commands(parser: OptionParser, commands: Mapping[str, type[Command] | CommandGroup]) -> None:
+def _add_commands(
+    parser: OptionParser, commands: Mapping[str, type[Command] | CommandGroup], examples: Mapping[str, str],
+    before: str = "",
+) -> None:  # fmt: skip
     names = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=OptionParser)
     for name, command in commands.items():
         if isinstance(command, CommandGroup):
             group = names.add_parser(name, help=command.title, description=_sentence(command.title))
-            _add_commands(group, command.commands)
+            _add_commands(group, command.commands, examples, f"{name} ")
         else:
-            title = title_of(command)
-            names.add_parser(name, help=title, description=_sentence(title), command=command)
+            title, example = title_of(command), examples.get(before + name)
+            epilog = f"example: {example.replace('%', '%%')}" if example else None
+            names.add_parser(name, help=title, description=_sentence(title), command=command, epilog=epilog)
 
 
 def _sentence(phrase: str) -> str:

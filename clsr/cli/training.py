@@ -32,6 +32,11 @@ class Train:
 
     own_start: ClassVar[bool] = True  # whether what it starts from is a checkpoint of ours, with settings
 
+    @property
+    def resumes(self) -> bool:
+        """Whether an interrupted run has left a state that the same command resumes from."""
+        return (self.output / "state" / "last.ckpt").exists()
+
     @staticmethod
     def stage() -> Callable[[TrainingConfig, Path, Path, Path | None], object]:
         """Import the function that trains: of settings, data, output folder and start."""

@@ -16,6 +16,7 @@ from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, is_recording
 from clsr.index.indexer import Indexer
 from clsr.index.location import IndexLocation
+from clsr.index.missing import Missing, find_missing
 from clsr.index.progress import ProgressBar, Watch
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
 from clsr.index.recordings import (
@@ -339,6 +340,15 @@ class Index:
             InputError: there is no index.
         """
         return verify_tables(IndexTables(self.location), self.description.fingerprint)
+
+    def missing(self) -> Missing:
+        """The recordings whose files are gone, which ``prune`` would remove.
+
+        Raises:
+            InputError: there is no index, or it is damaged.
+        """
+        self.description  # noqa: B018  # raises
+        return find_missing(self.entries())
 
     def prune(self) -> list[str]:
         """Delete recordings whose files are gone from the index, and return their paths.

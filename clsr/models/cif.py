@@ -12,6 +12,7 @@ from clsr.padding import length_mask
 from clsr.vocabulary import BLANK
 
 ROUNDING = 1e-4  # weights scaled to sum to 3 do so only up to float32: 2.9999998 is three tokens
+MOST_TOKENS = 2**31  # more than any recording has
 
 
 def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -35,14 +36,17 @@ def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) 
         The token embeddings ``(B, U, D)``, zero past each length, and the token lengths ``(B,)``.
 
     Raises:
-        ValueError: ``weights`` has no entry, or more than one, for some frame.
+        ValueError: ``weights`` has no entry, or more than one, for some frame, or is not finite.
     """
     if weights.shape != frames.shape[:2]:
         raise ValueError(f"weights {tuple(weights.shape)} do not fit frames {tuple(frames.shape)}")
     after = weights.double().cumsum(1) / threshold  # A[t]; float32 would lose tokens of long recordings
     before = after - weights.double() / threshold
     lengths = (after[:, -1] + ROUNDING).floor().long()
-    tokens = torch.arange(int(lengths.max()), device=weights.device)[None, :, None]  # (1, U, 1)
+    least, most = torch.stack(lengths.aminmax()).tolist()
+    if least < 0 or most > MOST_TOKENS:  # what a NaN or an infinite weight is as a whole number
+        raise ValueError("firing weights are not finite: the model's weights are damaged, or its training diverged")
+    tokens = torch.arange(most, device=weights.device)[None, :, None]  # (1, U, 1)
     shares = torch.minimum(after[:, None], tokens + 1) - torch.maximum(before[:, None], tokens)  # (B, U, T)
     shares = (shares.clamp(min=0) * threshold).to(frames.dtype) * length_mask(lengths)[:, :, None]
     return shares @ frames, lengths

@@ -152,6 +152,10 @@ class TextEncoder(nn.Module):
         """Return the ids of a text, without opening and closing tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def surplus(self, text: str, kind: Side) -> int:
+        """Return how many tokens at the end of a text do not count, since the encoder takes no longer input."""
+        return max(0, len(self.token_ids(self.prompts.get(kind, "") + text)) - self.max_tokens)
+
     def encode_ids(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Encode token ids in one batch, with gradient where thawed: unit vectors ``(B, E)``."""
         rows, lengths = pad([torch.tensor(row, dtype=torch.long) for row in ids])

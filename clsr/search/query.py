@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clsr.audio.files import printable
 from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
 from clsr.model import LONGEST_S, Model, Speech, read_speech
+
+if TYPE_CHECKING:
+    from clsr.models.text_encoder import TextEncoder
+
+log = logging.getLogger("clsr")
 
 TOO_LONG = "ask in fewer words"
 
@@ -58,6 +65,8 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
     typed = {i: _require_words(query) for i, query in enumerate(queries) if isinstance(query, str)}
     spoken = {i: query for i, query in enumerate(queries) if isinstance(query, Speech)}
     if typed:
+        for text in typed.values():
+            _say_what_is_cut(text, model.text_encoder)
         vectors = model.text_encoder.encode(list(typed.values()), "question").numpy()
         encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
@@ -134,4 +143,13 @@ def _name(query: Speech) -> str:
 def _require_words(query: str) -> str:
     if not query.strip():
         raise InputError("the question is empty; give some words to look for")
-    return query
+    return printable(query)
+
+
+def _say_what_is_cut(text: str, text_encoder: TextEncoder) -> None:
+    surplus = text_encoder.surplus(text, "question")
+    if surplus:
+        log.warning(
+            "the question is longer than the text encoder reads: its last %d of %d tokens have no part in its vector; "
+            "shorten it (%s...)", surplus, surplus + text_encoder.max_tokens, " ".join(text.split())[:40],
+        )  # fmt: skip

@@ -124,9 +124,9 @@ def fit(
     )  # fmt: skip
     # A second one and no save_last, which writes last.ckpt only when the present state is among the best.
     resume = ModelCheckpoint(states, "last", enable_version_counter=False)
-    csv = CSVLogger(output, "logs", version="csv")
+    csv, finite = CSVLogger(output, "logs", version="csv"), FiniteLoss(output)
     try:
-        trainer = _trainer(config, csv, [keep, resume, *_early_stop(config, monitor, mode)])
+        trainer = _trainer(config, csv, [finite, keep, resume, *_early_stop(config, monitor, mode)])
     except MisconfigurationException as error:
         raise InputError(f"trainer.devices {config.trainer.devices}: {' '.join(str(error).split())}") from error
     last = states / "last.ckpt"
@@ -144,6 +144,11 @@ def fit(
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except InputError:
+            raise
+        except Exception as error:  # weights that are no numbers fail in many ways
+            finite.require_weights(trainer, module, error)
+            raise
     if not trainer.is_global_zero:  # what is left, the checkpoint, is written by the first process
         sys.exit(0)
     return _best(keep, output)
@@ -187,6 +192,52 @@ def steps_between(max_steps: int, validate_every: int) -> int:
     (500, 250, 100)
     """
     return max_steps // math.ceil(max_steps / max(1, validate_every))
+
+
+class FiniteLoss(Callback):
+    """Ends a run whose loss or weights are no numbers any more, before such a state is kept, and says what to try.
+
+    Where looking at the loss would make the processor wait for a device, only every fiftieth is looked at, and the one
+    before each measurement.
+    """
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.last = "none"  # finite loss
+        self._loss: Tensor | None = None  # of the last batch
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of a batch."""
+        self._loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        if pl_module.device.type == "cpu" or (batch_idx + 1) % LOG_EVERY == 0:
+            self._require_loss(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last loss before the state is measured, and kept."""
+        self._require_loss(trainer)
+
+    def require_weights(self, trainer: pl.Trainer, module: pl.LightningModule, error: Exception) -> None:
+        """Say what to try where an error has come of weights that are no numbers."""
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters()):
+            raise InputError(self._message(trainer, "the weights are")) from error
+
+    def _require_loss(self, trainer: pl.Trainer) -> None:
+        if self._loss is None:
+            return
+        value = float(self._loss)
+        if not math.isfinite(value):
+            raise InputError(self._message(trainer, "the loss is"))
+        self.last = f"{value:.4g} at step {trainer.global_step}"
+
+    def _message(self, trainer: pl.Trainer, what: str) -> str:
+        rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
+        return (
+            f"{self.output}: {what} no number any more at step {trainer.global_step} (last finite loss: {self.last}; "
+            f"learning rate {rate:.3g}): lower optimizer.learning_rate or raise optimizer.warmup_steps, and train "
+            "into another --output"
+        )
 
 
 class _Seeds(Callback):

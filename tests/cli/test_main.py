@@ -16,6 +16,7 @@ import soundfile
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import read_meta
+from clsr.cli.indexing import MakeIndex
 from clsr.cli.main import main
 from clsr.cli.measuring import CompareReports
 from clsr.cli.training import TrainAsr, TrainJoint
@@ -184,7 +185,11 @@ def test_index_tells_what_it_holds(clsr: Command, tone_model: Path, say_in_tones
     gone.unlink()
     status, told, _ = clsr("index", *place, "--verify")
     assert status == 0 and f"{gone}: its file is gone" in told and "sound, but" in told
-    assert clsr("index", *place, "--prune")[1] == f"{gone}: removed, its file is gone\n"
+    status, out, err = clsr("index", *place, "--prune")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "1 of 3 recordings with 0.00 hours of speech would be removed, and that is more than a tenth" in err
+    assert len(clsr("index", *place, "--status")[1].splitlines()) == 3  # nothing is removed
+    assert clsr("index", *place, "--prune", "--yes")[1] == f"{gone}: removed, its file is gone\n"
     statuses = [json.loads(line) for line in clsr("index", *place, "--status", "--json")[1].splitlines()]
     assert [row["path"] for row in statuses] == [str(damaged), str(talk)]
     assert set(statuses[0]) == {"path", "status", "duration_s", "indexed_s", "silent_s", "windows", "reason"}
@@ -234,11 +239,49 @@ def test_the_reader_may_leave_early(monkeypatch: pytest.MonkeyPatch, capfd: pyte
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("command", "resumes"), [("report", False), ("index", True)])
+def test_an_interruption_promises_only_what_holds(
+    clsr: Command, monkeypatch: pytest.MonkeyPatch, command: str, resumes: bool
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CompareReports, "run", interrupt)
+    monkeypatch.setattr(MakeIndex, "run", interrupt)
+    status, _, err = clsr(*{"report": ("report", "x"), "index": ("index", "--index", "i", "x")}[command])
+    promise = "; the same command resumes where it stopped" if resumes else ""
+    assert (status, err) == (130, f"clsr: interrupted{promise}\n")
+    assert clsr("index", "--index", "i", "--status")[2] == "clsr: interrupted\n"
+
+
+def test_an_unexpected_error_is_one_line_and_a_log(clsr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a\nfault \ud800")
+
+    monkeypatch.setattr(CompareReports, "run", fail)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    status, out, err = clsr("report", "x", "--debug-token")
+    assert status == 2  # there is no such option
+    status, out, err = clsr("report", "secret")
+    (log,) = tmp_path.rglob("*.log")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("clsr: unexpected error (RuntimeError: a fault \\ud800)") and f"its log {log}\n" in err
+    assert "in fail" in log.read_text() and "secret" not in log.read_text()
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/nowhere")
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    assert clsr("report", "x")[0] == 1
+    with pytest.raises(RuntimeError):
+        main(["report", "x", "--debug"])
+
+
 # What is wrong with what was given
 
 
 def test_commands_and_options_that_are_none(fault: Callable[..., str]):
     assert "invalid choice: 'fly'" in fault("fly")
+    assert "did you mean search?" in fault("serch")
+    assert "--topk; did you mean --top-k?: see clsr search --help" in fault("search", "--topk", 3, "who?")
+    assert "did you mean --optimizer.max_steps?" in fault("train-asr", "--optimiser.max_steps=3")
     assert "required: COMMAND" in fault()
     assert "--frob: see clsr" in fault("report", "x", "--frob")
     assert "required: --data" in fault("train-asr", "--dat", "x", "--output", "y")  # no abbreviations

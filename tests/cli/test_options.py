@@ -1,6 +1,7 @@
 """Options that are made of dataclasses: all of version 0.1, their types, help and defaults."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from clsr.cli.data import Make, Synthesize
 from clsr.cli.indexing import MakeIndex
-from clsr.cli.main import COMMANDS, read_command
+from clsr.cli.main import COMMANDS, EXAMPLES, read_command
 from clsr.cli.options import (
     COMPUTING,
     Command,
@@ -43,6 +44,14 @@ def all_commands() -> Iterator[tuple[str, type[Command]]]:
             yield from ((f"{name} {kind}", one) for kind, one in command.commands.items())
         else:
             yield name, command
+
+
+def test_each_command_has_an_example_that_parses():
+    names = dict(all_commands())
+    assert EXAMPLES.keys() == names.keys()
+    for name, example in EXAMPLES.items():
+        assert example.startswith(f"clsr {name} ")
+        assert type(read_command(shlex.split(example)[1:])) is names[name]
 
 
 def test_commands_of_version_0_1_are_there():

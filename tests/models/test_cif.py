@@ -1,5 +1,6 @@
 """Continuous integrate-and-fire: worked examples, the recursion it stands for, exact lengths and times."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -30,6 +31,14 @@ def slow_integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float) -
             rest, gathered, token = rest - share, Fraction(0), torch.zeros(frames.shape[1])
         gathered, token = gathered + rest, token + float(rest) * frame
     return tokens
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_firing_weights_have_to_be_finite(weight: float):
+    weights = torch.full((2, 3), 0.5)
+    weights[1, 1] = weight
+    with pytest.raises(ValueError, match="firing weights are not finite"):
+        integrate_and_fire(torch.ones(2, 3, 4), weights)
 
 
 def test_the_example_of_figure_4():

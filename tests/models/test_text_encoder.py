@@ -45,6 +45,14 @@ def encode_by_sentence_transformers(folder: Path, texts: list[str], prompt: str 
     return model.encode(texts, prompt_name=prompt, normalize_embeddings=True)
 
 
+def test_surplus_is_what_changes_no_vector(minilm: TextEncoder):
+    text = "who sold the old horse " * 200
+    surplus = minilm.surplus(text, "question")
+    assert surplus == 1000 - minilm.max_tokens and minilm.surplus("who", "question") == 0
+    kept = " ".join(text.split()[: minilm.max_tokens])
+    assert torch.equal(minilm.encode([text], "question"), minilm.encode([kept], "question"))
+
+
 def test_the_default_encoder_is_what_sentence_transformers_says(minilm: TextEncoder):
     texts = ["Who sold the copper lamp?", "a", "", "Rachel's café served 1,100 people in Zürich " * 5]
     assert np.abs(minilm.encode(texts).numpy() - encode_by_sentence_transformers(minilm.folder, texts)).max() < 1e-5

@@ -34,6 +34,17 @@ def test_typed_and_spoken_questions_keep_their_places(speech_encoder: Any, speak
     assert speech_encoder.batches == [2]  # both spoken ones at once
 
 
+def test_a_question_that_is_cut_is_said(speech_encoder: Any, caplog: pytest.LogCaptureFixture) -> None:
+    encode(speech_encoder, "sea " * 100)
+    assert not caplog.records
+    encode(speech_encoder, "sea " * 130)
+    assert "its last 30 of 130 tokens have no part in its vector; shorten it (sea sea" in caplog.text
+
+
+def test_bytes_that_are_no_text_become_question_marks(speech_encoder: Any) -> None:
+    assert encode(speech_encoder, "sea \udcff")[0].text == "sea ?"
+
+
 def test_typed_queries_load_no_speech_encoder(speech_encoder: Any, tmp_path: Path) -> None:
     text_encoder_alone = Model(tmp_path, text_encoder=speech_encoder.text_encoder)  # nothing can be loaded from there
     assert encode_queries(["sea"], text_encoder_alone)[0].text == "sea"

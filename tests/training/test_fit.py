@@ -31,6 +31,30 @@ def short(tiny_settings: TrainingConfig) -> TrainingConfig:
     return replace(tiny_settings, optimizer=optimizer, trainer=TrainerConfig(validate_every=2))
 
 
+@pytest.mark.parametrize("broken", ["loss", "weights"])
+def test_a_loss_that_is_no_number_ends_training(
+    short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+):
+    step = AsrModule.training_step
+
+    def diverge(self: AsrModule, *arguments: object) -> torch.Tensor:
+        loss = step(self, *arguments)
+        if self.global_step == 5 and broken == "weights":
+            with torch.no_grad():
+                self.paraformer.predictor.cif_output.bias.fill_(torch.nan)
+        return loss * torch.nan if self.global_step == 5 and broken == "loss" else loss
+
+    monkeypatch.setattr(AsrModule, "training_step", diverge)
+    where = "the loss is no number any more at step 6" if broken == "loss" else "the weights are no number any more"
+    with pytest.raises(
+        InputError, match=f"{where}.* \\(last finite loss: .* at step [56]; learning rate 0.00"
+    ) as error:
+        train_asr(short, tone_corpus, tmp_path / "out")
+    assert "lower optimizer.learning_rate" in str(error.value)
+    state = torch.load(tmp_path / "out" / "state" / "last.ckpt", weights_only=False)["state_dict"]
+    assert all(torch.isfinite(values).all() for values in state.values() if values.is_floating_point())
+
+
 @pytest.mark.parametrize("max_steps", [1, 7, 20, 1000, 5400])
 @pytest.mark.parametrize("validate_every", [1, 2, 9, 600])
 def test_training_ends_with_a_measurement(max_steps: int, validate_every: int):
