@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from clsr.audio.files import find_recordings
+from clsr.audio.files import search_files
 from clsr.audio.pauses import pieces, quietest
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Recognition
 from clsr.systems.protocol import SpeechRecogniser
+from clsr.systems.sounding import transcribe_sounding
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
+
+_log = logging.getLogger("clsr")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
         if (path / "wav.scp").is_file():
             found += read_data_dir(path)
         else:
-            found += [Utterance("", file, 0.0, 0.0, None, "") for file in find_recordings([path])]
+            files = search_files([path])
+            if files.skipped:
+                _log.info("%s: %s", path, files.summary())
+            found += [Utterance("", file, 0.0, 0.0, None, "") for file in files.recordings]
     return found
 
 
@@ -88,7 +95,7 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transc
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        found += recogniser.transcribe([waveform])
+        found += transcribe_sounding(recogniser, [waveform])
         starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
     length_s = end_s - utterance.start_s
@@ -100,7 +107,7 @@ def transcribe_waveforms(recogniser: SpeechRecogniser, waveforms: Mapping[str, n
     cut = [pieces(waveform, PIECE_S) for waveform in waveforms.values()]
     starts_s = [[first / SAMPLE_RATE for first, _ in of_one] for of_one in cut]
     every = [piece for of_one in cut for _, piece in of_one]
-    found = iter(recogniser.transcribe(every))
+    found = iter(transcribe_sounding(recogniser, every))
     return [
         _join(recogniser, [next(found) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import soxr
 
+from clsr.audio.parts import Content, FilePart, View
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # FFmpeg also reads playlists and the like, which name other files to open: a stranger's bytes must not.
 FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "loas",
-    "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tak", "tta", "wav", "webm", "wv", "xwma",
+    "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tak", "tta", "w64", "wav", "webm", "wv", "xwma",
 )  # fmt: skip
 # Codecs whose packets give the same number of frames whatever was decoded before: skipped packets are still counted.
 _COUNTABLE = ("aac", "opus")
@@ -37,20 +37,29 @@ class Container:
     mp4 by the duration of its last packet. Bare aac (ADTS) states nothing of the kind: its delay stays, 1,024 or more
     frames of near silence. Frames are counted, not dated: gaps between time stamps are not filled.
 
+    The first frame gives the sample rate and the channels. Where they change later, what follows is resampled, and has
+    the mean of its channels in each of the first ones.
+
+    Attributes:
+        losses: what could not be decoded, once all blocks have been taken.
+
     Args:
-        source: path of a plain file, or its bytes.
+        content: of the file.
+        part: of it.
 
     Raises:
         InputError: the file cannot be opened, holds no audio stream, or nothing of it can be decoded.
     """
 
-    def __init__(self, source: str | Path | bytes) -> None:
-        self._name = "audio given as bytes" if isinstance(source, bytes) else str(source)
+    def __init__(self, content: Content, part: FilePart) -> None:
+        self._name = content.name
+        self._content, self._part = content, part
+        self._file = View(content, part)
+        self._resampler: soxr.ResampleStream | None = None  # where the rate is not the first one
+        self._resampled_rate = 0
+        self._undecoded = 0  # bytes since the last frame
+        self.losses: list[str] = []
         with ExitStack() as opening:
-            if isinstance(source, bytes):
-                self._file: BinaryIO = io.BytesIO(source)
-            else:  # opened here, since FFmpeg would take a name like http:x for an address
-                self._file = opening.enter_context(open(source, "rb"))
             self.samplerate = self.channels = 0  # until the first frame tells
             self._wanted_from = 0  # the first frame that is to be decoded
             self._container = opening.enter_context(self._open())
@@ -97,6 +106,7 @@ class Container:
                 damage = error
                 break
             if piece is None:
+                self._note_losses()
                 break
             kept = piece[max(0, start - position) : None if end is None else end - position]
             position += len(piece)
@@ -138,20 +148,35 @@ class Container:
         What cannot be decoded at the very end is left out, as of any recording cut off; elsewhere it is damage.
         """
         last: AudioFrame | None = None
+        rate = 0
         for frame in self._frames():
             if last is not None:
-                yield self._samples(last)
+                yield from self._alike(self._samples(last), rate)
             if isinstance(frame, int):
                 last = None
                 yield np.broadcast_to(np.float32(0), (frame, self.channels))  # no memory, and never decoded
                 continue
-            last = frame
+            last, rate = frame, frame.sample_rate
             if not self.samplerate:
-                self.samplerate, self.channels = frame.sample_rate, frame.layout.nb_channels
-            elif (frame.sample_rate, frame.layout.nb_channels) != (self.samplerate, self.channels):
-                raise InputError(f"{self._name}: changes its sample rate or channels midway; convert it to wav or flac")
+                self.samplerate, self.channels = rate, frame.layout.nb_channels
         if last is not None:
-            yield self._samples(last)[: _claimed_frames(last)]
+            yield from self._alike(self._samples(last)[: _claimed_frames(last)], rate)
+        if self.samplerate:
+            yield from self._alike(np.zeros((0, self.channels), np.float32), self.samplerate)
+
+    def _alike(self, samples: np.ndarray, rate: int) -> Iterator[np.ndarray]:
+        """Samples ``(n, channels)`` at the first rate and with the first number of channels."""
+        if samples.shape[1] != self.channels:
+            samples = np.repeat(samples.mean(axis=1, keepdims=True), self.channels, axis=1)
+        if self._resampler is not None and rate != self._resampled_rate:  # what it holds back comes first
+            yield self._resampler.resample_chunk(samples[:0], last=True)
+            self._resampler = None
+        if rate != self.samplerate:
+            if self._resampler is None:
+                self._resampler = soxr.ResampleStream(rate, self.samplerate, self.channels, "float32")
+                self._resampled_rate = rate
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples))
+        yield samples
 
     def _frames(self) -> Iterator[AudioFrame | int]:
         """Frames of the decoder, and in place of those counted but not decoded, how long they are."""
@@ -160,7 +185,7 @@ class Container:
         damage: Exception | None = None
         position, steady = 0, _Steady()
         for packet in self._packets():
-            if position + steady.samples < self._wanted_from and steady.has(packet):
+            if position + steady.samples < self._wanted_from and steady.has(packet) and self._resampler is None:
                 position += steady.samples
                 yield steady.samples
                 continue
@@ -168,6 +193,7 @@ class Container:
                 frames: list[Any] = packet.decode()
             except (av.FFmpegError, ValueError) as error:
                 damage = damage or error
+                self._undecoded += packet.size
                 continue
             if frames and damage and packet.size:  # an empty packet flushes what came before the damage
                 raise self._unreadable(damage) from damage
@@ -185,6 +211,12 @@ class Container:
         except (av.FFmpegError, ValueError) as error:
             if self._file.read(1):  # at its end, the file was cut off
                 raise self._unreadable(error) from error
+
+    def _note_losses(self) -> None:
+        """Note bytes that were not read, or read and not decoded, if they are many: speech may be among them."""
+        pictures = any(stream.type != "audio" for stream in self._container.streams)
+        unread = 0 if pictures else self._file.size - self._file.furthest  # pictures may follow the sound
+        self.losses += self._content.loss(self._part.end - max(unread, self._undecoded), self._part)
 
     def _samples(self, frame: AudioFrame) -> np.ndarray:
         """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can hold."""

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 import clsr
-from clsr.audio.decoding_worker import BLOCK, FAILURE, HEADER, MOST_BYTES, READY, RUIN
+from clsr.audio.decoding_worker import BLOCK, END, FAILURE, HEADER, MOST_BYTES, READY, RUIN
+from clsr.audio.waveform import Remarks
 from clsr.errors import InputError
 
 START_S = 60.0  # for a process to be ready, on a machine that is busy
@@ -33,6 +34,9 @@ class Decoder:
     A crash, a hang or a hunger for memory in a decoder ends that process alone, and becomes an ``InputError`` that
     names the file. Any thread may ask; while one stream is being taken, other threads wait for their turn.
 
+    Attributes:
+        remarks: on the last stream that was taken to its end.
+
     Args:
         timeout_s: longest wait for the next block.
         memory_bytes: memory that the process may take, 256 MiB or more.
@@ -43,6 +47,7 @@ class Decoder:
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes
         self.ahead_s = ahead_s
+        self.remarks = Remarks()
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()
         self._thread: int | None = None  # whose turn it is
@@ -78,9 +83,12 @@ class Decoder:
             RuntimeError: this thread has not finished its last stream.
         """
         with self._asked({"path": str(path), "start_s": start_s, "end_s": end_s, "claim": False}):
+            self.remarks = Remarks()
             while (answer := self._answer(str(path)))[0] == BLOCK:
                 if answer[1]:  # an empty one is a sign of life
                     yield np.frombuffer(answer[1], dtype="<f4")
+            if answer[0] == END:
+                self.remarks = _read_remarks(answer[1])
 
     def read_waveform(self, path: str | Path, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
         """The waveform ``(N,)`` of ``clsr.audio.waveform.read_waveform``; N is for the caller to bound.
@@ -224,3 +232,12 @@ class Decoder:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 pipe.close()  # type: ignore[union-attr]
+
+
+def _read_remarks(content: bytearray) -> Remarks:
+    """The remarks of the process, which decodes a stranger's bytes and is not trusted."""
+    remarks = Remarks()
+    with suppress(ValueError, TypeError, KeyError):
+        given = json.loads(content)
+        remarks.losses, remarks.notes = ([str(line) for line in given[name]] for name in ("losses", "notes"))
+    return remarks

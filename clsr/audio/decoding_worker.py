@@ -2,8 +2,8 @@
 
 A request is a line of JSON: ``path``, ``cwd`` (folder that the path counts from), ``start_s``, ``end_s`` and ``claim``
 (whether only the length that the header claims is wanted). Answers are ``HEADER`` (kind, bytes to follow) and what
-follows; the first one to a request confirms it, the last one is an end, a claim or a failure. The process
-ends when its standard input does.
+follows; the first one to a request confirms it, the last one is an end, a claim or a failure. An end has the remarks
+on what was read, a JSON object of two lists. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ def _answer(request: dict[str, Any], answers: queue.Queue[tuple[bytes, bytes]], 
         if request["claim"]:
             last = CLAIM, json.dumps(audio.claimed_duration_s(path)).encode()
         else:
-            for block in audio.stream_progress(path, request["start_s"], request["end_s"]):
+            remarks = audio.Remarks()
+            for block in audio.stream_progress(path, request["start_s"], request["end_s"], remarks):
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 answers.put((BLOCK, block.astype("<f4", copy=False).tobytes()))
                 signal.setitimer(signal.ITIMER_REAL, limit_s)
-            last = END, b""
+            last = END, json.dumps(vars(remarks)).encode()[:MOST_BYTES]
     except InputError as error:
         last = FAILURE, _text(str(error))
     except MemoryError:

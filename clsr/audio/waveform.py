@@ -1,6 +1,5 @@
 """Path or bytes -> mono float32 waveform ``(N,)`` at 16 kHz, whole or by seconds."""
 
-import io
 import logging
 import os
 import wave
@@ -14,13 +13,16 @@ import soundfile
 import soxr
 
 from clsr.audio.containers import Container
+from clsr.audio.mixing import Mixer
+from clsr.audio.parts import Content, FilePart
+from clsr.audio.sound_file import SoundFile, open_sound
 from clsr.errors import InputError
 
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aif", ".aiff", ".wma", ".mka",
-    ".mov",
+    ".mov", ".mkv", ".3gp", ".m4b", ".avi", ".caf", ".mp2", ".au", ".amr",
 )  # fmt: skip
-"""How the names of recordings end: what is looked for in folders. Anything that decodes is read, whatever its name."""
+"""How the names of most recordings end. In folders, files of other names are taken if they begin as recordings do."""
 
 SAMPLE_RATE = 16_000
 READABLE_RATES = range(1_000, 768_001)  # outside it a header is taken for damaged: resampling would fill the memory
@@ -29,8 +31,6 @@ BLOCK_S = 10.0  # of a stream, at most
 
 _BLOCK_SAMPLES = 1 << 20  # decoded at a time, over all channels: what a header claims is never allocated
 _DECODED_S = 8  # decoded at a time for a stream: short of a block by more than a resampler holds back
-_UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a length that the header does not say is about 2**63
-_UNRECOGNISED = 1  # libsndfile's code for a format that it does not know
 _FAULTS = (soundfile.SoundFileError, OSError, TypeError)  # TypeError: headerless .raw
 _log = logging.getLogger("clsr")
 _logged: set[str] = set()
@@ -44,50 +44,17 @@ class Header(NamedTuple):
     frames: int
 
 
-class _SequentialFile(soundfile.SoundFile):
-    """A file that is not sought to where it already stands.
+class Remarks:
+    """What there is to say of a recording that was read to its end.
 
-    ``SoundFile`` does that after each read, and so fails at the end of a FLAC stream that does not know its length.
+    Attributes:
+        losses: what of it could not be decoded.
+        notes: what was done to it, or is wrong with its header, without any loss.
     """
 
-    def seekable(self) -> bool:
-        return False
-
-    @property
-    def claimed_s(self) -> float | None:
-        """Length in seconds that the header claims, ``None`` if it does not."""
-        return self.frames / self.samplerate if 0 < self.frames < _UNKNOWN_FRAMES else None
-
-    def blocks(self, start: int, end: int | None, block_frames: int) -> Iterator[np.ndarray]:
-        """Frames ``start`` to ``end`` as float32 blocks ``(n, channels)``, none of them empty."""
-        if self.format != "MP3":  # what follows the frames promised is no sound; MP3 headers only estimate
-            end = self.frames if end is None else min(end, self.frames)
-            if start >= end:
-                return
-        if start:
-            try:
-                self.seek(start)
-            except soundfile.SoundFileError:  # past the end
-                return
-        position = start
-        while end is None or position < end:
-            wanted = block_frames if end is None else min(block_frames, end - position)
-            block = self.read(wanted, "float32", always_2d=True)
-            if not len(block):
-                return
-            yield block
-            position += len(block)
-
-    def counted_frames(self) -> int | None:
-        """Frames that the header promises, if the last one can be read; ``None`` if they are to be counted."""
-        return self.frames if self.format != "MP3" and self._last_frame_is_there() else None
-
-    def _last_frame_is_there(self) -> bool:
-        try:
-            self.seek(self.frames - 1)
-            return len(self.read(2)) == 1
-        except soundfile.SoundFileError:
-            return False
+    def __init__(self) -> None:
+        self.losses: list[str] = []
+        self.notes: list[str] = []
 
 
 def read_waveform(source: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
@@ -109,21 +76,19 @@ def read_waveform(source: str | Path | bytes, start_s: float = 0.0, end_s: float
         InputError: the file is missing, empty, unreadable or has samples that are no numbers, or the span is empty.
     """
     name = _name(source)
-    with _opened(source) as file:
-        start, end = _frames(name, start_s, end_s, file.samplerate)
-        blocks = [_mixed(block) for block in file.blocks(start, end, max(1, _BLOCK_SAMPLES // file.channels))]
-        rate = file.samplerate
-        waveform = np.concatenate(blocks or [np.zeros(0, np.float32)])
+    waveforms = []
+    for file, blocks in _sounds(source, start_s, end_s, Remarks()):
+        waveform = np.concatenate([np.zeros(0, np.float32), *blocks])
         if not np.isfinite(waveform).all():
             raise _not_finite(name)
-        _say_what_changes(name, file)
-    if rate != SAMPLE_RATE:
-        waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
-        if not np.isfinite(waveform).all():  # the largest numbers there are overflow
-            raise _not_finite(name)
-    if not len(waveform):
+        if file.samplerate != SAMPLE_RATE:
+            waveform = soxr.resample(waveform, file.samplerate, SAMPLE_RATE)
+            if not np.isfinite(waveform).all():  # the largest numbers there are overflow
+                raise _not_finite(name)
+        waveforms.append(waveform)
+    if not sum(map(len, waveforms)):
         raise _no_sound(name, start_s, end_s)
-    return waveform.astype(np.float32, copy=False)
+    return np.concatenate(waveforms).astype(np.float32, copy=False)
 
 
 def stream_waveform(
@@ -148,9 +113,15 @@ def stream_waveform(
 
 
 def stream_progress(
-    source: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None
+    source: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None, remarks: Remarks | None = None
 ) -> Iterator[np.ndarray]:
     """As ``stream_waveform``, with empty blocks between: signs of life while what lies before the span is decoded.
+
+    Args:
+        source: path of the file, or its bytes.
+        start_s: start of the span in seconds.
+        end_s: end of the span in seconds.
+        remarks: to fill in.
 
     Raises:
         InputError: as ``stream_waveform``.
@@ -158,12 +129,8 @@ def stream_progress(
     name = _name(source)
     longest = round(BLOCK_S * SAMPLE_RATE)
     given = 0
-    with _opened(source) as file:
-        start, end = _frames(name, start_s, end_s, file.samplerate)
-        _say_what_changes(name, file)
-        block_frames = max(1, min(_DECODED_S * file.samplerate, _BLOCK_SAMPLES // file.channels))
-        blocks = _finite(name, (_mixed(block) for block in file.blocks(start, end, block_frames)))
-        for block in _finite(name, _resampled(blocks, file.samplerate)):  # the largest numbers overflow
+    for file, blocks in _sounds(source, start_s, end_s, remarks or Remarks()):
+        for block in _finite(name, _resampled(_finite(name, blocks), file.samplerate)):  # the largest numbers overflow
             yield from (block[first : first + longest] for first in range(0, max(1, len(block)), longest))
             given += len(block)
     if not given:
@@ -171,7 +138,7 @@ def stream_progress(
 
 
 def read_header(path: str | Path) -> Header:
-    """Sample rate, channels and true number of frames of a recording.
+    """Sample rate, channels and true number of frames of a recording, those of its first part if it was joined.
 
     The frame count in the header is believed when the last frame it promises can be read; MP3, whose headers only
     estimate, and anything else is decoded and counted. Does not look for samples that are not finite.
@@ -179,12 +146,12 @@ def read_header(path: str | Path) -> Header:
     Raises:
         InputError: the file is missing, empty or unreadable.
     """
-    with _opened(path) as file:
-        frames = file.counted_frames()
-        rate, channels = file.samplerate, file.channels
-    if frames is None:  # opened afresh: a failed seek may leave a decoder anywhere
-        with _opened(path) as file:
-            frames = sum(len(block) for block in file.blocks(0, None, max(1, _BLOCK_SAMPLES // channels)))
+    with _content(path) as content:
+        counted = [_part_header(content, part) for part in content.parts()]
+    rate, channels = counted[0].sample_rate, counted[0].channels
+    frames = sum(
+        one.frames if one.sample_rate == rate else round(one.frames / one.sample_rate * rate) for one in counted
+    )
     if not frames:
         raise InputError(f"{path}: holds no sound; remove it from the list")
     return Header(rate, channels, frames)
@@ -206,8 +173,12 @@ def claimed_duration_s(path: str | Path) -> float | None:
     Raises:
         InputError: the file is missing, empty or unreadable.
     """
-    with _opened(path) as file:
-        return file.claimed_s
+    with _content(path) as content:
+        claims = []
+        for part in content.parts():
+            with _opened(content, part) as file:
+                claims.append(file.claimed_s)
+    return None if None in claims else sum(filter(None, claims))
 
 
 def decoded_duration_s(path: str | Path) -> float:
@@ -216,13 +187,12 @@ def decoded_duration_s(path: str | Path) -> float:
     Raises:
         InputError: the file is missing, empty, damaged anywhere, or has samples that are not finite.
     """
-    with _opened(path) as file:
-        blocks = file.blocks(0, None, max(1, _BLOCK_SAMPLES // file.channels))
-        frames = sum(len(block) for block in _finite(str(path), blocks))
-        rate = file.samplerate
-    if not frames:
+    total_s = 0.0
+    for file, blocks in _sounds(path, 0.0, None, Remarks()):
+        total_s += sum(len(block) for block in _finite(str(path), blocks)) / file.samplerate
+    if not total_s:
         raise InputError(f"{path}: holds no sound; remove it from the list")
-    return frames / rate
+    return total_s
 
 
 def write_waveform(path: str | Path, waveform: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
@@ -286,10 +256,14 @@ def _name(source: str | Path | bytes) -> str:
 
 
 @contextmanager
-def _opened(source: str | Path | bytes) -> Iterator[_SequentialFile | Container]:
-    """The opened file; each fault of it, now or while it is read, becomes an InputError."""
+def _content(source: str | Path | bytes) -> Iterator[Content]:
+    """The bytes of a recording.
+
+    Raises:
+        InputError: there are none.
+    """
     name = _name(source)
-    try:
+    with _faults_named(name):
         if isinstance(source, bytes):
             empty = not source
         elif not Path(source).is_file():  # a pipe or a device is none: it could keep us waiting for ever
@@ -298,39 +272,89 @@ def _opened(source: str | Path | bytes) -> Iterator[_SequentialFile | Container]
             empty = Path(source).stat().st_size == 0
         if empty:
             raise InputError(f"{name}: is empty; record or copy it again")
-        with _decoder(source) as file:
-            if file.samplerate not in READABLE_RATES:
-                raise InputError(f"{name}: claims a sample rate of {file.samplerate} Hz; its header is damaged")
-            yield file
+        with Content(source) as content:
+            yield content
+
+
+@contextmanager
+def _faults_named(name: str) -> Iterator[None]:
+    """Turn each fault of a recording into an InputError."""
+    try:
+        yield
     except _FAULTS as error:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         reason = " ".join(str(reason).split())
         raise InputError(f"{name}: cannot be read as audio ({reason}); convert it to wav or flac") from error
 
 
-def _decoder(source: str | Path | bytes) -> _SequentialFile | Container:
-    try:
-        return _SequentialFile(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (soundfile.SoundFileError, TypeError) as error:
-        try:
-            return Container(source)
-        except InputError:
-            if getattr(error, "code", _UNRECOGNISED) == _UNRECOGNISED:
-                raise
-        raise  # libsndfile knows the format, and so what is wrong
+@contextmanager
+def _opened(content: Content, part: FilePart) -> Iterator[SoundFile | Container]:
+    with open_sound(content, part) as file:
+        if file.samplerate not in READABLE_RATES:
+            raise InputError(f"{content.name}: claims a sample rate of {file.samplerate} Hz; its header is damaged")
+        yield file
 
 
-def _frames(name: str, start_s: float, end_s: float | None, rate: int) -> tuple[int, int | None]:
-    """First frame and end of a span of time."""
+def _part_header(content: Content, part: FilePart) -> Header:
+    with _opened(content, part) as file:
+        frames = file.counted_frames()
+        rate, channels = file.samplerate, file.channels
+    if frames is None:  # opened afresh: a failed seek may leave a decoder anywhere
+        with _opened(content, part) as file:
+            frames = sum(len(block) for block in file.blocks(0, None, max(1, _BLOCK_SAMPLES // channels)))
+    return Header(rate, channels, frames)
+
+
+def _sounds(
+    source: str | Path | bytes, start_s: float, end_s: float | None, remarks: Remarks
+) -> Iterator[tuple[SoundFile | Container, Iterator[np.ndarray]]]:
+    """The parts of a file that a span lies in, one after the other, each with the mono blocks ``(n,)`` of it."""
+    name = _name(source)
     if not start_s >= 0 or (end_s is not None and not end_s > start_s):
         raise InputError(f"{name}: {start_s} to {end_s} s is not a span of time; give 0 <= start < end")
-    return round(start_s * rate), None if end_s is None else round(end_s * rate)
+    with _content(source) as content:
+        parts = content.parts()
+        before_s = 0.0  # the length of the parts that are done
+        for part in parts:
+            if end_s is not None and end_s <= before_s:
+                return
+            if len(parts) > 1 and (start_s or end_s is not None):
+                header = _part_header(content, part)
+                length_s = header.frames / header.sample_rate
+                if start_s >= before_s + length_s:
+                    before_s += length_s
+                    continue
+            else:
+                length_s = 0.0
+            with _opened(content, part) as file:
+                rate = file.samplerate
+                start = max(0, round((start_s - before_s) * rate))
+                end = None if end_s is None else round((end_s - before_s) * rate)
+                mixer = Mixer(rate)
+                _say_what_changes(name, file)
+                yield file, _mono(name, file, mixer, start, end)
+                _remark(remarks, name, part, file, mixer)
+            before_s += length_s
 
 
-def _mixed(block: np.ndarray) -> np.ndarray:
-    """Mono ``(n,)`` of ``(n, channels)``."""
-    with np.errstate(over="ignore", invalid="ignore"):  # samples that are no numbers are refused, not warned of
-        return block.mean(axis=1)
+def _mono(name: str, file: SoundFile | Container, mixer: Mixer, start: int, end: int | None) -> Iterator[np.ndarray]:
+    block_frames = max(1, min(_DECODED_S * file.samplerate, _BLOCK_SAMPLES // file.channels))
+    with _faults_named(name):
+        if file.channels == 1:
+            yield from (block[:, 0] for block in file.blocks(start, end, block_frames))
+        else:
+            yield from mixer.mono(file.blocks(*mixer.whole_seconds(start, end), block_frames), start, end)
+
+
+def _remark(remarks: Remarks, name: str, part: FilePart, file: SoundFile | Container, mixer: Mixer) -> None:
+    remarks.losses += file.losses
+    if part.remark:
+        remarks.notes.append(part.remark)
+    if mixer.opposite_s:
+        remarks.notes.append(
+            f"its channels cancel each other out in {mixer.opposite_s} s: the louder one is used there"
+        )
+        _say_once("opposite", f"{name}: {remarks.notes[-1]} (further files are not mentioned)")
 
 
 def _finite(name: str, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -350,7 +374,7 @@ def _resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     try:
         for block in blocks:
             yield resampler.resample_chunk(block)
-    except (InputError, *_FAULTS) as error:
+    except InputError as error:
         fault = error
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if fault is not None:
@@ -365,7 +389,7 @@ def _no_sound(name: str, start_s: float, end_s: float | None) -> InputError:
     return InputError(f"{name}: no sound between {start_s} s and {end_s or 'the end'}; remove it or mend its times")
 
 
-def _say_what_changes(name: str, file: _SequentialFile | Container) -> None:
+def _say_what_changes(name: str, file: SoundFile | Container) -> None:
     if file.channels > 1:
         _say_once("mixed", f"{name}: {file.channels} channels are averaged to one (further files are not mentioned)")
     if file.samplerate != SAMPLE_RATE:

@@ -13,6 +13,7 @@ from clsr.errors import InputError
 from clsr.index.config import IndexConfig, RayConfig
 
 if TYPE_CHECKING:
+    from clsr.audio.files import FoundFiles
     from clsr.index.index import Index
     from clsr.index.recordings import RecordingStatus
 
@@ -89,7 +90,7 @@ class MakeIndex:
         return bool(self.audio) and not (self.status or self.verify)
 
     def run(self) -> int:
-        """Index, or say what the index holds; 2 if a recording failed or the index is damaged."""
+        """Index, or say what the index holds; 2 if a recording failed or is partial, or the index is damaged."""
         from clsr.index.index import Index
 
         if self.verify:
@@ -118,9 +119,12 @@ class MakeIndex:
             print(f"clsr: removed {missing}", file=sys.stderr)
 
     def _add(self) -> bool:
-        """Index; return whether any recording failed."""
+        """Index; return whether any recording failed, or could be read in part only."""
+        from clsr.audio.files import search_files
         from clsr.index.index import Index
 
+        found = search_files(self.audio)
+        _print_skipped(found)
         computing = self.hardware
         index = Index.open_or_create(
             self.index, self.model, self.indexing, computing.device, computing.precision, self.text_encoder
@@ -128,11 +132,11 @@ class MakeIndex:
         if self.engine == "ray":
             from clsr.index.distributed import add_with_ray
 
-            statuses = add_with_ray(index, self.audio, replace(self.ray, precision=computing.precision))
+            statuses = add_with_ray(index, found.recordings, replace(self.ray, precision=computing.precision))
         else:
-            statuses = index.add(self.audio)
+            statuses = index.add(found.recordings)
         self._print(statuses)
-        return any(status.status == "failed" for status in statuses)
+        return any(status.status in ("partial", "failed") for status in statuses)
 
     def _print(self, statuses: Sequence[RecordingStatus]) -> None:
         from clsr.index.recordings import FLAG
@@ -146,6 +150,11 @@ class MakeIndex:
                 sure = f"  confidence {status.confidence:.2f}" if status.confidence is not None else ""
                 flag = f": {FLAG}" if status.flagged else ""
                 print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{sure}{flag}{reason}")
+
+
+def _print_skipped(found: FoundFiles) -> None:
+    if found.skipped:
+        print("\n  ".join([found.summary(), *found.names()]), file=sys.stderr)
 
 
 def _print_verdict(index: Index) -> int:

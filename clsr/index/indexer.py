@@ -15,13 +15,22 @@ from clsr.audio.decoding import Decoder
 from clsr.audio.files import content_hash, file_state, printable
 from clsr.audio.pauses import Span
 from clsr.audio.pieces import PieceStream
+from clsr.audio.waveform import Remarks
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
-from clsr.index.recordings import RecordingEntry, RecordingStatus, WindowSummary, least_confidence, stored_ns
+from clsr.index.recordings import (
+    RecordingEntry,
+    RecordingStatus,
+    WindowSummary,
+    least_confidence,
+    stored_ns,
+    window_summary,
+)
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
 from clsr.systems.cascade import CascadeEncoder
+from clsr.systems.sounding import encode_sounding
 from clsr.transcribe import PIECE_S
 
 if TYPE_CHECKING:
@@ -52,7 +61,8 @@ class PendingRecording:
     whole: bool = False  # whether all windows are cut
     pieces: PieceStream = field(default_factory=lambda: PieceStream(PIECE_S))  # where windows share a recognition
     begun: bool = False  # whether its entry in the index is "begun"
-    reason: str = ""
+    reason: str = ""  # why it failed
+    remarks: Remarks = field(default_factory=Remarks)  # once it was read to its end
 
     @property
     def encoded_s(self) -> float:
@@ -75,8 +85,10 @@ class PendingRecording:
         lost_s = covered_s(spans + self.lost) - covered_s(spans)
         entry = self.entry.of_windows(self.windows, self.decoded_s - lost_s)
         duration_s = max(self.decoded_s, self.claimed_s or 0.0) if self.reason else self.decoded_s
-        state = "failed" if self.reason else "indexed" if entry.indexed_s else "silent"
-        return entry._replace(state=state, duration_s=duration_s, reason=self.reason)
+        whole_state = "indexed" if entry.indexed_s else "silent"
+        state = "failed" if self.reason else "partial" if self.remarks.losses else whole_state
+        reason = self.reason or "; ".join(self.remarks.losses + self.remarks.notes)
+        return entry._replace(state=state, duration_s=duration_s, reason=reason)
 
 
 Gathered = tuple[PendingRecording, AudioWindow]
@@ -166,6 +178,7 @@ class Indexer:
                     self._gather(work, window)
                 else:
                     work.windows.append(known)
+            work.remarks = self.decoder.remarks
         except InputError as error:
             work.reason = str(error)
         work.decoded_s, work.to_come_from_s, work.whole = stream.decoded_s, math.inf, True
@@ -209,13 +222,13 @@ class Indexer:
         if self._cascade:
             encoding = _encode_shared(self._cascade, batch)
         else:
-            encoding = self.model.speech_encoder.encode([window.waveform for _, window in batch])
+            encoding = encode_sounding(self.model.speech_encoder, [window.waveform for _, window in batch])
         entries, windows = [work.entry for work, _ in batch], [window for _, window in batch]
         text_encoder = self.model.speech_encoder.text_encoder
         rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
         for (work, window), row in zip(batch, rows, strict=True):
             work.waiting -= 1
-            work.windows.append(WindowSummary(window.start_s, window.end_s, len(row["text"]), row["confidence"]))
+            work.windows.append(window_summary(row))
             self._rows_s += window.end_s - window.start_s
         self._rows += rows
 
@@ -279,7 +292,7 @@ def unchanged(path: Path, known: RecordingEntry | None, cut: str) -> RecordingEn
     Raises:
         OSError: the file cannot be read.
     """
-    if known is None or known.state not in ("indexed", "silent") or known.cut != cut:
+    if known is None or known.state not in ("indexed", "silent", "partial") or known.cut != cut:
         return None
     state = file_state(path)
     if (state.size_bytes, stored_ns(state.modified_ns)) == (known.size_bytes, stored_ns(known.modified_ns)):

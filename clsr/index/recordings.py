@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from clsr.errors import InputError
 from clsr.index.filters import quote
-from clsr.index.tables import CONFIDENCE_COLUMN, IndexTables, confirmed, reading, recordings_schema, writing
+from clsr.index.tables import (
+    CONFIDENCE_COLUMN,
+    SUMMARY_COLUMNS,
+    IndexTables,
+    confirmed,
+    reading,
+    recordings_schema,
+    writing,
+)
 from clsr.index.windows import covered_s
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
+LONGEST_PAUSE_S = 3.0  # in speech; where no word is recognised for longer, nobody speaks
 ROUNDING_S = 1e-4  # of seconds that lie in no window
 # Below it a recording is flagged, by the scheme of the system; docs/results/flags.md says how they were chosen.
 LEAST_CONFIDENCE = {"": 0.32, "whisper": 0.56, "faster-whisper": 0.56}
@@ -33,9 +42,11 @@ FLAG = "probably not speech in the model's language"
 class RecordingStatus:
     """The state of one recording in the index; it accounts for every second.
 
-    Seconds inside some window with words are indexed, all other decoded seconds are silent; a recording without a word
-    is silent as a whole. One that failed has its reason, and the seconds of it that could not be decoded are neither
-    indexed nor silent.
+    Seconds with words and the pauses between them are indexed, all other decoded seconds are silent: where no word is
+    recognised for three seconds or longer, and a recording without a word as a whole. One that failed has its reason,
+    and the seconds of it that could not be decoded are neither indexed nor silent. A partial one was read to its end,
+    but bytes of it could not be decoded; its reason says how many. Of others the reason says what there is to know: a
+    header that is wrong, channels of opposite phase.
 
     ``confidence``, 0 to 1, is the geometric mean of the probabilities of the tokens that were recognised; ``None``
     where there are none, and in indices of version 0.1. A recording below the threshold of its system is ``flagged``:
@@ -43,7 +54,7 @@ class RecordingStatus:
     """
 
     path: str
-    status: Literal["indexed", "silent", "failed"]
+    status: Literal["indexed", "silent", "partial", "failed"]
     duration_s: float
     indexed_s: float = 0.0
     silent_s: float = 0.0
@@ -67,6 +78,7 @@ class WindowSummary(NamedTuple):
     end_s: float
     characters: int  # of its transcript; 0 where nothing was recognised
     confidence: float | None = None  # of its tokens, 0 to 1; None where there are none, or it is not known
+    spoken: tuple[tuple[float, float], ...] | None = None  # where its words are, pauses included; None is all of it
 
 
 LATEST_NS = 2**63 - 1
@@ -93,7 +105,7 @@ class RecordingEntry(NamedTuple):
     size_bytes: int
     modified_ns: int  # date of the file
     cut: str  # how it was cut
-    state: str = "begun"  # or "indexed", "silent", "failed"
+    state: str = "begun"  # or "indexed", "silent", "partial", "failed"
     duration_s: float = 0.0
     indexed_s: float = 0.0
     silent_s: float = 0.0
@@ -140,7 +152,8 @@ class RecordingEntry(NamedTuple):
             windows: all that were encoded.
             decoded_s: seconds of it that were decoded.
         """
-        indexed_s = min(decoded_s, covered_s((window.start_s, window.end_s) for window in windows if window.characters))
+        spoken = [((w.start_s, w.end_s),) if w.spoken is None else w.spoken for w in windows if w.characters]
+        indexed_s = min(decoded_s, covered_s(span for of_one in spoken for span in of_one))
         if decoded_s - indexed_s < ROUNDING_S:
             indexed_s = decoded_s
         return self._replace(
@@ -227,10 +240,38 @@ def with_windows_found(entry: RecordingEntry, windows: LanceTable | None) -> Rec
     same = f"content_hash = {quote(entry.content_hash)} AND cut = {quote(entry.cut)}"
     query = windows.search().where(f"recording = {quote(entry.recording)} AND {same}")
     confidence = [name for name in windows.schema.names if name == CONFIDENCE_COLUMN]
-    rows = query.select(["start_s", "end_s", "text", *confidence]).to_list()
-    found = [WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row.get(CONFIDENCE_COLUMN)) for row in rows]
+    rows = query.select([*SUMMARY_COLUMNS, *confidence]).to_list()
+    found = [window_summary(row) for row in rows]
     decoded_s = covered_s((window.start_s, window.end_s) for window in found)
     return entry.of_windows(found, decoded_s)._replace(duration_s=max(entry.duration_s, decoded_s))
+
+
+def window_summary(row: Mapping[str, Any]) -> WindowSummary:
+    """What a window's row says of it; a row of version 0.1 has no confidence."""
+    words = [(word["start_s"], word["end_s"]) for word in row["words"]]
+    spoken = spoken_spans(words, row["start_s"], row["end_s"]) if words else None
+    return WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row.get(CONFIDENCE_COLUMN), spoken)
+
+
+def spoken_spans(words: Iterable[tuple[float, float]], start_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
+    """Where somebody speaks in a window: its words, joined over the pauses, which are shorter than three seconds.
+
+    >>> spoken_spans([(1.0, 2.0), (4.5, 5.0), (19.0, 20.0)], 0.0, 40.0)
+    ((0.0, 5.0), (19.0, 20.0))
+
+    Args:
+        words: start and end of each.
+        start_s: of the window.
+        end_s: of the window.
+    """
+    edges = [(start_s, start_s), *sorted(words), (end_s, end_s)]
+    spans: list[tuple[float, float]] = []
+    for first_s, last_s in edges:
+        if spans and first_s - spans[-1][1] < LONGEST_PAUSE_S:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], last_s))
+        else:
+            spans.append((first_s, last_s))
+    return tuple(span for span in spans if span[1] > span[0])
 
 
 def confidence_of(log_probability: float) -> float | None:

@@ -18,16 +18,18 @@ from clsr.vocabulary import Word, join_words
 if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
 
+LONGEST_PAUSE_S = 3.0  # that a segment may reach over; indices of before have segments over any pause
 LEAST_S = 2.0  # shortest segment: a shorter one is a phrase, too little to answer a question
 ROUNDING_S = 1e-3  # times are sums and differences of floats: a pause of 0.1999999 s is one of 0.2 s
 LARGEST = 127  # of a signed byte
 
 
-def split(words: Sequence[Word]) -> list[list[Word]]:
+def split(words: Sequence[Word], longest_pause_s: float = LONGEST_PAUSE_S) -> list[list[Word]]:
     """Cut words at their pauses, of 0.2 s and more, into segments of 2 s and more.
 
     A segment that is shorter is joined to its neighbour across the shorter pause (of equal ones the first), the
-    shortest segment first. Words without pauses are one segment; there is always one.
+    shortest segment first, but across no pause longer than ``longest_pause_s``: it then stays short. Words without
+    pauses are one segment; there is always one.
 
     >>> [[word.text for word in segment] for segment in split([
     ...     Word("so", 0.0, 0.5), Word("far", 0.7, 2.5), Word("and", 3.0, 4.0), Word("on", 4.0, 5.5)])]
@@ -38,15 +40,18 @@ def split(words: Sequence[Word]) -> list[list[Word]]:
         if word.start_s - before.end_s >= LEAST_PAUSE_S - ROUNDING_S:
             segments.append([])
         segments[-1].append(word)
-    while len(segments) > 1:
-        at = min(range(len(segments)), key=lambda i: _length_s(segments[i]))
-        if _length_s(segments[at]) >= LEAST_S - ROUNDING_S:
-            break
+    while True:
         pauses_s = [after[0].start_s - before[-1].end_s for before, after in pairwise(segments)]
-        beside = [i for i in (at - 1, at) if 0 <= i < len(pauses_s)]  # pause i lies before segment i + 1
-        left = min(beside, key=lambda i: pauses_s[i])
+        short = [  # length, place, and the shortest pause beside it: pause i lies before segment i + 1
+            (_length_s(segment), at, min(beside, key=pauses_s.__getitem__))
+            for at, segment in enumerate(segments)
+            if (beside := [i for i in (at - 1, at) if 0 <= i < len(pauses_s) and pauses_s[i] <= longest_pause_s])
+            and _length_s(segment) < LEAST_S - ROUNDING_S
+        ]
+        if not short:
+            return segments
+        left = min(short)[2]
         segments[left : left + 2] = [segments[left] + segments[left + 1]]
-    return segments
 
 
 def encode_segments(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]]) -> list[bytes]:

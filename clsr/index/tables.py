@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WINDOWS, RECORDINGS = "windows", "recordings"
 SPAN_COLUMNS = ["id", "recording", "start_s", "end_s"]
 TEXT_COLUMN = "text"
+SUMMARY_COLUMNS = ["start_s", "end_s", "text", "words"]  # of windows, that the entry of their recording needs
 SEGMENTS_COLUMN = "stretches"  # vectors of segments; the column's name is older than theirs, and indices keep it
 CONFIDENCE_COLUMN = "confidence"  # of both tables; those of version 0.1 lack it until something is written
 SPOKEN = "text != ''"  # windows in which something was recognised

@@ -10,9 +10,9 @@ import numpy as np
 
 from clsr.audio.files import file_state
 from clsr.errors import InputError
-from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, WindowSummary, stored_ns
+from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, stored_ns, window_summary
 from clsr.index.rows import WindowRow, checksum
-from clsr.index.tables import CONFIDENCE_COLUMN, IndexTables, reading
+from clsr.index.tables import CONFIDENCE_COLUMN, SUMMARY_COLUMNS, IndexTables, reading
 
 NORM_TOLERANCE = 1e-3
 SECONDS_TOLERANCE = 1e-3
@@ -51,7 +51,7 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
                 damage.append(f"{tables.location}: a window lacks its {lacking[0]}; delete the folder, index again")
                 continue
             damage += [f"{row['id']}: {fault}" for fault in _row_faults(row, fingerprint, seen)]
-            kept = {name: row[name] for name in ("content_hash", "cut", "start_s", "end_s", "text")}
+            kept = {name: row[name] for name in ("content_hash", "cut", *SUMMARY_COLUMNS)}
             kept[CONFIDENCE_COLUMN] = row.get(CONFIDENCE_COLUMN)
             found.setdefault(row["recording"], []).append(kept)
     except InputError as error:
@@ -96,10 +96,12 @@ def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[s
         yield f"has {len(windows)} windows where {entry.windows} were written"
         return
     counted = entry.of_windows(
-        [WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row[CONFIDENCE_COLUMN]) for row in windows],
+        [window_summary(row) for row in windows],
         entry.duration_s,
     )
-    if abs(counted.indexed_s - entry.indexed_s) > SECONDS_TOLERANCE:
+    whole = [window_summary(row)._replace(spoken=None) for row in windows]  # as before silence within them was told
+    before_s = entry.of_windows(whole, entry.duration_s).indexed_s
+    if min(abs(seconds - entry.indexed_s) for seconds in (counted.indexed_s, before_s)) > SECONDS_TOLERANCE:
         yield f"has {counted.indexed_s:.3f} s indexed where {entry.indexed_s:.3f} s were written"
     if entry.state != "failed" and abs(entry.indexed_s + entry.silent_s - entry.duration_s) > SECONDS_TOLERANCE:
         yield f"has {entry.indexed_s:.3f} s indexed and {entry.silent_s:.3f} s silent of {entry.duration_s:.3f} s"

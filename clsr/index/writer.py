@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from clsr.index.approximate import build_approximate
 from clsr.index.filters import quote
-from clsr.index.recordings import RecordingEntry, RecordingsTable, WindowSummary
-from clsr.index.tables import CONFIDENCE_COLUMN, TEXT_COLUMN, IndexTables, confirmed, full_text_config, writing
+from clsr.index.recordings import RecordingEntry, RecordingsTable, WindowSummary, window_summary
+from clsr.index.tables import (
+    CONFIDENCE_COLUMN,
+    SUMMARY_COLUMNS,
+    TEXT_COLUMN,
+    IndexTables,
+    confirmed,
+    full_text_config,
+    writing,
+)
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -48,12 +56,9 @@ class IndexWriter:
         """Windows of a recording in the index with this content and cut, by id."""
         if entry.recording not in self.known or self._table is None:
             return {}
-        columns = ["id", "start_s", "end_s", "text", CONFIDENCE_COLUMN]
+        columns = ["id", *SUMMARY_COLUMNS, CONFIDENCE_COLUMN]
         query = self._table.search().where(f"{_of(entry)} AND NOT ({_other_than(entry)})").select(columns)
-        return {
-            row["id"]: WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row[CONFIDENCE_COLUMN])
-            for row in query.to_list()
-        }
+        return {row["id"]: window_summary(row) for row in query.to_list()}
 
     def commit(self, begun: Sequence[RecordingEntry], rows: Any, done: Sequence[RecordingEntry] = ()) -> None:
         """Write windows; on return they are on the disk and every search finds them.

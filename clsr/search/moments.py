@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +42,7 @@ def find_moments(
         query: vector ``(E,)`` of norm 1.
         windows: what was recognised in each.
     """
-    parts = [split(window.words) for window in windows]
+    parts = [_segments(window, len(query)) for window in windows]
     best = [
         int(segment_cosines(window.segments, query).argmax()) if len(part) > 1 else 0
         for window, part in zip(windows, parts, strict=True)
@@ -49,6 +50,13 @@ def find_moments(
     words = {word.text for part, i in zip(parts, best, strict=True) for word in part[i]}
     word_scores = _score(text_encoder, query, sorted(words))
     return [_moment(w, part, i, word_scores) for w, part, i in zip(windows, parts, best, strict=True)]
+
+
+def _segments(window: RecognisedWindow, width: int) -> list[list[Word]]:
+    """The segments whose vectors the index has, which in indices of before reach over pauses of any length."""
+    segments = split(window.words)
+    stored = max(1, len(window.segments) // width)
+    return segments if len(segments) == stored else split(window.words, math.inf)
 
 
 def best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word, ...]:

@@ -15,6 +15,7 @@ from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
 from clsr.model import LONGEST_S, Model, Speech, read_speech
+from clsr.systems.sounding import encode_sounding
 
 if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
@@ -71,7 +72,7 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
         encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
         waveforms = [read_spoken_query(query) for query in spoken.values()]
-        found = model.speech_encoder.encode(waveforms, side="question")
+        found = encode_sounding(model.speech_encoder, waveforms, "question")
         for i, text, vector in zip(spoken, found.transcripts, found.vectors, strict=True):
             if not text:
                 raise InputError(f"{_name(spoken[i])}: no words were recognised in this question; ask it again")

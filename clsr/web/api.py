@@ -87,7 +87,7 @@ class FileAnswer(BaseModel):
     """Progress of a recording."""
 
     recording: str
-    status: Literal["waiting", "indexing", "indexed", "silent", "failed"]
+    status: Literal["waiting", "indexing", "indexed", "silent", "partial", "failed"]
     duration_s: float
     share: float
     reason: str | None

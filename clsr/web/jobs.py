@@ -31,7 +31,7 @@ class FileProgress:
     """Progress of one recording."""
 
     path: Path
-    status: Literal["waiting", "indexing", "indexed", "silent", "failed"] = "waiting"
+    status: Literal["waiting", "indexing", "indexed", "silent", "partial", "failed"] = "waiting"
     duration_s: float = 0.0
     share: float = 0.0  # of it that is done, 0 to 1
     reason: str | None = None

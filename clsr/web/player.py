@@ -18,7 +18,7 @@ SHADES = 5
 ROWS = 100  # shown of a list of recordings
 STRIP_HEIGHT = 40.0
 LOWEST_BAR = 0.08  # of the height, so that a low score shows a bar and a span without words shows none
-SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "failed": "✗"}
+SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "partial": "!", "failed": "✗"}
 
 
 def escape(text: str) -> str:
@@ -157,7 +157,7 @@ def _job(job: Job, service: SearchService) -> str:
 
 def _worth_showing(files: Sequence[FileProgress]) -> list[FileProgress]:
     """The files to show: in progress, failed, last finished, then waiting; at most ``ROWS``."""
-    order = {"indexing": 0, "failed": 1, "indexed": 2, "silent": 2, "waiting": 3}
+    order = {"indexing": 0, "failed": 1, "partial": 2, "indexed": 2, "silent": 2, "waiting": 3}
     numbered = list(enumerate(files))
     numbered.sort(key=lambda one: (order[one[1].status], one[0] if order[one[1].status] != 2 else -one[0]))
     return [file for _, file in numbered[:ROWS]]

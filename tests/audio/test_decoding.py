@@ -49,8 +49,8 @@ faults = {
 }
 real = audio.stream_progress
 
-def stream_progress(path, start_s=0.0, end_s=None):
-    blocks = real(path, start_s, end_s)
+def stream_progress(path, *span):
+    blocks = real(path, *span)
     yield next(blocks)
     faults.get(os.path.basename(path).split(".")[0], lambda: None)()
     yield from blocks

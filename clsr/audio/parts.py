@@ -1,0 +1,347 @@
+"""A file's bytes -> its parts: recordings joined one after the other, and headers whose sizes are wrong put right."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CONSIDERABLE_BYTES = 1_024  # less is a tag, or less than a tenth of a second of anything but the lowest bit rates
+LOSS_SHARE = 0.01  # of a file's bytes, that may stay unread without a word
+UNKNOWN_SIZE = 0x7FFFFFF0  # and more: what recorders write that do not know the size yet
+
+_BLOCK_BYTES = 1 << 20
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+
+
+class FilePart(NamedTuple):
+    """A recording inside a file.
+
+    Attributes:
+        start: its first byte.
+        end: the byte after its last.
+        header: what stands in place of as many of its first bytes, where the sizes in them are wrong.
+        remark: what is wrong with them, where that is worth a line.
+    """
+
+    start: int
+    end: int
+    header: bytes = b""
+    remark: str = ""
+
+
+class Content:
+    """Random access to the bytes of a file, or of bytes at hand.
+
+    Args:
+        source: path of the file, or its bytes.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, source: str | Path | bytes) -> None:
+        self.source = source
+        if isinstance(source, bytes):
+            self._descriptor, self.size = -1, len(source)
+        else:  # opened by number: FFmpeg would take a name like http:x for an address
+            self._descriptor = os.open(source, os.O_RDONLY)
+            self.size = os.fstat(self._descriptor).st_size
+
+    def __enter__(self) -> Content:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def at(self, start: int, size: int) -> bytes:
+        """So many bytes from a place on; fewer at the end."""
+        if isinstance(self.source, bytes):
+            return self.source[start : start + size]
+        return os.pread(self._descriptor, max(0, size), start)
+
+    def find(self, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:
+        """The places from ``start`` on where a pattern of at most 32 bytes begins."""
+        position = start
+        while position < self.size:
+            block = self.at(position, _BLOCK_BYTES + 32)
+            last = position + len(block) >= self.size
+            for match in pattern.finditer(block):
+                if match.start() < _BLOCK_BYTES or last:
+                    yield position + match.start()
+            position += len(block) if last else _BLOCK_BYTES
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "audio given as bytes" if isinstance(self.source, bytes) else str(self.source)
+
+    def parts(self) -> tuple[FilePart, ...]:
+        """The recordings in it, in order; one at least."""
+        if isinstance(self.source, bytes):
+            return tuple(_find_parts(self))
+        state = os.fstat(self._descriptor)
+        return _known_parts(os.path.abspath(self.source), state.st_size, state.st_mtime_ns)
+
+    def is_whole(self, part: FilePart) -> bool:
+        """Whether a part is the file as it stands."""
+        return (part.start, part.end, part.header) == (0, self.size, b"")
+
+    def loss(self, start: int, part: FilePart) -> list[str]:
+        """The line on what of a part was not read from a place on; none where that is no considerable share of it."""
+        unread, size = part.end - start, part.end - part.start
+        if unread < max(CONSIDERABLE_BYTES, LOSS_SHARE * size) or self.holds_tags(start):
+            return []
+        return [f"{unread:,} of {size:,} bytes could not be decoded; convert it to wav or flac"]
+
+    def holds_tags(self, start: int) -> bool:
+        """Whether nothing but tags, zeros or a few bytes lies from a place to the end."""
+        if self.size - start < CONSIDERABLE_BYTES:
+            return True
+        if self.at(start, 16).startswith(_TAGS):
+            return True
+        return not any(self.at(place, _BLOCK_BYTES).strip(b"\0") for place in range(start, self.size, _BLOCK_BYTES))
+
+
+class View(io.RawIOBase):
+    """A part of a file as a file of its own, its header put right.
+
+    Attributes:
+        furthest: the byte after the last that was read.
+    """
+
+    def __init__(self, content: Content, part: FilePart) -> None:
+        self._content = content
+        self._part = part
+        self._position = 0
+        self.size = part.end - part.start
+        self.furthest = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place, from the start, from here or from the end."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, and return how many bytes came."""
+        header = self._part.header
+        if self._position < len(header):
+            found = header[self._position : self._position + len(buffer)]
+        else:
+            wanted = min(len(buffer), self.size - self._position)
+            found = self._content.at(self._part.start + self._position, wanted)
+        buffer[: len(found)] = found
+        self._position += len(found)
+        self.furthest = max(self.furthest, self._position)
+        return len(found)
+
+
+@lru_cache(maxsize=256)
+def _known_parts(path: str, _size: int, _modified_ns: int) -> tuple[FilePart, ...]:
+    with Content(path) as content:
+        return tuple(_find_parts(content))
+
+
+def _find_parts(content: Content) -> list[FilePart]:
+    head = content.at(0, 16)
+    for kind in _CHUNKED:
+        if kind.begin.match(head):
+            return _chunked_parts(content, kind)
+    if head.startswith(b".snd"):
+        return _au_parts(content)
+    starts = [0]
+    if head.startswith(b"OggS"):
+        starts = _ogg_starts(content)
+    elif head[4:8] == b"ftyp":
+        starts = _mp4_starts(content)
+    else:
+        for begin in _MARKS:
+            if begin.match(head):
+                starts = [0, *content.find(begin, 1)]
+    return _between(starts, content.size)
+
+
+def _between(starts: list[int], size: int) -> list[FilePart]:
+    return [FilePart(start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
+
+
+# Recordings in formats whose streams follow on one another as they please: a new one begins where its first bytes are.
+_MARKS = (
+    re.compile(rb"\x1a\x45\xdf\xa3[\x80-\xff\x01][\s\S]{0,7}?\x42[\x82\x86\xf7]"),  # EBML: webm, mkv, mka
+    re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9"),  # ASF: wma
+    re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"),  # W64
+    re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09"),
+    re.compile(rb"TTA1[\x01-\x03]\x00[\s\S]\x00"),
+)
+
+
+def _ogg_starts(content: Content) -> list[int]:
+    """Places of the first pages of each link of a chain: a link begins with the first pages of its streams."""
+    starts: list[int] = []
+    position, opening = 0, False
+    while len(head := content.at(position, 27 + 255)) >= 27:
+        if not head.startswith(b"OggS"):
+            position = next(content.find(re.compile(b"OggS\x00"), position), content.size)
+            continue
+        if head[5] & 2 and not opening:  # bit 2 marks the first page of a stream
+            starts.append(position)
+        opening = bool(head[5] & 2)
+        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return [0, *starts[1:]]
+
+
+def _mp4_starts(content: Content) -> list[int]:
+    """Places where a file type comes after a whole film, with its table of contents."""
+    starts, position, has_contents = [0], 0, False
+    while len(head := content.at(position, 16)) >= 8:
+        size, kind = struct.unpack(">I4s", head[:8])
+        if size == 1 and len(head) == 16:
+            size = int.from_bytes(head[8:], "big")
+        if kind == b"ftyp" and has_contents:
+            starts.append(position)
+            has_contents = False
+        has_contents |= kind == b"moov"
+        if size < 8:  # 0 reaches to the end of the file
+            break
+        position += size
+    return starts
+
+
+class _Chunked(NamedTuple):
+    """A format of chunks: a name of four letters, a size, and so many bytes."""
+
+    begin: re.Pattern[bytes]  # of a file
+    first: int  # place of the first chunk
+    size: str  # how sizes are written, as struct has it
+    sound: bytes  # name of the chunk with the samples
+    padded: bool  # to even sizes
+
+
+_CHUNKED = (
+    _Chunked(re.compile(rb"(RIFF|RF64|BW64)[\s\S]{4}WAVE"), 12, "<I", b"data", True),
+    _Chunked(re.compile(rb"RIFX[\s\S]{4}WAVE"), 12, ">I", b"data", True),
+    _Chunked(re.compile(rb"FORM[\s\S]{4}AIF[FC]"), 12, ">I", b"SSND", True),
+    _Chunked(re.compile(rb"caff\x00\x01\x00\x00"), 8, ">Q", b"data", False),
+)
+
+
+def _chunked_parts(content: Content, kind: _Chunked) -> list[FilePart]:
+    parts: list[FilePart] = []
+    position: int | None = 0
+    while position is not None:
+        part, position = _chunked_part(content, kind, position)
+        parts.append(part)
+    return parts
+
+
+def _chunked_part(content: Content, kind: _Chunked, start: int) -> tuple[FilePart, int | None]:
+    """The recording that begins at a place, and where the next one does."""
+    name_and_size = 4 + struct.calcsize(kind.size)
+    position, wide_size = start + kind.first, None
+    while len(head := content.at(position, name_and_size)) == name_and_size:
+        (size,) = struct.unpack(kind.size, head[4:])
+        if head.startswith(b"ds64"):  # sizes too large for 32 bits, of RF64
+            wide_size = int.from_bytes(content.at(position + 16, 8), "little")
+        if head.startswith(kind.sound):
+            if size == 0xFFFFFFFF and wide_size:
+                size = wide_size
+            return _with_sound(content, kind, start, position + name_and_size, size)
+        position += name_and_size + size + (size % 2 if kind.padded else 0)
+    return FilePart(start, content.size), None
+
+
+def _with_sound(content: Content, kind: _Chunked, start: int, first: int, size: int) -> tuple[FilePart, int | None]:
+    """The recording whose samples begin at ``first``, ``size`` bytes of them by its header."""
+    room = content.size - first
+    if size > room:
+        following = next(content.find(kind.begin, first), None)
+        remark = _cut_off(size, room) if size < UNKNOWN_SIZE else ""
+        if following is None:
+            return FilePart(start, content.size, remark=remark), None
+        return FilePart(start, following, _mended(content, kind, start, first)), following
+    after = first + size + (size % 2 if kind.padded else 0)
+    if kind.begin.match(content.at(after, 16)):
+        return FilePart(start, after), after
+    following = _begins_after_chunks(content, kind, after)
+    if following is not None:
+        return FilePart(start, following), following if following < content.size else None
+    following = next(content.find(kind.begin, after), None)
+    end = content.size if following is None else following
+    return FilePart(start, end, _mended(content, kind, start, first), _longer(size, end - first)), following
+
+
+def _begins_after_chunks(content: Content, kind: _Chunked, position: int) -> int | None:
+    """Where the chunks that begin at a place end, at the next recording or the end; ``None`` if no chunks are there."""
+    name_and_size = 4 + struct.calcsize(kind.size)
+    while not content.holds_tags(position):
+        head = content.at(position, 16)
+        if kind.begin.match(head):
+            return position
+        (size,) = struct.unpack(kind.size, head[4:name_and_size])
+        position += name_and_size + size + (size % 2 if kind.padded else 0)
+        if not re.match(rb"[ -~]{4}", head) or position > content.size + 1:
+            return None
+    return content.size
+
+
+def _mended(content: Content, kind: _Chunked, start: int, first: int) -> bytes:
+    """The header with sizes that every reader takes to reach to the end of the file."""
+    header = bytearray(content.at(start, first - start))
+    most = {"<I": b"\xff\xff\xff\xff", ">I": b"\x7f\xff\xff\xff", ">Q": b"\xff" * 8}[kind.size]
+    header[-len(most) :] = most
+    if kind.first == 12:
+        header[4:8] = most
+    if header.startswith((b"RF64", b"BW64")):  # whose sizes are in a chunk of their own, which then is to be no such
+        header[:4] = b"RIFF"
+        header[12:16] = b"JUNK"
+    return bytes(header)
+
+
+def _au_parts(content: Content) -> list[FilePart]:
+    parts: list[FilePart] = []
+    start: int | None = 0
+    begin = re.compile(rb"\.snd\x00\x00[\s\S]{6}\x00\x00\x00[\x01-\x1b]")
+    while start is not None:
+        first, size = struct.unpack(">II", content.at(start + 4, 8).ljust(8, b"\0"))
+        first, after = start + first, start + first + size
+        following = (
+            next(content.find(begin, min(after, first) if size else first), None) if after < content.size else None
+        )
+        if size == 0xFFFFFFFF:
+            following = next(content.find(begin, first), None)
+        end = content.size if following is None else following
+        header, remark = b"", ""
+        if end - after >= CONSIDERABLE_BYTES and not content.holds_tags(after):
+            header = content.at(start, 8) + b"\xff\xff\xff\xff" + content.at(start + 12, first - start - 12)
+            remark = _longer(size, end - first)
+        parts.append(FilePart(start, end, header, remark))
+        start = following
+    return parts
+
+
+def _longer(size: int, room: int) -> str:
+    """A remark on samples that the header does not count; empty where it counts none, as after a crash."""
+    return f"its header counts {size:,} bytes of sound, {room:,} are there and were read" if size else ""
+
+
+def _cut_off(size: int, room: int) -> str:
+    return f"its header counts {size:,} bytes of sound, but only {room:,} are there: it was cut off"
