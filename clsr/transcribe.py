@@ -16,8 +16,8 @@ from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Recognition
+from clsr.models.sounding import transcribe_sounding
 from clsr.systems.protocol import SpeechRecogniser
-from clsr.systems.sounding import transcribe_sounding
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
 
@@ -95,7 +95,7 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transc
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        found += transcribe_sounding(recogniser, [waveform])
+        found += transcribe_sounding(recogniser.transcribe, [waveform])
         starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
     length_s = end_s - utterance.start_s
@@ -107,7 +107,7 @@ def transcribe_waveforms(recogniser: SpeechRecogniser, waveforms: Mapping[str, n
     cut = [pieces(waveform, PIECE_S) for waveform in waveforms.values()]
     starts_s = [[first / SAMPLE_RATE for first, _ in of_one] for of_one in cut]
     every = [piece for of_one in cut for _, piece in of_one]
-    found = iter(transcribe_sounding(recogniser, every))
+    found = iter(transcribe_sounding(recogniser.transcribe, every))
     return [
         _join(recogniser, [next(found) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)

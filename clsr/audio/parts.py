@@ -186,6 +186,7 @@ def _between(starts: list[int], size: int) -> list[FilePart]:
 
 # Recordings in formats whose streams follow on one another as they please: a new one begins where its first bytes are.
 _MARKS = (
+    re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"),
     re.compile(rb"\x1a\x45\xdf\xa3[\x80-\xff\x01][\s\S]{0,7}?\x42[\x82\x86\xf7]"),  # EBML: webm, mkv, mka
     re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9"),  # ASF: wma
     re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"),  # W64

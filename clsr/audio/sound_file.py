@@ -133,13 +133,13 @@ class SoundFile(soundfile.SoundFile):
                         yield from waiting
                         waiting = []
                 self.losses += rest.losses
-        if found < least and end is None:
+        if found < least and end is None and not self.losses:
             self.losses += self._content.loss(self._part.end - unread, self._part)
 
     def _unread(self) -> int:
         """Bytes of the part after the last that libsndfile has read."""
         if self._view is not None:
-            return self._view.size - self._view.furthest
+            return self._view.size - self._view.tell()
         if self._descriptor is None:
             return 0
         return self._part.end - os.lseek(self._descriptor, 0, os.SEEK_CUR)

@@ -29,8 +29,8 @@ from clsr.index.recordings import (
 from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
+from clsr.models.sounding import encode_sounding
 from clsr.systems.cascade import CascadeEncoder
-from clsr.systems.sounding import encode_sounding
 from clsr.transcribe import PIECE_S
 
 if TYPE_CHECKING:
@@ -222,7 +222,9 @@ class Indexer:
         if self._cascade:
             encoding = _encode_shared(self._cascade, batch)
         else:
-            encoding = encode_sounding(self.model.speech_encoder, [window.waveform for _, window in batch])
+            encoder = self.model.speech_encoder
+            waveforms = [window.waveform for _, window in batch]
+            encoding = encode_sounding(encoder.encode, encoder.text_encoder, waveforms)
         entries, windows = [work.entry for work, _ in batch], [window for _, window in batch]
         text_encoder = self.model.speech_encoder.text_encoder
         rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError
 from clsr.model import LONGEST_S, Model, Speech, read_speech
-from clsr.systems.sounding import encode_sounding
+from clsr.models.sounding import encode_sounding
 
 if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
@@ -72,7 +73,8 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
         encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
         waveforms = [read_spoken_query(query) for query in spoken.values()]
-        found = encode_sounding(model.speech_encoder, waveforms, "question")
+        encode = partial(model.speech_encoder.encode, side="question")
+        found = encode_sounding(encode, model.text_encoder, waveforms, "question")
         for i, text, vector in zip(spoken, found.transcripts, found.vectors, strict=True):
             if not text:
                 raise InputError(f"{_name(spoken[i])}: no words were recognised in this question; ask it again")

@@ -12,10 +12,10 @@ from torch import Tensor
 from clsr.audio.pieces import Piece
 from clsr.byte_pairs import TextVocabulary
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
+from clsr.models.sounding import transcribe_sounding
 from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
 from clsr.models.text_encoder import Side, TextEncoder
 from clsr.systems.protocol import SpeechRecogniser
-from clsr.systems.sounding import transcribe_sounding
 from clsr.vocabulary import ReleaseVocabulary, Word
 
 
@@ -64,7 +64,9 @@ class CascadeEncoder:
     def recognise_pieces(self, pieces: Sequence[Piece]) -> None:
         """Recognise pieces of recordings, those that were not recognised yet."""
         new = [piece for piece in pieces if piece.words is None]
-        for piece, found in zip(new, transcribe_sounding(self, [piece.waveform for piece in new]), strict=True):
+        for piece, found in zip(
+            new, transcribe_sounding(self.transcribe, [piece.waveform for piece in new]), strict=True
+        ):
             piece.words = [Word(w.text, piece.start_s + w.start_s, piece.start_s + w.end_s) for w in found.words]
             piece.confidence = found.confidence
 

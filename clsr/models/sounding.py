@@ -1,41 +1,56 @@
-"""Speech systems on what of a waveform can be speech: digital silence and steady sound never yield words."""
+"""Recognition and encoding of what of a waveform can be speech: digital silence and steady sound never yield words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from clsr.audio.sounding import Sounding, leave_out_dead
 from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import SpeechEncoding
-from clsr.models.text_encoder import Side
-from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
+from clsr.models.text_encoder import Side, TextEncoder
 from clsr.vocabulary import Word
 
 NOTHING = Recognition("", [], [], [], math.nan)
 
 
-def transcribe_sounding(recogniser: SpeechRecogniser, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
-    """Transcribe 16 kHz waveforms ``(N_i,)`` without their dead parts; times count from the start of the waveforms."""
+def transcribe_sounding(
+    transcribe: Callable[[Sequence[np.ndarray]], list[Recognition]], waveforms: Sequence[np.ndarray]
+) -> list[Recognition]:
+    """Transcribe 16 kHz waveforms ``(N_i,)`` without their dead parts; times count from the start of the waveforms.
+
+    Args:
+        transcribe: of a recogniser.
+        waveforms: mono, float32.
+    """
     sounding = [leave_out_dead(waveform) for waveform in waveforms]
-    found = iter(recogniser.transcribe([one.waveform for one in sounding if len(one.waveform)]))
+    found = iter(transcribe([one.waveform for one in sounding if len(one.waveform)]))
     return [_in_whole(next(found), one) if len(one.waveform) else NOTHING for one in sounding]
 
 
-def encode_sounding(encoder: SpeechSystem, waveforms: Sequence[np.ndarray], side: Side = "passage") -> SpeechEncoding:
+def encode_sounding(
+    encode: Callable[[Sequence[np.ndarray]], SpeechEncoding],
+    text_encoder: TextEncoder,
+    waveforms: Sequence[np.ndarray],
+    side: Side = "passage",
+) -> SpeechEncoding:
     """Encode 16 kHz waveforms ``(N_i,)`` without their dead parts.
 
     A waveform that is dead as a whole has the vector of an empty text, no words, and no confidence.
+
+    Args:
+        encode: of a speech system, for this side.
+        text_encoder: of the system.
+        waveforms: mono, float32.
+        side: what they stand for.
     """
-    encode = encoder.encode if side == "passage" else partial(encoder.encode, side=side)
     sounding = [leave_out_dead(waveform) for waveform in waveforms]
     rows = [i for i, one in enumerate(sounding) if len(one.waveform)]
-    if len(rows) == len(sounding) and all(one.waveform is w for one, w in zip(sounding, waveforms, strict=True)):
+    if all(one.waveform is waveform for one, waveform in zip(sounding, waveforms, strict=True)):
         return encode(waveforms)
-    vectors = np.repeat(encoder.text_encoder.encode([""], side).numpy(), len(sounding), axis=0)
+    vectors = np.repeat(text_encoder.encode([""], side).numpy(), len(sounding), axis=0)
     encoding = SpeechEncoding(
         vectors, [""] * len(sounding), [[] for _ in sounding], [[] for _ in sounding], [math.nan] * len(sounding)
     )
