@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from clsr.audio.pauses import Span
 from clsr.errors import InputError
 from clsr.index.filters import quote
 from clsr.index.tables import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
 LONGEST_PAUSE_S = 3.0  # in speech; where no word is recognised for longer, nobody speaks
+EDGE_S = 0.5  # between the words of a window and its borders: words begin before they are loud
 ROUNDING_S = 1e-4  # of seconds that lie in no window
 # Below it a recording is flagged, by the scheme of the system; docs/results/flags.md says how they were chosen.
 LEAST_CONFIDENCE = {"": 0.32, "whisper": 0.56, "faster-whisper": 0.56}
@@ -43,7 +45,7 @@ class RecordingStatus:
     """The state of one recording in the index; it accounts for every second.
 
     Seconds with words and the pauses between them are indexed, all other decoded seconds are silent: where no word is
-    recognised for three seconds or longer, and a recording without a word as a whole. One that failed has its reason,
+    recognised for more than three seconds, and a recording without a word as a whole. One that failed has its reason,
     and the seconds of it that could not be decoded are neither indexed nor silent. A partial one was read to its end,
     but bytes of it could not be decoded; its reason says how many. Of others the reason says what there is to know: a
     header that is wrong, channels of opposite phase.
@@ -78,7 +80,7 @@ class WindowSummary(NamedTuple):
     end_s: float
     characters: int  # of its transcript; 0 where nothing was recognised
     confidence: float | None = None  # of its tokens, 0 to 1; None where there are none, or it is not known
-    spoken: tuple[tuple[float, float], ...] | None = None  # where its words are, pauses included; None is all of it
+    spoken: tuple[Span, ...] | None = None  # where its words are; None is all of it
 
 
 LATEST_NS = 2**63 - 1
@@ -152,8 +154,10 @@ class RecordingEntry(NamedTuple):
             windows: all that were encoded.
             decoded_s: seconds of it that were decoded.
         """
-        spoken = [((w.start_s, w.end_s),) if w.spoken is None else w.spoken for w in windows if w.characters]
-        indexed_s = min(decoded_s, covered_s(span for of_one in spoken for span in of_one))
+        spoken = [span for w in windows if w.characters for span in w.spoken or ((w.start_s, w.end_s),)]
+        if spoken:  # what is left before the first word and after the last one is a pause, or silent
+            spoken += [(edge_s, edge_s) for edge_s in (min(w.start_s for w in windows), max(w.end_s for w in windows))]
+        indexed_s = min(decoded_s, covered_s(joined(spoken)))
         if decoded_s - indexed_s < ROUNDING_S:
             indexed_s = decoded_s
         return self._replace(
@@ -248,30 +252,28 @@ def with_windows_found(entry: RecordingEntry, windows: LanceTable | None) -> Rec
 
 def window_summary(row: Mapping[str, Any]) -> WindowSummary:
     """What a window's row says of it; a row of version 0.1 has no confidence."""
+    start_s, end_s = row["start_s"], row["end_s"]
     words = [(word["start_s"], word["end_s"]) for word in row["words"]]
-    spoken = spoken_spans(words, row["start_s"], row["end_s"]) if words else None
-    return WindowSummary(row["start_s"], row["end_s"], len(row["text"]), row.get(CONFIDENCE_COLUMN), spoken)
+    if words:
+        words.append((start_s, start_s))  # edges: what is nearer to a word than half a second belongs to it
+        words.append((end_s, end_s))
+    spoken = joined(words, EDGE_S) or None
+    return WindowSummary(start_s, end_s, len(row["text"]), row.get(CONFIDENCE_COLUMN), spoken)
 
 
-def spoken_spans(words: Iterable[tuple[float, float]], start_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
-    """Where somebody speaks in a window: its words, joined over the pauses, which are shorter than three seconds.
+def joined(spans: Iterable[Span], longest_pause_s: float = LONGEST_PAUSE_S) -> tuple[Span, ...]:
+    """Spans of time in order, those joined that lie no further apart than a pause; those of no length are left out.
 
-    >>> spoken_spans([(1.0, 2.0), (4.5, 5.0), (19.0, 20.0)], 0.0, 40.0)
-    ((0.0, 5.0), (19.0, 20.0))
-
-    Args:
-        words: start and end of each.
-        start_s: of the window.
-        end_s: of the window.
+    >>> joined([(1.0, 2.0), (4.5, 5.0), (19.0, 20.0)])
+    ((1.0, 5.0), (19.0, 20.0))
     """
-    edges = [(start_s, start_s), *sorted(words), (end_s, end_s)]
-    spans: list[tuple[float, float]] = []
-    for first_s, last_s in edges:
-        if spans and first_s - spans[-1][1] < LONGEST_PAUSE_S:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], last_s))
+    found: list[Span] = []
+    for start_s, end_s in sorted(spans):
+        if found and start_s - found[-1][1] <= longest_pause_s + ROUNDING_S:
+            found[-1] = (found[-1][0], max(found[-1][1], end_s))
         else:
-            spans.append((first_s, last_s))
-    return tuple(span for span in spans if span[1] > span[0])
+            found.append((start_s, end_s))
+    return tuple(span for span in found if span[1] > span[0])
 
 
 def confidence_of(log_probability: float) -> float | None:

@@ -47,10 +47,10 @@ def test_windows_are_stored_with_transcripts_and_times(
 
 
 def test_every_second_is_indexed_or_silent(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
-    part = speak(tmp_path / "part.wav", "cat - - - - - - - - -")  # windows 0-4, 3-7, 6-10: only the first has a word
+    part = speak(tmp_path / "part.wav", "cat - - - - - - - - -")  # one word, in the first window of 0-4, 3-7, 6-10
     none = speak(tmp_path / "none.wav", "- -")
     statuses = Index.create(tmp_path / "index", model, SMALL).add([part, none])
-    assert statuses[0] == RecordingStatus(str(part), "indexed", 10.0, 4.0, 6.0, windows=3)
+    assert statuses[0] == RecordingStatus(str(part), "indexed", 10.0, 1.0, 9.0, windows=3)
     assert statuses[1] == RecordingStatus(str(none), "silent", 2.0, 0.0, 2.0, windows=1)
     assert Index.create(tmp_path / "index", model, SMALL).add([part, none]) == statuses
 
@@ -240,7 +240,7 @@ def test_failed_window_is_lost_alone_and_retried(
     speech_encoder.encode = fail_on_sea
     found = Index.create(tmp_path / "index", model, IndexConfig("4/4")).add([path, other])
     reason = f"{path}: ValueError at 4.0 s: sea-sick"  # 0-4 has a word, 6-10 too, and of 4-8 two seconds are in neither
-    assert found[0] == RecordingStatus(str(path), "failed", 10.0, 8.0, 0.0, 2, reason)
+    assert found[0] == RecordingStatus(str(path), "failed", 10.0, 5.0, 3.0, 2, reason)  # 1-4 is silent
     assert found[1] == RecordingStatus(str(other), "indexed", 1.0, 1.0, 0.0, 1)
     speech_encoder.encode = encode
     speech_encoder.batches.clear()
