@@ -1,9 +1,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from clsr.audio.files import content_hash, file_state, find_recordings
+from clsr.audio.files import content_hash, file_state, find_recordings, search_files
+from clsr.audio.waveform import write_waveform
 from clsr.errors import InputError
 
 
@@ -43,3 +45,36 @@ def test_content_and_date_tell_files_apart(tmp_path: Path) -> None:
     assert file_state(other) == (3, 5)
     other.write_bytes(b"abd")
     assert content_hash(one) != content_hash(other)
+
+
+def test_hidden_folders_are_skipped_at_any_depth(tmp_path: Path) -> None:
+    names = (
+        "kept.wav",
+        ".hidden.wav",
+        ".Trash-1000/files/deleted.wav",
+        "a/.stversions/b/old.wav",
+        "__MACOSX/._kept.wav",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    kept = (tmp_path / "kept.wav").resolve()
+    assert search_files(tmp_path).summary() == "4 files skipped: 4 hidden"
+    for place in (tmp_path, f"{tmp_path}/**/*.wav", f"{tmp_path}/**", f"{tmp_path}/*"):
+        assert find_recordings([place]) == [kept]
+    assert find_recordings([tmp_path / ".Trash-1000"]) == [(tmp_path / ".Trash-1000/files/deleted.wav").resolve()]
+
+
+def test_content_counts_and_no_suffix(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "a.wav", np.zeros(1_600))
+    (tmp_path / "a.wav").rename(tmp_path / "speech")
+    (tmp_path / "code.ts").write_text("const a = 1;\n" * 500)
+    (tmp_path / "talk.ts").write_bytes((b"\x47" + bytes(187)) * 20)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (tmp_path / "film").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(100))
+    (tmp_path / "song").write_bytes(b"\xff\xfb\x90\x64" + bytes(413) + b"\xff\xfb\x90\x64" + bytes(413))
+    (tmp_path / "words.txt").write_bytes("\ufeffA text of two bytes a letter.".encode("utf-16-le") * 100)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    found = search_files(tmp_path)
+    assert [path.name for path in found.recordings] == ["film", "song", "speech", "talk.ts"]
+    assert found.summary() == "4 files skipped: 3 not audio, 1 links that lead to no file"
