@@ -16,14 +16,15 @@ from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, is_recording
 from clsr.index.indexer import Indexer
 from clsr.index.location import IndexLocation
-from clsr.index.missing import Missing, find_missing
 from clsr.index.progress import ProgressBar, Watch
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
 from clsr.index.recordings import (
     UNKNOWN,
+    Missing,
     RecordingEntry,
     RecordingsTable,
     RecordingStatus,
+    find_missing,
     least_confidence,
     with_windows_found,
 )

@@ -254,7 +254,7 @@ def test_an_interruption_promises_only_what_holds(
     assert clsr("index", "--index", "i", "--status")[2] == "clsr: interrupted\n"
 
 
-def test_an_unexpected_error_is_one_line_and_a_log(clsr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unexpected_error_is_one_line(clsr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def fail(*_: object) -> None:
         raise RuntimeError("a\nfault \ud800")
 

@@ -69,7 +69,7 @@ def test_absolute_paths_and_spaces_in_paths(folder: Path, tmp_path_factory: pyte
     assert check_data_dir(folder) == []
 
 
-def test_a_byte_order_mark_is_no_part_of_an_id(folder: Path) -> None:
+def test_a_byte_order_mark_joins_no_id(folder: Path) -> None:
     sound = read_data_dir(folder)
     for name in ("wav.scp", "text", "utt2spk"):
         (folder / name).write_bytes(codecs.BOM_UTF8 + (folder / name).read_bytes().replace(b"\n", b"\r\n"))

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clsr.index.missing import find_missing
-from clsr.index.recordings import RecordingEntry
+from clsr.index.recordings import RecordingEntry, find_missing
 
 
 @pytest.fixture
