@@ -20,7 +20,7 @@ from clsr.index.progress import ProgressBar, Watch
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
 from clsr.index.recordings import (
     UNKNOWN,
-    Missing,
+    MissingRecordings,
     RecordingEntry,
     RecordingsTable,
     RecordingStatus,
@@ -342,7 +342,7 @@ class Index:
         """
         return verify_tables(IndexTables(self.location), self.description.fingerprint)
 
-    def missing(self) -> Missing:
+    def missing(self) -> MissingRecordings:
         """The recordings whose files are gone, which ``prune`` would remove.
 
         Raises:

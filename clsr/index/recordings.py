@@ -308,7 +308,7 @@ def least_confidence(system: str) -> float:
     return LEAST_CONFIDENCE.get(scheme if colon else "", 0.0)
 
 
-class Missing(NamedTuple):
+class MissingRecordings(NamedTuple):
     """Recordings whose files are gone.
 
     Attributes:
@@ -335,18 +335,20 @@ class Missing(NamedTuple):
     def __str__(self) -> str:
         """How much they are.
 
-        >>> str(Missing(["a.wav"], 1.5, 20, ""))
+        >>> str(MissingRecordings(["a.wav"], 1.5, 20, ""))
         '1 of 20 recordings with 1.50 hours of speech'
         """
         return f"{len(self.paths)} of {self.total} recordings with {self.hours:.2f} hours of speech"
 
 
-def find_missing(entries: Mapping[str, RecordingEntry]) -> Missing:
+def find_missing(entries: Mapping[str, RecordingEntry]) -> MissingRecordings:
     """The recordings of an index whose files are gone."""
     paths = sorted(path for path in entries if not Path(path).exists())
     hours = sum(entries[path].indexed_s for path in paths) / 3600
     folders = dict.fromkeys(str(Path(path).parent) for path in paths)
-    return Missing(paths, hours, len(entries), next((folder for folder in folders if not _has_files(folder)), ""))
+    return MissingRecordings(
+        paths, hours, len(entries), next((folder for folder in folders if not _has_files(folder)), "")
+    )
 
 
 def _has_files(folder: str) -> bool:
