@@ -1,4 +1,8 @@
-"""The one exception for faults in what the user gave."""
+"""The one exception for faults in what the user gave, and text that is safe to show."""
+
+import unicodedata
+
+BREAKS = {"\u2028", "\u2029"}  # of lines and paragraphs, which are no control characters
 
 
 class InputError(Exception):
@@ -7,3 +11,23 @@ class InputError(Exception):
     The message is one line: what is wrong, where (file, line or id), and what to do. The command line prints
     it to standard error and exits with status 2.
     """
+
+
+def printable_line(text: str) -> str:
+    """Text as one line that a terminal only shows: what it would obey, or break the line at, is written as an escape.
+
+    These are control characters and those that turn the direction of writing. File names may hold them.
+
+    >>> printable_line("a\\n\\x1b[2J.wav")
+    'a\\\\n\\\\x1b[2J.wav'
+    """
+    return "".join(_escaped(character) if _is_obeyed(character) else character for character in text)
+
+
+def _is_obeyed(character: str) -> bool:
+    turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return unicodedata.category(character) == "Cc" or character in BREAKS or turns
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -107,7 +107,7 @@ def test_command_is_one_that_there_is(command: Command) -> None:
 def check_curl(arguments: list[str]) -> None:
     """Let the server's routes have the address: one without a variable part, or with one."""
     (url,) = [one for one in arguments if one.startswith("localhost:7860/")]
-    routes = re.findall(r'@app\.(?:get|post|put)\("([^"]+)"', (ROOT / "clsr" / "web" / "api.py").read_text())
+    routes = re.findall(r'@app\.(?:get|post|put|delete)\("([^"]+)"', (ROOT / "clsr" / "web" / "api.py").read_text())
     path = url.partition("/")[2].partition("?")[0]
     assert any(re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]*", re.escape(route)), f"/{path}") for route in routes), url
 

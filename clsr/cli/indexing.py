@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from clsr.cli.options import File, Hardware, Location, Ref, options_of, positional
 from clsr.config import DEFAULT_MODEL
-from clsr.errors import InputError
+from clsr.errors import InputError, printable_line
 from clsr.index.config import IndexConfig, RayConfig
 
 if TYPE_CHECKING:
     from clsr.audio.files import FoundFiles
     from clsr.index.index import Index
     from clsr.index.recordings import RecordingStatus
+    from clsr.transcribe import Transcript
 
 
 @dataclass(kw_only=True)
@@ -44,10 +45,14 @@ class Transcribe:
         for result in transcribe(recogniser, utterances):
             if isinstance(result, InputError):
                 failed = True
-                print(f"clsr: {result}", file=sys.stderr)
+                print(f"clsr: {printable_line(str(result))}", file=sys.stderr)
             else:
-                print(result.to_json() if self.json else f"{result.id or result.audio}\t{result.text}", flush=True)
+                print(result.to_json() if self.json else _transcript_line(result), flush=True)
         return 2 if failed else 0
+
+
+def _transcript_line(transcript: Transcript) -> str:
+    return f"{printable_line(transcript.id or transcript.audio)}\t{printable_line(transcript.text)}"
 
 
 @dataclass(kw_only=True)
@@ -114,7 +119,7 @@ class MakeIndex:
                 "not mounted, mount it, else give --yes too"
             )
         for path in index.prune():
-            print(f"{path}: removed, its file is gone", file=sys.stderr if self.json else sys.stdout)
+            print(printable_line(f"{path}: removed, its file is gone"), file=sys.stderr if self.json else sys.stdout)
         if missing.paths:
             print(f"clsr: removed {missing}", file=sys.stderr)
 
@@ -149,7 +154,8 @@ class MakeIndex:
                 reason = f": {status.reason}" if status.reason else ""
                 sure = f"  confidence {status.confidence:.2f}" if status.confidence is not None else ""
                 flag = f": {FLAG}" if status.flagged else ""
-                print(f"{status.path}  {status.status}  {seconds}  {status.windows} windows{sure}{flag}{reason}")
+                line = f"{status.path}  {status.status}  {seconds}  {status.windows} windows{sure}{flag}{reason}"
+                print(printable_line(line))
 
 
 def _print_skipped(found: FoundFiles) -> None:
@@ -160,7 +166,7 @@ def _print_skipped(found: FoundFiles) -> None:
 def _print_verdict(index: Index) -> int:
     verdict = index.verify()
     for line in verdict.damage + verdict.stale:
-        print(line)
+        print(printable_line(line))
     if not verdict.damage:
         stale = f", but {len(verdict.stale)} recordings are not up to date" if verdict.stale else ""
         print(f"{index.location}: sound{stale}")

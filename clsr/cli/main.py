@@ -31,7 +31,7 @@ from clsr.cli.training import (
     TrainWhisper,
 )
 from clsr.cli.unexpected import describe_unexpected
-from clsr.errors import InputError
+from clsr.errors import InputError, printable_line
 
 DATA = CommandGroup(
     "check or make retrieval sets",
@@ -177,8 +177,8 @@ class _PrintVersion(argparse.Action):
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}: make room or correct the path, then run the command again"
-    return " ".join(str(error).split())
+        return printable_line(f"{place}{error.strerror}: make room or correct the path, then run the command again")
+    return printable_line(" ".join(str(error).split()))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from clsr.cli.options import File, Folder, Location, Ref, options_of, positional, repeated
-from clsr.errors import InputError
+from clsr.errors import InputError, printable_line
 from clsr.index.config import Mode
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Search:
         queries = retriever.encode_many([listed.query for listed in listed_queries])
         for listed, query in zip(listed_queries, queries, strict=True):
             if isinstance(listed.query, Path):
-                print(f"{listed.query}: {query.text}", file=sys.stderr)
+                print(printable_line(f"{listed.query}: {query.text}"), file=sys.stderr)
         found = retriever.search_many(queries, self.top_k, self.where.mode, only, self.where.exact)
         if self.questions:
             self._print_batch(zip(listed_queries, queries, found, strict=True))
@@ -108,7 +108,7 @@ class Search:
     def _print_batch(self, batch: Iterable[tuple[ListedQuery, EncodedQuery, Sequence[Hit]]]) -> None:
         for listed, query, hits in batch:
             if not self.json:
-                print(f"{listed.id}  {query.text}")
+                print(printable_line(f"{listed.id}  {query.text}"))
             for hit in hits:
                 values = {"question_id": listed.id} | hit.values()
                 print(json.dumps(values, ensure_ascii=False) if self.json else f"  {hit}")
@@ -153,7 +153,7 @@ class Ask:
         retriever = Retriever.open(self.where.index, self.where.model)
         reply = ask(retriever, question, self.answerer, self.top_k, self.where.mode, only, self.where.exact)
         if isinstance(question, Path):
-            print(f"{question}: {reply.question}", file=sys.stderr)
+            print(printable_line(f"{question}: {reply.question}"), file=sys.stderr)
         if self.json:
             print(reply.to_json())
         else:

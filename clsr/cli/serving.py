@@ -36,13 +36,15 @@ class Serve:
     hardware: Hardware = options_of(Hardware)
     indexing: IndexConfig = options_of(IndexConfig, without=["batch_s", "approximate_from"])
 
-    def run(self) -> None:
-        """Serve until interrupted."""
+    def run(self) -> int:
+        """Serve until interrupted; the status is that of an interrupted command."""
         from clsr.web.serve import require_packages, require_token, serve
 
         config = replace(self.serving, token=self.serving.token or os.environ.get(TOKEN) or None)
         if config.max_upload_mb < 1:
             raise InputError(f"--max-upload-mb is {config.max_upload_mb}: give 1 or more")
+        if config.max_upload_minutes < 1:
+            raise InputError(f"--max-upload-minutes is {config.max_upload_minutes}: give 1 or more")
         if not 1 <= config.port <= 65535:
             raise InputError(f"--port is {config.port}: give 1 to 65535")
         require_token(config)
@@ -50,5 +52,7 @@ class Serve:
         service = ServiceConfig(
             self.index, self.model, self.allow, self.upload_dir, self.indexing,
             device=self.hardware.device, precision=self.hardware.precision, text_encoder=self.text_encoder,
+            longest_upload_s=60.0 * config.max_upload_minutes,
         )  # fmt: skip
         serve(service, config)
+        return 130

@@ -365,6 +365,18 @@ class Index:
             writer.finish()
         return gone
 
+    def remove(self, recordings: Iterable[str | Path]) -> None:
+        """Delete recordings from the index, whether their files are there or not; those not in it are passed over.
+
+        Raises:
+            InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
+        """
+        self.description  # noqa: B018  # raises
+        with only_writer(self.location):
+            writer = IndexWriter(IndexTables(self.location))
+            writer.prune([path for path in map(str, recordings) if path in writer.known])
+            writer.finish()
+
     def search(
         self,
         vector: np.ndarray | None = None,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 LOCK = "lock"
 
 
+class IndexLocked(InputError):
+    """Another process is writing into the index."""
+
+
 @dataclass(frozen=True)
 class IndexLocation:
     """The place of one index; as text it is the folder's absolute path, or the address.
@@ -109,7 +113,7 @@ class IndexLocation:
         none: there the caller sees to it that one process writes.
 
         Raises:
-            InputError: someone else is writing.
+            IndexLocked: someone else is writing.
             OSError: the folder cannot be written.
         """
         if not self.folder:
@@ -120,7 +124,9 @@ class IndexLocation:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"{self}: another process is writing into this index; wait until it is done") from None
+                raise IndexLocked(
+                    f"{self}: another process is writing into this index; wait until it is done"
+                ) from None
             yield
         finally:
             os.close(handle)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from clsr.audio.waveform import read_waveform, write_waveform
-from clsr.errors import InputError
+from clsr.errors import InputError, printable_line
 from clsr.search.hit import Hit
 
 CLIP_MARGIN_S = 0.5  # before and after a moment, so that a clip does not begin and end within a breath
@@ -16,17 +17,19 @@ LONGEST_NAME = 60  # characters of a recording's name in that of its clip: file 
 def format_srt(hits: Sequence[Hit]) -> str:
     """The hits as SubRip subtitles, matching words in bold: recordings by their best hit, moments of each by time.
 
-    Times count from the start of a recording, whose path is the first line of a subtitle where there are several.
+    Times count from the start of a recording. Where there are several, its path from the folder that holds them all is
+    the first line of a subtitle.
     """
     order: dict[str, int] = {}
     for hit in hits:
         order.setdefault(hit.recording, len(order))
     ordered = sorted(hits, key=lambda hit: (order[hit.recording], hit.start_s))
+    folder = os.path.commonpath([os.path.dirname(path) for path in order]) if order else ""
     blocks = []
     for number, hit in enumerate(ordered, start=1):
-        name = f"{hit.recording}\n" if len(order) > 1 else ""
+        name = f"{printable_line(os.path.relpath(hit.recording, folder or None))}\n" if len(order) > 1 else ""
         span = f"{_srt_time(hit.start_s)} --> {_srt_time(hit.end_s)}"
-        blocks.append(f"{number}\n{span}\n{name}{hit.marked('<b>', '</b>')}\n")
+        blocks.append(f"{number}\n{span}\n{name}{printable_line(hit.marked('<b>', '</b>'))}\n")
     return "\n".join(blocks)
 
 
@@ -54,7 +57,7 @@ def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
         InputError: a file of that name exists (nothing is written then), a recording cannot be read, or the folder
             cannot be written.
     """
-    files = [folder / f"{hit.rank:02}_{Path(hit.recording).stem[:LONGEST_NAME]}_{hit.start_s:.1f}s.wav" for hit in hits]
+    files = [folder / f"{hit.rank:02}_{_clip_name(hit)}_{hit.start_s:.1f}s.wav" for hit in hits]
     there = next((file for file in files if file.exists()), None)
     if there:
         raise InputError(f"{there}: exists already; remove it or name another folder")
@@ -66,6 +69,11 @@ def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
         start_s, end_s = max(0.0, hit.start_s - CLIP_MARGIN_S), hit.end_s + CLIP_MARGIN_S
         write_waveform(file, read_waveform(hit.recording, start_s, end_s))
     return files
+
+
+def _clip_name(hit: Hit) -> str:
+    """The name of the recording, without what a terminal would obey when it lists the clip."""
+    return printable_line(Path(hit.recording).stem).replace("\\", "_")[:LONGEST_NAME]
 
 
 def _srt_time(seconds: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clsr.errors import printable_line
 from clsr.index.recordings import FLAG
 from clsr.vocabulary import Word
 
@@ -44,13 +45,14 @@ class Hit:
     def __str__(self) -> str:
         """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
 
-        A file inside the working directory is named from there, and others in full.
+        A file inside the working directory is named from there, and others in full. What a terminal would obey, or
+        what would break the line, is written as an escape.
         """
         file = Path(self.recording)
         name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
         span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
         flag = f"  ({FLAG})" if self.flagged else ""
-        return f"{name}  {span}  {self.score:.3f}  {self.marked()}{flag}"
+        return printable_line(f"{name}  {span}  {self.score:.3f}  {self.marked()}{flag}")
 
     def marked(self, before: str = "*", after: str = "*") -> str:
         """The text of the moment, with a mark before and after each matching word."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import Future
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
@@ -11,14 +12,17 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 import clsr
 from clsr.errors import InputError
 from clsr.index.config import Mode
 from clsr.web.folders import Missing, safe_name
-from clsr.web.jobs import Busy, FileProgress, Job
+from clsr.web.jobs import FileProgress, Job
 from clsr.web.playback import NATIVE, parse_range, stream_wav, wav_bytes
+from clsr.web.searches import Busy
 from clsr.web.service import Found, FoundHit, Recording, SearchService
 
 _log = logging.getLogger("clsr")
@@ -87,7 +91,7 @@ class FileAnswer(BaseModel):
     """Progress of a recording."""
 
     recording: str
-    status: Literal["waiting", "indexing", "indexed", "silent", "partial", "failed"]
+    status: Literal["waiting", "indexing", "indexed", "partial", "silent", "failed", "cancelled"]
     duration_s: float
     share: float
     reason: str | None
@@ -97,11 +101,11 @@ class JobAnswer(BaseModel):
     """Progress of an indexing job."""
 
     id: int
-    state: Literal["waiting", "running", "done", "failed"]
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
     done: int = Field(description="recordings finished")
     total: int
     share: float = Field(description="of the work done, 0 to 1")
-    error: str | None
+    error: str | None = Field(description="why it failed, or what it waits for")
     files: list[FileAnswer]
 
 
@@ -117,7 +121,7 @@ class IndexAnswer(BaseModel):
 class HealthAnswer(BaseModel):
     """That the server answers."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "busy"] = Field(description="busy: a search would wait for a second or more")
     version: str
 
 
@@ -133,7 +137,7 @@ def make_api(service: SearchService) -> FastAPI:
     @app.get("/api/health", tags=["server"])
     async def health() -> HealthAnswer:
         """Say that the server answers; needs no token."""
-        return HealthAnswer(status="ok", version=clsr.__version__)
+        return HealthAnswer(status="busy" if service.busy else "ok", version=clsr.__version__)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -141,7 +145,17 @@ def make_api(service: SearchService) -> FastAPI:
 
         return HTMLResponse(reference_page(app.openapi()))
 
+    _answer_head(app)
     return app
+
+
+def _answer_head(app: FastAPI) -> None:
+    """Answer HEAD wherever GET is answered, as RFC 9110 has it."""
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())]:
+        app.add_api_route(
+            route.path, route.endpoint, methods=["HEAD"], response_class=route.response_class,
+            response_model=route.response_model, include_in_schema=False,
+        )  # fmt: skip
 
 
 def _add_errors(app: FastAPI, service: SearchService) -> None:
@@ -167,10 +181,11 @@ def _add_errors(app: FastAPI, service: SearchService) -> None:
 
 def _add_search(app: FastAPI, service: SearchService) -> None:
     @app.post("/api/search", tags=["search"])
-    async def search(query: SearchRequest) -> SearchAnswer:
+    async def search(query: SearchRequest, request: Request) -> SearchAnswer:
         """Find the moments that answer a typed question."""
-        waiting = service.submit_search(query.question, query.top_k, query.mode, query.recordings)
-        return _search_answer(await asyncio.wrap_future(waiting), query.profile)
+        options = (query.top_k, query.mode, query.recordings, _client(request))
+        found = await _unless_client_leaves(request, service.submit_search(query.question, *options))
+        return _search_answer(found, query.profile)
 
     @app.post("/api/search/spoken", tags=["search"], openapi_extra=_audio_body("the question, up to a minute"))
     async def search_spoken(
@@ -185,7 +200,8 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
                 file.write(block)
             file.flush()
             try:
-                found = await asyncio.wrap_future(service.submit_search(Path(file.name), top_k, mode))
+                waiting = service.submit_search(Path(file.name), top_k, mode, client=_client(request))
+                found = await _unless_client_leaves(request, waiting)
             except InputError as error:
                 if isinstance(error, Missing | Busy):
                     raise
@@ -210,6 +226,11 @@ def _add_index(app: FastAPI, service: SearchService) -> None:
         """Start to index recordings and folders of this machine, among those allowed."""
         return _job_answer(service.start_indexing(wanted.paths), service)
 
+    @app.delete("/api/index/jobs/{id}", tags=["index"])
+    def cancel_job(id: int) -> JobAnswer:
+        """Stop an indexing job. What it has indexed stays; uploads that it has not finished are deleted."""
+        return _job_answer(service.cancel(id), service)
+
     @app.get("/api/folders", tags=["index"])
     def folders() -> list[str]:
         """Folders that may be indexed, with their subfolders."""
@@ -223,6 +244,11 @@ def _add_index(app: FastAPI, service: SearchService) -> None:
                             windows=recording.windows, audio=audio_url(recording))
             for recording in service.recordings()
         ]  # fmt: skip
+
+    @app.delete("/api/recordings/{id}", tags=["index"], status_code=204)
+    def remove_upload(id: str) -> None:
+        """Delete an upload: its file, and what the index has of it."""
+        service.remove_upload(id)
 
     @app.put("/api/recordings/{name}", tags=["index"], status_code=202, openapi_extra=_audio_body("the recording"))
     async def upload(name: str, request: Request) -> JobAnswer:
@@ -253,6 +279,8 @@ def _add_audio(app: FastAPI, service: SearchService) -> None:
         headers["content-length"] = str(end - first)
         if span:
             headers["content-range"] = f"bytes {first}-{end - 1}/{size}"
+        if request.method == "HEAD":
+            return Response(None, 206 if span else 200, headers, "audio/wav")
         content = stream_wav(recording.path, recording.duration_s, first, end, service.decoder.read_waveform)
         return StreamingResponse(content, 206 if span else 200, headers, "audio/wav")
 
@@ -262,6 +290,35 @@ def _add_audio(app: FastAPI, service: SearchService) -> None:
         recording = service.playable(id)
         media_type = NATIVE.get(recording.path.suffix.lower(), "application/octet-stream")
         return FileResponse(recording.path, media_type=media_type, headers={"cache-control": "private, max-age=3600"})
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+async def _unless_client_leaves(request: Request, search: Future[Found]) -> Found:
+    """The result of a search, which is cancelled when the client leaves before its turn.
+
+    Raises:
+        ClientDisconnect: it has left.
+    """
+    found = asyncio.wrap_future(search)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    waiting: list[asyncio.Future[Any]] = [found, leaving]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not found.done():
+            raise ClientDisconnect
+        return found.result()
+    finally:
+        leaving.cancel()
+        found.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    """Wait until the client leaves; the body is read by then."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def audio_url(recording: Recording) -> str:

@@ -20,6 +20,7 @@ class ServeConfig:
             CLSR_TOKEN.
         without_token: let other machines search without a token.
         max_upload_mb: largest upload, in MB (1,048,576 bytes).
+        max_upload_minutes: longest upload.
     """
 
     host: str = "127.0.0.1"
@@ -27,6 +28,7 @@ class ServeConfig:
     token: str | None = None
     without_token: bool = False
     max_upload_mb: int = 500
+    max_upload_minutes: int = 180
 
     @property
     def upload_bytes(self) -> int:
@@ -47,6 +49,7 @@ class ServiceConfig:
         device: that recordings and spoken questions are encoded on.
         precision: numbers that they are encoded in.
         text_encoder: its reference; ``None`` is the one that built the index, or the model's own.
+        longest_upload_s: uploads that last longer are refused.
     """
 
     index_dir: Path
@@ -57,3 +60,4 @@ class ServiceConfig:
     device: str = "cpu"
     precision: Precision = "auto"
     text_encoder: str | None = None
+    longest_upload_s: float = 10_800.0

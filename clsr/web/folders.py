@@ -6,8 +6,10 @@ import filecmp
 import itertools
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from clsr.audio.files import find_recordings
@@ -16,6 +18,7 @@ from clsr.errors import InputError
 
 NAME_BYTES = 150  # of an uploaded file's name, without suffix
 LISTED_FOLDERS = 200
+PART_S = 3600.0  # since anything was written into an upload that has broken off
 
 
 class Missing(InputError):
@@ -47,7 +50,7 @@ class Folders:
         Raises:
             Missing: there is none inside the folders.
         """
-        missing = Missing("no such recording or folder among those allowed; GET /api/folders lists them")
+        missing = Missing("no such recording or folder among those allowed; name one of those listed")
         label, *parts = name.split("/")
         if label not in self.labels or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
             raise missing
@@ -113,6 +116,20 @@ class Folders:
             return path
         raise AssertionError("unreachable")
 
+    def uploaded(self) -> list[Path]:
+        """The recordings in the folder for uploads, links left out, sorted."""
+        if not self.uploads.is_dir():
+            return []
+        files = (path for path in self.uploads.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+        return sorted(path for path in files if path.name[0] != "." and path.is_file() and not path.is_symlink())
+
+    def clear_parts(self) -> None:
+        """Delete what uploads have left that broke off; one that another server receives is younger."""
+        for part in self.uploads.glob(".*.part"):
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > PART_S:
+                    part.unlink()
+
     def _holds(self, file: Path) -> bool:
         return any(file.is_relative_to(root) for root in self.labels.values())
 
@@ -120,8 +137,16 @@ class Folders:
         yield label
         root = self.labels[label]
         for folder, subfolders, _ in os.walk(root):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            subfolders[:] = sorted(name for name in subfolders if _is_below(root, Path(folder) / name))
             yield from ("/".join([label, *(Path(folder) / name).relative_to(root).parts]) for name in subfolders)
+
+
+def _is_below(root: Path, folder: Path) -> bool:
+    """Whether a folder may be offered: it is not hidden, and no link that leads out of the root."""
+    try:
+        return not folder.name.startswith(".") and folder.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return False
 
 
 def safe_name(name: str) -> str:

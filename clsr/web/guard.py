@@ -8,30 +8,41 @@ import hmac
 import html
 import ipaddress
 import json
+import logging
 import os
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from clsr.errors import printable_line
+
+_log = logging.getLogger("clsr")
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-COOKIE = "clsr"
 SMALL_BODY = 1 << 20  # of requests that carry no audio
 SPOKEN_BODY = 16 << 20  # of a spoken question
 UPLOAD_MARGIN = 1 << 16  # of a form around its files
-WRONG_TOKEN_WAIT_S = 0.5
+WRONG_TOKEN_WAIT_S = 0.5  # before the next token of a client is looked at, however it comes
+WAITING_TOKENS = 16  # of a client
+BODY_WAIT_S = 60.0  # for the next part of a body
 # What the page needs of Gradio. Its other routes (functions by name, proxying, fetching, monitoring) are not served.
 PAGE_GET = re.compile(
     r"/(|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|(assets|static|svelte)/[\w./@+~-]+"
     r"|gradio_api/(heartbeat/\w+|queue/data|upload_progress|startup-events))/?"
 )
 QUEUE = "/gradio_api/queue/join"  # where functions of the page are called
+NO_CALL = "no request of the page"
+FAILED_CALL = "the page's request failed; try again in a moment"
+STALLED = f"no more of the request came for {BODY_WAIT_S:g} s"
+TOO_MANY = "too many tokens were tried; wait, and send the right one"
 PAGE_POST = re.compile(r"/gradio_api/(queue/join|upload|cancel|reset)/?")
 HEADERS = {
     "content-security-policy": (
@@ -77,10 +88,11 @@ class Guard:
     def __init__(self, app: App, rules: Rules) -> None:
         self.app = app
         self.rules = rules
-        key = (rules.token or "").encode()
-        self._session = hmac.new(
-            key, b"clsr session", hashlib.sha256
-        ).hexdigest()  # the token cannot be computed from the cookie
+        # Slow to compute, so that tokens cannot be tried as cookies. The name differs between servers of one host:
+        # browsers keep no cookies apart by port.
+        digest = hashlib.scrypt((rules.token or "").encode(), salt=b"clsr session", n=1 << 14, r=8, p=1, dklen=36).hex()
+        self._cookie, self._session = f"clsr-{digest[:8]}", digest[8:]
+        self._turns: dict[str, deque[asyncio.Event]] = {}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -98,7 +110,7 @@ class Guard:
         if scope["path"].rstrip("/") == QUEUE:
             body = _without_foreign_paths(await _read(receive, SMALL_BODY), self.rules.cache_dir)
             if body is None:
-                return await _answer(send, 422, _detail("no request of the page"), "application/json")
+                return await _answer(send, 422, _detail(NO_CALL), "application/json")
             scope, receive = _with_body(scope, receive, body)
         await self._limited(scope, headers, receive, send)
 
@@ -107,7 +119,7 @@ class Guard:
         path, method = scope["path"], scope["method"]
         if self.rules.token is None and not _is_ours(headers.get("host", ""), self.rules.host):
             return 421, "this server does not answer to that host name; use localhost or its address"  # DNS rebinding
-        if not headers.get("authorization", "").startswith("Bearer ") and _is_foreign(path, method, headers):
+        if _bearer(headers) is None and _is_foreign(path, method, headers):
             return 403, "pages of other sites may not send requests"
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
@@ -139,15 +151,22 @@ class Guard:
         path, method = scope["path"], scope["method"]
         if path == "/login" and method == "POST":
             body = await _read(receive, SMALL_BODY)
-            await self._check(parse_qs(body.decode("latin-1")).get("token", [""])[0], "/", send)
+            await self._check(parse_qs(body.decode("latin-1")).get("token", [""])[0], "/", _client(scope), send)
             return True
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if path == "/" and method == "GET" and "token" in query:
             given = query.pop("token")[0]
-            await self._check(given, f"/?{urlencode(query, doseq=True)}" if query else "/", send)
+            await self._check(given, f"/?{urlencode(query, doseq=True)}" if query else "/", _client(scope), send)
             return True
-        if path == "/api/health" or self._knows(headers):
+        if path == "/api/health" or self._has_cookie(headers):
             return False
+        given = _bearer(headers)
+        if given is not None:
+            admitted = await self._admits(given, _client(scope))
+            if admitted is None:
+                await _answer(send, 429, _detail(TOO_MANY), "application/json")
+            if admitted is not False:
+                return admitted is None
         if path == "/":
             await _answer(send, 401, LOGIN.format(message="").encode(), "text/html; charset=utf-8")
         else:
@@ -155,21 +174,44 @@ class Guard:
                           {"www-authenticate": "Bearer"})  # fmt: skip
         return True
 
-    async def _check(self, given: str, place: str, send: Send) -> None:
-        if self._same(given, self.rules.token or ""):
-            cookie = f"{COOKIE}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+    async def _check(self, given: str, place: str, client: str, send: Send) -> None:
+        admitted = await self._admits(given, client)
+        if admitted:
+            cookie = f"{self._cookie}={self._session}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(send, 303, b"", "text/plain", {"location": place, "set-cookie": cookie})
             return
-        await asyncio.sleep(WRONG_TOKEN_WAIT_S)
-        message = html.escape("This is not the token.")
-        await _answer(send, 401, LOGIN.format(message=message).encode(), "text/html; charset=utf-8")
+        status, message = (429, TOO_MANY) if admitted is None else (401, "This is not the token.")
+        await _answer(send, status, LOGIN.format(message=html.escape(message)).encode(), "text/html; charset=utf-8")
 
-    def _knows(self, headers: dict[str, str]) -> bool:
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind == "Bearer" and self._same(given.strip(), self.rules.token or ""):
-            return True
+    async def _admits(self, given: str, client: str) -> bool | None:
+        """Whether this is the token; ``None``: not looked at, since too many of the client wait.
+
+        After a wrong one, the next of the client is looked at only when the wait is over, however it comes, so that
+        many connections try no more tokens than one.
+        """
+        turns = self._turns.setdefault(client, deque())
+        if len(turns) >= WAITING_TOKENS:
+            return None
+        turn = asyncio.Event()
+        turns.append(turn)
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            if turns[0] is not turn:
+                await turn.wait()
+            if self._same(given, self.rules.token or ""):
+                return True
+            _log.warning("wrong token from %s", client)
+            await asyncio.sleep(WRONG_TOKEN_WAIT_S)
+            return False
+        finally:
+            turns.remove(turn)
+            if turns:
+                turns[0].set()
+            else:
+                self._turns.pop(client, None)
+
+    def _has_cookie(self, headers: dict[str, str]) -> bool:
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             cookie = None
         return cookie is not None and self._same(cookie.value, self._session)
@@ -182,27 +224,53 @@ class Guard:
     async def _limited(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send
     ) -> None:
-        """Let a request through, and stop its body where it grows too long: its length need not be declared."""
-        limit, received, stopped = self._limit(scope["path"]), 0, False
+        """Let a request through, and stop its body where it grows too long or stalls; its length need not be declared.
+
+        A client that leaves ends its request; that is a line in the log.
+        """
+        limit, received, stopped, whole, left = self._limit(scope["path"]), 0, False, False, False
 
         async def counted() -> Message:
-            nonlocal received, stopped
-            message = await receive()
+            nonlocal received, stopped, whole, left
+            try:
+                message = await asyncio.wait_for(receive(), None if whole else BODY_WAIT_S)
+            except asyncio.TimeoutError:
+                stopped, message = True, {"type": "http.disconnect"}
+                _log.info("%s stalled: %s %s", _client(scope), scope["method"], printable_line(scope["path"]))
+                await _answer(send, 408, _detail(STALLED), "application/json", {"connection": "close"})
+            whole = not message.get("more_body")
+            left = left or message["type"] == "http.disconnect"
             received += len(message.get("body", b""))
             if received > limit and not stopped:
                 stopped = True
                 await _answer(send, 413, _detail(f"larger than {limit} bytes"), "application/json")
             return {"type": "http.disconnect"} if stopped else message
 
+        of_app = _with_own_faults(send) if scope["path"].startswith("/gradio_api/") else send
+
         async def unless_stopped(message: Message) -> None:
             if not stopped:
-                await send(message)
+                await of_app(message)
 
         try:
             await self.app(scope, counted, unless_stopped)
-        except Exception:
-            if not stopped:
+        except Exception as error:
+            if left:
+                _log.info("%s left: %s %s", _client(scope), scope["method"], printable_line(scope["path"]))
+                _log.debug("%s", type(error).__name__, exc_info=error)
+            elif not stopped:
                 raise
+
+
+def _bearer(headers: dict[str, str]) -> str | None:
+    """The token of an authorization header; ``None`` where it carries none."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if kind.lower() == "bearer" and given.strip() else None
+
+
+def _client(scope: MutableMapping[str, Any]) -> str:
+    """The address that a request comes from."""
+    return (scope.get("client") or ("",))[0]
 
 
 def _is_ours(host: str, served: str) -> bool:
@@ -278,6 +346,22 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
+def _with_own_faults(send: Send) -> Send:
+    """Faults of Gradio in the server's words: its own quote parts of the program."""
+    status = 0
+
+    async def sending(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        if status < 400:
+            await send(message)
+        elif message["type"] == "http.response.start":
+            await _answer(send, status, _detail(NO_CALL if status < 500 else FAILED_CALL), "application/json")
+
+    return sending
+
+
 async def _answer(send: Send, status: int, body: bytes, media_type: str, headers: dict[str, str] | None = None) -> None:
     given = {"content-type": media_type, "content-length": str(len(body)), "cache-control": "no-store"} | (
         headers or {}
@@ -294,7 +378,10 @@ async def _answer(send: Send, status: int, body: bytes, media_type: str, headers
 async def _read(receive: Receive, limit: int) -> bytes:
     body = b""
     while len(body) <= limit:
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), BODY_WAIT_S)
+        except asyncio.TimeoutError:  # what has come is none of the requests that are read here
+            return b""
         body += message.get("body", b"")
         if not message.get("more_body"):
             break

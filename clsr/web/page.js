@@ -85,6 +85,30 @@
     if (strip && !strip.contains(event.relatedTarget)) strip.querySelector(".under").hidden = true;
   });
 
+  // Buttons that cancel a job or remove an upload.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-delete]");
+    if (!button || (button.dataset.sure && !confirm(button.dataset.sure))) return;
+    button.disabled = true;
+    const answer = await fetch(button.dataset.delete, {method: "DELETE"});
+    if (!answer.ok) alert((await answer.json()).detail);
+    document.querySelector("#refresh").click();
+  });
+
+  // With another token, or a server of another token at this address, the page has to be opened anew.
+  const send = window.fetch;
+  window.fetch = async (...request) => {
+    const answer = await send(...request);
+    if (answer.status === 401 && !document.querySelector(".logged-out")) {
+      const note = document.createElement("p");
+      note.className = "logged-out";
+      note.setAttribute("role", "alert");
+      note.innerHTML = 'You are logged out. <a href="/">Log in again</a>';
+      document.body.prepend(note);
+    }
+    return answer;
+  };
+
   // Media events do not bubble, so they are captured.
   const onMedia = (name, act) => document.addEventListener(name, (event) => {
     const hit = event.target.tagName === "AUDIO" && hitOf(event.target);

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
 from clsr.search.query import Query
 from clsr.web.player import hits_html, jobs_html, recordings_html
-from clsr.web.service import SearchService
+from clsr.web.service import Found, SearchService
 
 HERE = Path(__file__).parent
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the browser's machine
@@ -34,7 +35,7 @@ def make_page(service: SearchService) -> gr.Blocks:
         gr.HTML('<header class="top"><h1>clsr</h1><p>Find the right moment in hours of speech.</p></header>')
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Search", id="search"):
-                chosen = _add_search(service)
+                chosen = _add_search(service, page)
             with gr.Tab("Recordings", id="recordings"):
                 _add_recordings(service, page, chosen)
     return page
@@ -54,7 +55,7 @@ def page_style() -> dict[str, Any]:
     }
 
 
-def _add_search(service: SearchService) -> gr.Dropdown:
+def _add_search(service: SearchService, page: gr.Blocks) -> gr.Dropdown:
     with gr.Row(elem_id="ask", equal_height=True):
         question = gr.Textbox(
             label="Question", placeholder="Who sold the old horse?", max_lines=3, max_length=2000, elem_id="question",
@@ -75,25 +76,58 @@ def _add_search(service: SearchService) -> gr.Dropdown:
             )
     results = gr.HTML(WELCOME if service.recordings() else EMPTY, elem_id="results")
 
-    async def ask(text: str, mode: str, top_k: float, ids: Sequence[str]) -> str:
+    searches = PageSearches(service)
+
+    async def ask(text: str, mode: str, top_k: float, ids: Sequence[str], request: gr.Request) -> str | dict[str, Any]:
         if not text.strip():
             raise gr.Error("Type a question first.", print_exception=False)
-        return await _found(service, text[:2000], mode, top_k, ids)
+        return await searches.found(text[:2000], mode, top_k, ids, request)
 
-    async def ask_aloud(path: str | None, mode: str, top_k: float, ids: Sequence[str]) -> str | dict[str, Any]:
-        return await _found(service, Path(path), mode, top_k, ids) if path else gr.skip()
+    async def ask_aloud(
+        path: str | None, mode: str, top_k: float, ids: Sequence[str], request: gr.Request
+    ) -> str | dict[str, Any]:
+        return await searches.found(Path(path), mode, top_k, ids, request) if path else gr.skip()
 
     quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "minimal"}
     gr.on([question.submit, button.click], ask, [question, mode, top_k, chosen], results, **quiet)
     gr.on([spoken.stop_recording, spoken.upload], ask_aloud, [spoken, mode, top_k, chosen], results, **quiet)
+    page.unload(searches.leave)
     return chosen
 
 
-async def _found(service: SearchService, question: Query, mode: Any, top_k: float, ids: Sequence[str]) -> str:
-    try:
-        return hits_html(await asyncio.wrap_future(service.submit_search(question, int(top_k), mode, list(ids or ()))))
-    except Exception as error:
-        raise _fault(service, error, str(question)) from None
+class PageSearches:
+    """The searches of pages that are open: one a page, so that the next one, or closing the page, cancels it."""
+
+    def __init__(self, service: SearchService) -> None:
+        self._service = service
+        self._waiting: dict[str, Future[Found]] = {}  # by session
+
+    async def found(
+        self, question: Query, mode: Any, top_k: float, ids: Sequence[str], request: gr.Request
+    ) -> str | dict[str, Any]:
+        """The hits as HTML; nothing changes where the search was cancelled."""
+        session, client = str(request.session_hash), request.client.host if request.client else ""
+        try:
+            self.leave(request)
+            search = self._service.submit_search(question, int(top_k), mode, list(ids or ()), client)
+            self._waiting[session] = search
+            try:
+                return hits_html(await asyncio.wrap_future(search))
+            except asyncio.CancelledError:
+                if not search.cancelled():  # the server stops
+                    raise
+                return gr.skip()
+            finally:
+                if self._waiting.get(session) is search:
+                    del self._waiting[session]
+        except Exception as error:
+            raise _fault(self._service, error, str(question)) from None
+
+    def leave(self, request: gr.Request) -> None:
+        """Cancel what a page waits for."""
+        search = self._waiting.pop(str(request.session_hash), None)
+        if search is not None:
+            search.cancel()
 
 
 def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown) -> None:
@@ -110,12 +144,18 @@ def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown
     progress = gr.HTML(elem_id="progress")
     listing = gr.HTML(elem_id="listing")
     timer = gr.Timer(REFRESH_S, active=False)
+    refresh = gr.Button("Refresh", elem_id="refresh")  # page.js presses it
 
     def shown() -> tuple[Any, ...]:
         jobs = service.jobs()
         active = any(job.active for job in jobs)  # read first, so that the last refresh shows everything
         choices = gr.skip() if active else gr.Dropdown(choices=_choices(service))
-        return jobs_html(jobs, service), recordings_html(service.recordings()), gr.Timer(active=active), choices
+        return (
+            jobs_html(jobs, service),
+            recordings_html(service.recordings(), service),
+            gr.Timer(active=active),
+            choices,
+        )
 
     def take(paths: list[str] | None) -> tuple[Any, ...]:
         if paths:
@@ -132,6 +172,7 @@ def _add_recordings(service: SearchService, page: gr.Blocks, chosen: gr.Dropdown
     upload.upload(take, upload, [upload, *views], **quiet)
     start.click(start_folder, folder, views, **quiet)
     timer.tick(shown, None, views, **quiet)
+    refresh.click(shown, None, views, **quiet)
     page.load(shown, None, views, **quiet)
 
 

@@ -18,7 +18,10 @@ SHADES = 5
 ROWS = 100  # shown of a list of recordings
 STRIP_HEIGHT = 40.0
 LOWEST_BAR = 0.08  # of the height, so that a low score shows a bar and a span without words shows none
-SIGNS = {"waiting": "·", "indexing": "…", "indexed": "✓", "silent": "–", "partial": "!", "failed": "✗"}
+SIGNS = {
+    "waiting": "·", "indexing": "…", "indexed": "✓", "partial": "!", "silent": "–", "failed": "✗", "cancelled": "–",
+}  # fmt: skip
+ORDER = {"indexing": 0, "failed": 1, "waiting": 3}  # of the files of a job; those that are finished are 2
 
 
 def escape(text: str) -> str:
@@ -144,12 +147,18 @@ def jobs_html(jobs: Sequence[Job], service: SearchService) -> str:
 def _job(job: Job, service: SearchService) -> str:
     percent = round(100 * job.share)
     failed = sum(file.status == "failed" for file in job.files)
-    state = {"waiting": "Waiting", "running": "Indexing", "done": "Indexed", "failed": "Stopped"}[job.state]
-    summary = f"{state}: {job.done} of {len(job.files)} recordings" + (f", {failed} failed" if failed else "")
+    left = sum(file.status == "cancelled" for file in job.files)
+    state = {
+        "waiting": "Waiting", "running": "Indexing", "done": "Indexed", "failed": "Stopped", "cancelled": "Cancelled",
+    }[job.state]  # fmt: skip
+    recordings = f"recording{'s' * (len(job.files) > 1)}"
+    summary = f"{state}: {job.done - failed - left} of {len(job.files)} {recordings}"
+    summary += f", {failed} failed" if failed else ""
+    cancel = f'<button type="button" class="small" data-delete="/api/index/jobs/{job.id}">Cancel</button>' * job.active
     error = f'<p class="reason">{escape(service.without_paths(job.error))}</p>' if job.error else ""
     rows = "".join(_file(file, service) for file in _worth_showing(job.files)) + _rest(len(job.files))
     return (
-        f'<section class="job" data-state="{job.state}"><p role="status">{summary}</p>'
+        f'<section class="job" data-state="{job.state}"><p role="status">{summary}</p>{cancel}'
         f'<progress max="100" value="{percent}" aria-label="{state}">{percent} %</progress>{error}'
         f'<ul class="files">{rows}</ul></section>'
     )
@@ -157,10 +166,9 @@ def _job(job: Job, service: SearchService) -> str:
 
 def _worth_showing(files: Sequence[FileProgress]) -> list[FileProgress]:
     """The files to show: in progress, failed, last finished, then waiting; at most ``ROWS``."""
-    order = {"indexing": 0, "failed": 1, "partial": 2, "indexed": 2, "silent": 2, "waiting": 3}
-    numbered = list(enumerate(files))
-    numbered.sort(key=lambda one: (order[one[1].status], one[0] if order[one[1].status] != 2 else -one[0]))
-    return [file for _, file in numbered[:ROWS]]
+    ranked = [(ORDER.get(file.status, 2), number, file) for number, file in enumerate(files)]
+    ranked.sort(key=lambda one: (one[0], one[1] if one[0] != 2 else -one[1]))
+    return [file for _, _, file in ranked[:ROWS]]
 
 
 def _rest(count: int) -> str:
@@ -179,15 +187,24 @@ def _file(file: FileProgress, service: SearchService) -> str:
     )
 
 
-def recordings_html(recordings: Sequence[Recording]) -> str:
-    """The recordings of the index."""
+def recordings_html(recordings: Sequence[Recording], service: SearchService) -> str:
+    """The recordings of the index; uploads can be removed."""
     if not recordings:
         return '<p class="note">The index is empty. Add recordings above.</p>'
     hours = format_clock(math.ceil(sum(recording.duration_s for recording in recordings)))
     rows = "".join(
         f'<li><span class="name">{escape(recording.name)}</span>'
-        f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span></li>'
+        f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span>'
+        f"{_remove_button(recording) if service.is_upload(recording) else ''}</li>"
         for recording in recordings[:ROWS]
     ) + _rest(len(recordings))
     count = f"{len(recordings)} recording{'s' * (len(recordings) > 1)}"
     return f'<section class="job"><p>{count}, {hours} in all</p><ul class="files">{rows}</ul></section>'
+
+
+def _remove_button(recording: Recording) -> str:
+    name = escape(recording.name)
+    return (
+        f'<button type="button" class="small" data-delete="/api/recordings/{recording.id}" '
+        f'data-sure="Delete {name} and what the index has of it?" aria-label="Remove {name}">Remove</button>'
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import os
+import secrets
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 
 from clsr.errors import InputError
 from clsr.extras import require
@@ -15,7 +17,8 @@ from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.guard import App, Guard, Rules
 from clsr.web.service import SearchService
 
-SHORTEST_TOKEN = 8
+SHORTEST_TOKEN = 12
+STOP_S = 0.3  # for what is being indexed and a search to end
 
 
 def serve(service: ServiceConfig, config: ServeConfig) -> None:
@@ -26,19 +29,39 @@ def serve(service: ServiceConfig, config: ServeConfig) -> None:
     """
     require_token(config)
     require_packages()
-    import uvicorn
+
+    from clsr.web.connections import make_server
 
     served = SearchService(service)
     listening = _listen(config)
     app = make_app(served, config)
-    print(f"http://{_printed(config.host)}:{config.port}/", flush=True)
-    # No access log: the token may be in an address. No server header: it helps only attackers.
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=2,  # an open page keeps a connection for as long as it is open
-    )  # fmt: skip
-    server = uvicorn.Server(settings)
-    server.run([listening])
+    for link in links(config):
+        print(link, flush=True)
+    with suppress(KeyboardInterrupt):
+        make_server(app).run([listening])
+    if not served.close(STOP_S):  # what still computes would crash while Python ends; the index survives any kill
+        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+        os._exit(130)
+
+
+def links(config: ServeConfig) -> list[str]:
+    """Where a browser opens the page: on this machine, and if others may connect, on those."""
+    host = config.host.strip("[]")
+    if host not in ("0.0.0.0", "::"):
+        return [f"http://{_printed(config.host)}:{config.port}/"]
+    here = [f"http://127.0.0.1:{config.port}/"]
+    other = _own_address()
+    return [*here, f"http://{other}:{config.port}/ from other machines"] if other else here
+
+
+def _own_address() -> str | None:
+    """The address that other machines reach this one by; ``None`` without a network."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # of no machine; nothing is sent
+            return probe.getsockname()[0]
+    except OSError:
+        return None
 
 
 def _listen(config: ServeConfig) -> socket.socket:
@@ -69,7 +92,7 @@ def make_app(service: SearchService, config: ServeConfig) -> App:
 
     app = gr.mount_gradio_app(
         make_api(service), make_page(service), path="", server_name=config.host, server_port=config.port,
-        footer_links=[], run_history=False, show_error=True, max_file_size=config.upload_bytes, ssr_mode=False,
+        footer_links=[], run_history=False, show_error=False, max_file_size=config.upload_bytes, ssr_mode=False,
         enable_monitoring=False, pwa=False, mcp_server=False, allowed_paths=[], **page_style(),
     )  # fmt: skip
     return Guard(app, Rules(config.token, config.host, config.upload_bytes, cache_dir))
@@ -82,10 +105,13 @@ def require_token(config: ServeConfig) -> None:
         InputError: they could, or the token is too short to be one.
     """
     if config.token is not None and (len(config.token) < SHORTEST_TOKEN or not config.token.isprintable()):
-        raise InputError(f"the token has to have {SHORTEST_TOKEN} printable characters or more")
+        raise InputError(
+            f"the token has to have {SHORTEST_TOKEN} printable characters or more, such as {secrets.token_urlsafe(16)}"
+        )
     if config.token is None and not config.without_token and not is_loopback(config.host):
         raise InputError(
-            f"--host {config.host} lets other machines search: give a --token (or CLSR_TOKEN), or --without-token"
+            f"--host {config.host} lets other machines search: give a --token (or CLSR_TOKEN), "
+            f"such as {secrets.token_urlsafe(16)}, or --without-token"
         )
 
 

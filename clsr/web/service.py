@@ -8,25 +8,29 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clsr.audio.decoding import Decoder
+from clsr.audio.waveform import SAMPLE_RATE
+from clsr.errors import InputError
 from clsr.index.config import Mode
 from clsr.index.filters import Filter
 from clsr.index.index import Index
+from clsr.index.location import IndexLocked
 from clsr.index.progress import Watch
-from clsr.index.recordings import RecordingEntry
+from clsr.index.recordings import RecordingEntry, RecordingStatus
 from clsr.search.hit import Hit
 from clsr.search.query import Query, read_spoken_query
 from clsr.search.retriever import Retriever
 from clsr.web.config import ServiceConfig
 from clsr.web.folders import Folders, Missing
-from clsr.web.jobs import Busy, IndexingQueue, Job
+from clsr.web.jobs import IndexingQueue, Job
+from clsr.web.searches import BUSY_SEARCHES, Busy, SearchQueue
 
-WAITING_SEARCHES = 512
 Profile = list[tuple[float, float, float]]
 
 
@@ -68,33 +72,42 @@ class SearchService:
         self._indexing = config.indexing
         uploads = config.upload_dir or self.index_dir.with_name(f"{self.index_dir.name}-uploads")
         self.folders = Folders(config.allowed, uploads)
-        self._indexer = IndexingQueue(self._index)
-        # One thread, since tokenizers may not be shared, and torch takes all cores for one text anyway.
-        self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
-        # And one that decodes spoken questions: a file that hangs delays no typed one.
-        self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decoding")
+        self._indexer = IndexingQueue(self._index, self._discard)
+        self._searches = SearchQueue()
+        self._decoding = SearchQueue()  # of spoken questions: a file that hangs delays no typed one
         self.decoder = Decoder()  # for files from anyone
-        self._waiting = threading.BoundedSemaphore(WAITING_SEARCHES)
         self._loading = threading.RLock()
         self._retriever: Retriever | None = None
         self._catalogue: tuple[Mapping[str, RecordingEntry], dict[str, Recording]] = ({}, {})
+        self._longest_upload_s = config.longest_upload_s
+        self._accepted: set[Path] = set()  # uploads that came since the start, which may be deleted when they fail
+        self._resume_uploads()
 
     def submit_search(
-        self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()
+        self,
+        question: Query,
+        top_k: int = 10,
+        mode: Mode = "dense",
+        recordings: Sequence[str] = (),
+        client: str = "",
     ) -> Future[Found]:
-        """Search as soon as those before have been answered; ``recordings`` are ids, none for all.
+        """Search when it is the client's turn; ``recordings`` are ids, none for all. A cancelled one is dropped.
 
         Raises:
             Busy: too many are waiting.
         """
-        if not self._waiting.acquire(blocking=False):
-            raise Busy(f"{WAITING_SEARCHES} searches are waiting; try again in a moment")
-        if isinstance(question, Path):
-            future = self._decoding.submit(self._search_spoken, question, top_k, mode, recordings)
-        else:
-            future = self._searches.submit(self.search, question, top_k, mode, recordings)
-        future.add_done_callback(lambda _: self._waiting.release())
-        return future
+        options = (top_k, mode, recordings)
+        if not isinstance(question, Path):
+            return self._searches.submit(client, lambda: self.search(question, *options))
+        return self._decoding.submit(
+            client,
+            lambda: self._search_spoken(read_spoken_query(question, self.decoder.read_waveform), client, options),
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a search would wait for a second or more before it is its turn."""
+        return max(len(self._searches), len(self._decoding)) >= BUSY_SEARCHES
 
     def search(self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()) -> Found:
         """Best moments, each with the scores over its whole recording; one call at a time.
@@ -114,8 +127,8 @@ class SearchService:
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
         return Found(query.text, found, time.perf_counter() - start)
 
-    def _search_spoken(self, question: Path, *options: Any) -> Found:
-        return self._searches.submit(self.search, self._decoded(question), *options).result()
+    def _search_spoken(self, question: Query, client: str, options: tuple[int, Mode, Sequence[str]]) -> Found:
+        return self._searches.submit(client, lambda: self.search(question, *options)).result()
 
     def _decoded(self, question: Query) -> Query:
         return read_spoken_query(question, self.decoder.read_waveform) if isinstance(question, Path) else question
@@ -132,7 +145,7 @@ class SearchService:
         """
         recording = self._recordings().get(id_)
         if recording is None:
-            raise Missing("no such recording in the index; GET /api/recordings lists them")
+            raise Missing("no such recording in the index; name one of those listed")
         return recording
 
     def playable(self, id_: str) -> Recording:
@@ -173,7 +186,51 @@ class SearchService:
             InputError: a name is none of a recording, or there is no room.
             Busy: too many jobs wait.
         """
-        return self._indexer.start([self.folders.keep_upload(part, name) for part, name in uploads])
+        self._indexer.require_room()
+        before = set(self.folders.uploaded())
+        paths = [self.folders.keep_upload(part, name) for part, name in uploads]
+        self._accepted.update(path for path in paths if path not in before)
+        return self._indexer.start(paths)
+
+    def is_upload(self, recording: Recording) -> bool:
+        """Whether a recording lies in the folder for uploads, and may be removed."""
+        return recording.path.parent == self.folders.uploads
+
+    def remove_upload(self, id_: str) -> None:
+        """Delete an upload, its file and what the index has of it.
+
+        Raises:
+            Missing: there is no such recording, or it is no upload.
+            Busy: something is being indexed.
+        """
+        recording = self.recording(id_)
+        if not self.is_upload(recording):
+            raise Missing("this recording is no upload; only uploads can be removed here")
+        if any(recording.path in job.unfinished for job in self.jobs() if job.active):
+            raise Busy("this recording is being indexed; cancel that first")
+        try:
+            self.index.remove([recording.path])
+        except IndexLocked:
+            raise Busy("something is being indexed; remove this recording when that is done") from None
+        recording.path.unlink(missing_ok=True)
+        self._accepted.discard(recording.path)
+
+    def cancel(self, job_id: int) -> Job:
+        """Stop an indexing job: what it has indexed stays, and uploads that it has not finished are deleted.
+
+        Raises:
+            Missing: there is no such job.
+        """
+        job = self._indexer.cancel(job_id)
+        if job is None:
+            raise Missing("no such job; it may have ended long ago")
+        return job
+
+    def close(self, within_s: float = 1.0) -> bool:
+        """Stop what goes on in the background; whether all of it has ended in time."""
+        ended = [queue.close(within_s) for queue in (self._searches, self._indexer)]
+        self.decoder.close()
+        return all([*ended, self._decoding.close(within_s)])
 
     def jobs(self) -> list[Job]:
         """Indexing jobs, newest first."""
@@ -189,7 +246,60 @@ class SearchService:
     def _index(self, paths: Sequence[Path], watch: Watch) -> None:
         # An existing index keeps its own windows.
         self.index.config = replace(self._indexing, windows=None) if self.index.exists else self._indexing
-        self.index.add(paths, watch)
+        ended: dict[Path, RecordingStatus] = {}
+
+        def noted(path: Path, state: float | RecordingStatus) -> None:
+            if isinstance(state, RecordingStatus):
+                ended[path] = state
+            watch(path, state)
+
+        try:
+            taken = [path for path in paths if not self._refuses(path, noted)]
+            if taken:
+                self.index.add(taken, noted)
+        finally:
+            self._discard([path for path, end in ended.items() if end.status == "failed" and not end.windows])
+
+    def _refuses(self, path: Path, watch: Watch) -> bool:
+        """Whether a recording is gone, or an upload that is too long; its status is reported then."""
+        reason = None
+        if not path.exists():
+            reason = f"{path}: its file is gone"
+        elif path.parent == self.folders.uploads and self._is_too_long(path, watch):
+            reason = f"{path}: longer than {self._longest_upload_s / 60:g} minutes; cut it into parts"
+        if reason:
+            watch(path, RecordingStatus(str(path), "failed", 0.0, reason=reason))
+        return bool(reason)
+
+    def _is_too_long(self, path: Path, watch: Watch) -> bool:
+        """Decode until it is known: headers claim what they like, and a few kilobytes may be hours of silence."""
+        seconds = 0.0
+        with Decoder() as decoder, suppress(InputError):  # what cannot be decoded is reported by the index
+            for block in decoder.stream(path):
+                watch(path, 0.0)
+                seconds += len(block) / SAMPLE_RATE
+                if seconds > self._longest_upload_s:
+                    return True
+        return False
+
+    def _discard(self, paths: Sequence[Path]) -> None:
+        """Delete uploads of which nothing can be found, and what the index has of them."""
+        uploads = [path for path in paths if path in self._accepted]
+        for path in uploads:
+            path.unlink(missing_ok=True)
+            self._accepted.discard(path)
+        if uploads and self.index.exists:
+            with suppress(IndexLocked):  # an entry without a file does no harm
+                self.index.remove(uploads)
+
+    def _resume_uploads(self) -> None:
+        """Index uploads that were accepted before the last stop, and not indexed by then."""
+        self.folders.clear_parts()
+        uploads = self.folders.uploaded()
+        known = self.index.entries() if uploads else {}
+        waiting = [path for path in uploads if str(path) not in known or known[str(path)].state == "begun"]
+        if waiting:
+            self._indexer.start(waiting)
 
     def _open_retriever(self) -> Retriever:
         with self._loading:

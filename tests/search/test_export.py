@@ -31,9 +31,31 @@ def test_subtitles_of_one_recording_go_by_time() -> None:
 def test_subtitles_of_several_recordings_name_them_best_first() -> None:
     hits = [hit(1, "/b.wav", 5, 6), hit(2, "/a.wav", 1, 2), hit(3, "/b.wav", 0, 1)]
     lines = format_srt(hits).splitlines()
-    assert [line for line in lines if line.startswith("/")] == ["/b.wav", "/b.wav", "/a.wav"]
+    assert [line for line in lines if line.endswith(".wav")] == ["b.wav", "b.wav", "a.wav"]
     assert next(line for line in lines if "-->" in line).startswith("00:00:00,000")
     assert format_srt([]) == ""
+
+
+def test_subtitles_name_no_absolute_path() -> None:
+    hits = [hit(1, "/home/ann/x/talk.wav", 5, 6), hit(2, "/home/ann/y/z/talk.wav", 1, 2)]
+    lines = format_srt(hits).splitlines()
+    assert [line for line in lines if ".wav" in line] == ["x/talk.wav", "y/z/talk.wav"]
+
+
+def test_subtitles_and_clips_have_no_control_characters(speak: Speak, tmp_path: Path) -> None:
+    """A line break in a name would be a cue of its own, and an escape sequence would reach the terminal."""
+    evil = speak(tmp_path / "a\n\n9\n00:00:00,000 --> 00:00:01,000\x1b[2J\u202e.wav", "cat dog")
+    hits = [hit(1, evil, 0, 1, "the\x07sea"), hit(2, tmp_path / "b.wav", 0, 1)]
+    text = format_srt(hits)
+    assert sum("-->" in line and line[0].isdigit() for line in text.splitlines()) == 2
+    assert not [c for c in text if c != "\n" and (not c.isprintable())]
+    (file,) = save_clips(hits[:1], tmp_path / "clips")
+    assert str(file.name).isprintable() and file.is_file()
+
+
+def test_hits_are_one_line_without_escape_sequences() -> None:
+    line = str(hit(1, "/a\n\x1b[2J\u202e\x9b.wav", 0, 1, "the\x07sea"))
+    assert line == r"/a\n\x1b[2J\u202e\x9b.wav  00:00-00:01  0.500  the\x07sea"
 
 
 def test_subtitles_go_into_a_new_file(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ def empty_service(loaded: Path, talks: Path, tmp_path: Path) -> SearchService:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
     """Serve page and API of a service on a free port; the address."""
-    import uvicorn
+    from clsr.web.connections import QuietServer, make_server
 
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    running: list[tuple[QuietServer, threading.Thread]] = []
 
     def start(service: SearchService, config: ServeConfig | None = None) -> str:
         app = make_app(service, config or ServeConfig(port=0))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", access_log=False))
+        server = make_server(app, port=0, log_level="critical")
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
@@ -73,7 +73,7 @@ def serve() -> Iterator[Callable[..., str]]:
         thread.join(10)
 
 
-def wait_for_jobs(service: SearchService, seconds: float = 30.0) -> None:
+def wait_for_jobs(service: SearchService, seconds: float = 120.0) -> None:
     """Wait until nothing is being indexed."""
     end = time.monotonic() + seconds
     while any(job.active for job in service.jobs()):

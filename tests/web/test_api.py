@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ pytest.importorskip("gradio")
 import clsr  # noqa: E402
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform  # noqa: E402
 from clsr.web.config import ServeConfig  # noqa: E402
+from clsr.web.guard import FAILED_CALL  # noqa: E402
 from clsr.web.serve import make_app  # noqa: E402
-from clsr.web.service import SearchService, recording_id  # noqa: E402
+from clsr.web.service import Found, SearchService, recording_id  # noqa: E402
 
 TOKEN = "correct horse"
 FOREIGN = {"origin": "http://evil.example"}
@@ -48,10 +51,22 @@ def client(service: SearchService) -> Iterator[Client]:
         def ask(method: str, url: str, **request: Any) -> httpx.Response:
             return loop.run_until_complete(inner.request(method, url, **request))
 
+        ask.app = app  # type: ignore[attr-defined]
         return ask
 
     yield make
     loop.close()
+
+
+def make_app_of(client: Client, **settings: Any) -> Callable[[], httpx.AsyncClient]:
+    """Make clients of one server, for requests that run at once."""
+    app = client(**settings).app
+
+    def make() -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost:7860")
+
+    return make
 
 
 @pytest.fixture
@@ -213,7 +228,8 @@ def test_the_api_describes_itself(ask: Any) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
     assert set(paths) == {
         "/api/health", "/api/search", "/api/search/spoken", "/api/index", "/api/folders", "/api/recordings",
-        "/api/recordings/{name}", "/api/audio/{id}", "/api/audio/{id}.wav",
+        "/api/recordings/{name}", "/api/recordings/{id}", "/api/index/jobs/{id}", "/api/audio/{id}",
+        "/api/audio/{id}.wav",
     }  # fmt: skip
     page = ask("GET", "/docs")
     assert page.headers["content-type"].startswith("text/html") and "http" not in page.text.replace(
@@ -401,7 +417,8 @@ def test_canaries_are_recognised(tmp_path: Path, opened: list[str]) -> None:
     assert [name for name in opened if "secret" in name] == [str(tmp_path / "secret")]
 
 
-def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> None:
+def test_without_the_token_nothing_is_answered(client: Client, talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clsr.web.guard.WRONG_TOKEN_WAIT_S", 0.0)
     ask = client(host="0.0.0.0", token=TOKEN)
     a = recording_id(str(talks / "a.wav"))
     requests = [
@@ -422,6 +439,128 @@ def test_without_the_token_nothing_is_answered(client: Client, talks: Path) -> N
     assert ask("GET", "/api/health").json() == {"status": "ok", "version": clsr.__version__}
     assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}"}).json()["recordings"] == 2
     assert ask("GET", "/api/index", headers={"authorization": f"Bearer {TOKEN}", "host": "any.name"}).status_code == 200
+    for kind in ("bearer", "BEARER"):  # RFC 9110: schemes are of any case
+        assert ask("GET", "/api/index", headers={"authorization": f"{kind} {TOKEN}"}).status_code == 200
+
+
+def test_wrong_tokens_wait_and_are_logged(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of one client are looked at one after another, by whatever way they come, and not without end."""
+    monkeypatch.setattr("clsr.web.guard.WRONG_TOKEN_WAIT_S", 0.1)
+    app = make_app_of(client, token=TOKEN)
+
+    async def tries() -> list[int]:
+        async with app() as inner:
+            wrong = [inner.get("/api/index", headers={"authorization": f"Bearer wrong {n}"}) for n in range(4)]
+            forms = [inner.post("/login", data={"token": f"wrong {n}"}) for n in range(3)]
+            late = inner.get("/api/index", headers={"authorization": f"Bearer {TOKEN}"})
+            answers = await asyncio.gather(*wrong, *forms, late)
+            return [answer.status_code for answer in answers]
+
+    start_s = time.monotonic()
+    assert asyncio.run(tries()) == [401] * 7 + [200]
+    assert time.monotonic() - start_s >= 0.7
+    assert [record.getMessage() for record in caplog.records].count("wrong token from 127.0.0.1") == 7
+
+    async def flood() -> list[int]:
+        async with app() as inner:
+            wrong = [inner.get("/api/index", headers={"authorization": f"Bearer wrong {n}"}) for n in range(20)]
+            return [answer.status_code for answer in await asyncio.gather(*wrong)]
+
+    assert sorted(asyncio.run(flood())) == [401] * 16 + [429] * 4
+
+
+def test_servers_of_one_host_keep_their_logins(client: Client) -> None:
+    cookies = []
+    for token in (TOKEN, "another horse"):
+        cookie = client(token=token)("GET", "/", params={"token": token}).headers["set-cookie"].partition(";")[0]
+        cookies.append((token, cookie))
+    assert len({cookie.partition("=")[0] for _, cookie in cookies}) == 2
+    both = {"cookie": "; ".join(cookie for _, cookie in cookies)}
+    for token, _ in cookies:
+        assert client(token=token)("GET", "/api/index", headers=both).status_code == 200
+
+
+def test_head_is_answered_like_get(ask: Any, talks: Path) -> None:
+    a = recording_id(str(talks / "a.wav"))
+    for url in (
+        f"/api/audio/{a}",
+        f"/api/audio/{a}.wav",
+        "/api/health",
+        "/api/index",
+        "/api/recordings",
+        "/api/folders",
+    ):
+        whole, head = ask("GET", url), ask("HEAD", url)
+        assert (head.status_code, head.content) == (200, b"")
+        assert {name: head.headers.get(name) for name in ("content-length", "content-type", "accept-ranges")} == {
+            name: whole.headers.get(name) for name in ("content-length", "content-type", "accept-ranges")
+        }
+    assert ask("HEAD", "/api/audio/0000000000000000").status_code == 404
+
+
+def test_faults_of_gradio_quote_no_program(ask: Any) -> None:
+    for body in (
+        {},
+        {"data": None},
+        {"data": [], "fn_index": 10**6, "session_hash": "s"},
+        {"data": 5, "fn_index": "x"},
+    ):
+        answer = ask("POST", "/gradio_api/queue/join", json=body)
+        assert answer.status_code >= 400 and answer.json() == {
+            "detail": "no request of the page" if answer.status_code < 500 else FAILED_CALL
+        }
+
+
+def test_searches_of_clients_that_left_are_dropped(
+    serve: Callable[..., str], service: SearchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, going, go_on, made = serve(service), threading.Event(), threading.Event(), []
+
+    def slow(question: str, *_: Any) -> Found:
+        made.append(question)
+        going.set()
+        go_on.wait(60)
+        return Found(question, [], 0.0)
+
+    monkeypatch.setattr(service, "search", slow)
+
+    async def visits() -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=120) as inner:
+
+            def search(question: str) -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(inner.post("/api/search", json={"question": question}))
+
+            async def until_health_is(status: str) -> None:
+                for _ in range(1000):
+                    if (await inner.get("/api/health")).json()["status"] == status:
+                        return
+                    await asyncio.sleep(0.05)
+                raise AssertionError(status)
+
+            first = search("first")
+            await asyncio.to_thread(going.wait, 60)
+            await until_health_is("ok")
+            left = [search("left") for _ in range(63)]
+            while len(service._searches) < 64:
+                await asyncio.sleep(0.05)
+            await until_health_is("busy")
+            refused = await search("too many")
+            assert (refused.status_code, refused.json()["detail"]) == (
+                503, "64 searches of yours are waiting; try again in a moment",
+            )  # fmt: skip
+            for one in left:
+                one.cancel()
+            await until_health_is("ok")
+            while len(service._searches) > 1:
+                await asyncio.sleep(0.05)
+            next_one = search("next")
+            go_on.set()
+            assert (await first).status_code == (await next_one).status_code == 200
+
+    asyncio.run(visits())
+    assert made == ["first", "next"]
 
 
 @pytest.mark.parametrize("way", ["address", "form"])

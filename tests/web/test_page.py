@@ -55,7 +55,8 @@ def test_what_others_wrote_is_text_and_nothing_more(service: SearchService) -> N
     file = FileProgress(Path(f"/x/{EVIL.replace('/', '')}.wav"), "failed", 1.0, 1.0, EVIL)
     for html in (
         hits_html(Found(EVIL, [evil_hit()], 0.01)),
-        recordings_html([evil_hit().recording]),
+        recordings_html([evil_hit().recording], service),
+        recordings_html([evil_hit().recording._replace(path=service.folders.uploads / "evil.wav")], service),
         jobs_html([Job(1, [file], "failed", EVIL)], service),
     ):
         found = Tags(html)
@@ -119,7 +120,7 @@ def visit(browser: Any, serve: Callable[..., str]) -> Iterator[Callable[..., Any
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
 
         def route(one: Any) -> None:
             if one.request.url.startswith(url):
@@ -170,7 +171,7 @@ def test_upload_ask_and_play(visit: Callable, empty_service: SearchService, spea
     broken.write_bytes(b"RIFF")
     page.set_input_files("#upload input[type=file]", [speech, broken])
     page.wait_for_selector(".job[data-state=done]")
-    assert "2 of 2 recordings, 1 failed" in page.inner_text("#progress")
+    assert "Indexed: 1 of 2 recordings, 1 failed" in page.inner_text("#progress")
     failed = page.inner_text("#progress [data-status=failed]")
     assert "broken.wav" in failed and "cannot be read as audio" in failed and str(tmp_path) not in failed
     assert "1 recording, 00:16" in page.inner_text("#listing")
@@ -376,6 +377,45 @@ def test_transcripts_are_text_in_the_browser_too(
     page = visit(service)
     ask(page, "cat")
     assert EVIL in page.inner_text(".hit .said") and page.evaluate("window.hit") is None
+
+
+@pytest.mark.parametrize(
+    ("states", "summary"),
+    [
+        (["failed"], "Indexed: 0 of 1 recording, 1 failed"),
+        (["indexed", "silent", "failed"], "Indexed: 2 of 3 recordings, 1 failed"),
+        (["indexed"], "Indexed: 1 of 1 recording"),
+    ],
+)
+def test_jobs_count_what_was_indexed(service: SearchService, states: list[Any], summary: str) -> None:
+    files = [FileProgress(Path(f"{state}.wav"), state) for state in states]
+    assert f"{summary}</p>" in jobs_html([Job(1, files, "done")], service)
+
+
+def test_uploads_are_removed_on_the_page(
+    visit: Callable, empty_service: SearchService, speak: Speak, tmp_path: Path
+) -> None:
+    page = visit(empty_service)
+    page.get_by_role("tab", name="Recordings").click()
+    page.set_input_files("#upload input[type=file]", [speak(tmp_path / "talk.wav", "cat the dog")])
+    page.wait_for_selector(".job[data-state=done]")
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    page.click("#listing .small")
+    page.wait_for_selector("text=The index is empty")
+    assert asked == ["Delete talk.wav and what the index has of it?"]
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_page_that_lost_its_login_says_so(visit: Callable, service: SearchService) -> None:
+    page = visit(service, ServeConfig(token="correct horse"), "/?token=correct%20horse")
+    page.wait_for_selector("#question textarea")
+    page.context.clear_cookies()
+    page.fill("#question textarea", "cat")
+    page.press("#question textarea", "Enter")
+    page.wait_for_selector("text=You are logged out")
+    page.click("text=Log in again")
+    page.wait_for_selector("#token")
 
 
 def test_a_fault_is_said_in_a_line(visit: Callable, empty_service: SearchService) -> None:

@@ -23,8 +23,9 @@ from clsr.systems.sources import open_source
 from clsr.web import jobs as jobs_module
 from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.folders import Folders, Missing, safe_name
-from clsr.web.jobs import Busy, IndexingQueue
+from clsr.web.jobs import IndexingQueue
 from clsr.web.playback import parse_range, stream_wav, wav_bytes
+from clsr.web.searches import Busy
 from clsr.web.serve import require_token
 from clsr.web.service import SearchService, recording_id
 from clsr.wheels import WHEELS
@@ -67,7 +68,7 @@ def test_searches_wait_their_turn_and_not_without_end(service: SearchService, mo
         return "found"
 
     monkeypatch.setattr(service, "search", slow)
-    monkeypatch.setattr(service, "_waiting", threading.BoundedSemaphore(3))
+    service._searches.most = 3
     waiting = [service.submit_search("cat") for _ in range(3)]
     assert going.wait(10)
     with pytest.raises(Busy, match="searches are waiting"):
@@ -136,6 +137,11 @@ def test_links_out_of_a_folder_are_ignored(talks: Path, tmp_path: Path) -> None:
     with pytest.raises(Missing, match="no recording in this folder"):
         folders.recordings(["talks/none"])
     assert folders.listing() == ["talks", "talks/none", "talks/sub"]
+    (talks / "elsewhere").symlink_to(tmp_path)
+    (talks / "loop").symlink_to(talks / "loop")
+    (talks / "inside").symlink_to(talks / "sub")
+    assert folders.listing() == ["talks", "talks/inside", "talks/none", "talks/sub"]  # what is offered can be indexed
+    assert folders.recordings(["talks/inside"]) == [talks / "sub" / "b.wav"]
 
 
 def test_folders_of_one_name_have_different_labels(tmp_path: Path) -> None:
@@ -307,10 +313,15 @@ def test_ranges_that_hold_nothing(header: str) -> None:
 def test_other_machines_need_a_token(host: str) -> None:
     with pytest.raises(InputError, match="lets other machines search"):
         require_token(ServeConfig(host))
-    require_token(ServeConfig(host, token="longenough"))
+    require_token(ServeConfig(host, token="long enough."))
     require_token(ServeConfig(host, without_token=True))
-    with pytest.raises(InputError, match="8 printable characters"):
+    with pytest.raises(InputError, match="12 printable characters"):
         require_token(ServeConfig(host, token="short"))
+    for token in ("longenough1", "control\x07character"):
+        with pytest.raises(InputError, match="12 printable characters or more, such as [\\w-]{22}$"):
+            require_token(ServeConfig(host, token=token))
+    with pytest.raises(InputError, match=r"such as [\w-]{22}, or --without-token"):
+        require_token(ServeConfig(host))
 
 
 def test_an_index_to_be_made_takes_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,10 +367,11 @@ def test_the_command_refuses_in_one_line(
     monkeypatch.setattr("clsr.systems.sources.open_source", open_source)  # the real one
     assert "nowhere: no checkpoint" in fault(capsys, *index, "--model", "nowhere")
     assert "give 1 or more" in fault(capsys, *index, "--max-upload-mb", 0)
+    assert "give 1 or more" in fault(capsys, *index, "--max-upload-minutes", 0)
     assert "give 1 to 65535" in fault(capsys, *index, "--port", 99999)
     assert "no such folder" in fault(capsys, *index, "--allow", tmp_path / "gone")
     monkeypatch.setenv("CLSR_TOKEN", "short")
-    assert "8 printable characters" in fault(capsys, *index)
+    assert "12 printable characters" in fault(capsys, *index)
     assert not (tmp_path / "index").exists()
 
 
