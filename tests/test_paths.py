@@ -30,6 +30,7 @@ WAVEFORM_PATH = [
     "index/indexer.py",
     "audio/decoding.py",
     "index/windows.py",
+    "models/sounding.py",  # a file of its own, since recognisers of all kinds get no silence and no steady noise
     "models/speech_encoder.py",
     "models/recogniser.py",
     "audio/features.py",
@@ -42,6 +43,7 @@ WAVEFORM_PATH = [
 # Layers inside the networks, and what is called for one answer: none of them passes anything on.
 LAYERS = {f"models/{name}.py" for name in ("attention", "bert", "cif", "decoder", "dropout", "encoder", "precision")}
 CALLED_BY_SEARCH = {
+    "audio/files.py",
     "index/tables.py",
     "index/location.py",
     "index/recordings.py",
@@ -52,8 +54,9 @@ CALLED_BY_SEARCH = {
     "padding.py",
 }
 CALLED_BY_ADD = {
-    "audio/files.py", "audio/pauses.py", "audio/pieces.py", "index/location.py", "index/progress.py",
-    "index/recordings.py", "index/segments.py", "index/tables.py", "model.py", "padding.py", "vocabulary.py",
+    "audio/files.py", "audio/pauses.py", "audio/pieces.py", "audio/sounding.py", "audio/spelling.py",
+    "audio/waveform.py", "index/location.py", "index/progress.py", "index/recordings.py", "index/segments.py",
+    "index/tables.py", "model.py", "padding.py", "vocabulary.py",
 }  # fmt: skip
 
 
@@ -97,8 +100,8 @@ def test_query_crosses_nine_files_one_way(index: clsr.Index) -> None:
     assert len(QUERY_PATH) + 1 <= 9
 
 
-def test_waveform_crosses_twelve_files(index: clsr.Index) -> None:
+def test_waveform_crosses_thirteen_files(index: clsr.Index) -> None:
     assert index.model.speech_encoder  # loaded before
     found = calls(lambda: index.add([SMALL / "recordings" / "b.wav"]))
     assert {called for _, called in found} - LAYERS - CALLED_BY_ADD == set(WAVEFORM_PATH)
-    assert len(WAVEFORM_PATH) <= 12
+    assert len(WAVEFORM_PATH) <= 13

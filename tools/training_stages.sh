@@ -16,6 +16,14 @@ train_joint() {
   finish
 }
 
+# train_recogniser_as_long N DATA [OPTION...]: the steps of joint training without its contrastive loss
+train_recogniser_as_long() {
+  begin "$1" "$exp/recogniser" "train the recogniser alone for as long: the compute-matched baseline" || return 0
+  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$2" --output "$exp/recogniser" --start "$exp/asr" \
+    --seed "$seed" --loss.nll_weight 0 "${@:3}"
+  finish
+}
+
 # train_parabge N DATA [OPTION...]
 train_parabge() {
   begin "$1" "$exp/parabge" "train the baseline without a recogniser" || return 0

@@ -29,7 +29,7 @@ from clsr.models.paraformer import BEST
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.padding import length_mask, pad
 
-PHRASE_S, PAUSE_S = 2.5, 0.3  # of the noise that stands for speech
+PHRASE_S, PAUSE_S, SYLLABLE_S = 2.5, 0.3, 0.1  # of the noise that stands for speech
 HIGH_RATE = 44_100  # of a recording that has to be resampled
 PARTS = ("filter banks", "encoder", "firing (CIF)", "decoder", "output layer, best tokens", "codes and text encoder")
 WHOLE = "audio to vectors, words and times"
@@ -38,14 +38,15 @@ COUNTED = (*PARTS, WHOLE, SEGMENTS)  # stages whose operations are products of m
 
 
 def noise(seconds: float, count: int, seed: int = 0) -> list[np.ndarray]:
-    """So many waveforms ``(N,)`` of white noise at 16 kHz, with a pause of 0.3 s after each 2.5 s, as between phrases.
+    """So many waveforms ``(N,)`` of noise at 16 kHz, with a pause of 0.3 s after each 2.5 s, as between phrases.
 
+    Every other tenth of a second is as faint as between syllables: steady noise would be left out before recognition.
     With random weights, what is in them changes no time but that of the inter-pausal units.
     """
     draw = np.random.default_rng(seed)
-    samples = round(seconds * SAMPLE_RATE)
-    loud = np.arange(samples) / SAMPLE_RATE % (PHRASE_S + PAUSE_S) < PHRASE_S
-    return [draw.standard_normal(samples, dtype=np.float32) * (0.1 * loud).astype(np.float32) for _ in range(count)]
+    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    levels = np.where(time_s % (2 * SYLLABLE_S) < SYLLABLE_S, 0.1, 0.02) * (time_s % (PHRASE_S + PAUSE_S) < PHRASE_S)
+    return [draw.standard_normal(len(levels), dtype=np.float32) * levels.astype(np.float32) for _ in range(count)]
 
 
 def index_file(encoder: SpeechEncoder, recording: Path, index_dir: Path, windows: str, batch_s: float = 160.0) -> int:

@@ -2,11 +2,9 @@
 # People: LibriSpeech and Common Voice, questions typed by hand -> CLSR -> measures beside Whisper, in noise and over
 # the telephone. Results: README.md; long recordings: longform.sh.
 # Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--release REF] [--decoder whisper|sanm]
-#                 [--whispers "NAME=REF ..."] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR]
-#                 [--smoke true]
-# The corpus has speech/ and speech_qa/; more speech for the recogniser: speechocean762, cathy, ljspeech. The recogniser
-# is made of the Whisper named by --release, with its decoder or a new one. Whispers are measured; they are in
-# CTranslate2's layout. Paths are relative to this folder.
+#                 [--whispers "NAME=REF ..."] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# The corpus has speech/ and speech_qa/; more speech: speechocean762, cathy, ljspeech. The recogniser is made of a
+# released Whisper, with its decoder or a new one. Whispers are measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -45,11 +43,7 @@ fi
 train_recogniser 2 "$data/sets/asr" --start "$exp/start" "${cached[@]}"
 train_joint 3 "$data/sets/pairs" "${cached[@]}"
 train_parabge 3 "$data/sets/pairs" "${cached[@]}"
-if begin 3 "$exp/recogniser" "train the recogniser alone for as long: the compute-matched baseline"; then
-  run clsr train-joint conf/joint.yaml "${small[@]}" --data "$data/sets/pairs" --output "$exp/recogniser" \
-    --start "$exp/asr" --seed "$seed" --loss.nll_weight 0 --loss.mae_weight 0.6 "${cached[@]}"
-  finish
-fi
+train_recogniser_as_long 3 "$data/sets/pairs" --loss.mae_weight 0.6 "${cached[@]}"
 
 # measure TO MODEL... [OPTION...] -- TAG...: on each condition
 measure() {

@@ -126,13 +126,16 @@ def test_odd_files_are_read_whole_or_refused(shared_data: Path, decoder: Decoder
             assert not sound or row["file"] == "pocketsphinx/awful.wav"  # claims 1,092,676 Hz
             refused += 1
         elif sound:
-            assert abs(samples - int(row["decoded_frames"]) * SAMPLE_RATE / int(row["rate"])) <= 1, row["file"]
+            frames = int(row["decoded_frames"])
+            if row["file"] == "flac-test-files/05_-_wrong_total_number_of_samples.flac":
+                frames = 109_487  # all there are; libsndfile stops where the header says
+            assert abs(samples - frames * SAMPLE_RATE / int(row["rate"])) <= 1, row["file"]
             read += 1
         else:
             by_ffmpeg += row["file"] != "flac-test-files/01_-_wrong_max_blocksize.flac"  # sound, but unseekable
         if decoder._process is not None:
             assert largest_bytes(decoder) < MEMORY_BYTES
-    assert (read, by_ffmpeg, refused) == (76, 25, 64)
+    assert (read, by_ffmpeg, refused) == (76, 26, 63)
 
 
 @pytest.mark.slow

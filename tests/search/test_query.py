@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loudness import rattle
 
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import load_speech_encoder
@@ -24,7 +25,7 @@ def encode(speech_encoder: Any, *queries: Any) -> list[EncodedQuery]:
 
 def test_typed_and_spoken_questions_keep_their_places(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
     spoken = speak(tmp_path / "q.wav", "the cat")
-    waveform = np.full(SAMPLE_RATE, 3 / 16, np.float32)  # "dog"
+    waveform = np.full(SAMPLE_RATE, 3 / 16, np.float32) + rattle()  # "dog"
     known = EncodedQuery("known", np.ones(8) / 8**0.5)
     queries = encode(speech_encoder, "sea", spoken, known, waveform, "tea tea")
     assert [one.text for one in queries] == ["sea", "the cat", "known", "dog", "tea tea"]

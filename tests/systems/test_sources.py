@@ -104,11 +104,14 @@ def test_imported_releases_index_with_a_text_encoder_beside(
     assert released.transcribe(tmp_path / "a.wav") == model.transcribe(tmp_path / "a.wav")
 
 
-def test_what_writes_no_transcripts_is_refused(tone_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_writes_no_transcripts_is_refused(
+    tone_model: Path, say_in_tones, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     other = shutil.copytree(tone_model, tmp_path / "parabge")
     meta = json.loads((other / "meta.json").read_text())
     (other / "meta.json").write_text(json.dumps(meta | {"kind": "parabge"}))
-    for command in (["index", str(tmp_path)], ["serve"]):
+    write_waveform(tmp_path / "a.wav", say_in_tones("red dog"))
+    for command in (["index", str(tmp_path / "a.wav")], ["serve"]):
         assert main([*command, "--index", str(tmp_path / "index"), "--model", str(other)]) == 2
         line = capsys.readouterr().err
         assert "of kind parabge, which writes no transcripts" in line and line.count("\n") == 1
