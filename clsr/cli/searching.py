@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from clsr.search.hit import Hit
     from clsr.search.query import EncodedQuery, ListedQuery
 
+NONE_FOUND = "no hits: no window passes the filters, or the index is empty"
+NO_WORD_FOUND = "no hits: no window that passes the filters has a word of this question; --mode dense compares meanings"
+
 
 @dataclass(kw_only=True)
 class Where:
@@ -92,6 +95,8 @@ class Search:
         elif self.srt != "-":
             for hit in found[0]:
                 print(hit.to_json() if self.json else hit)
+        if not self.questions and not found[0]:
+            print(NO_WORD_FOUND if self.where.mode == "bm25" else NONE_FOUND, file=sys.stderr)
         self._export(found[0])
 
     def _queries(self) -> list[ListedQuery]:

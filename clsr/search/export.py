@@ -11,7 +11,7 @@ from clsr.errors import InputError, printable_line
 from clsr.search.hit import Hit
 
 CLIP_MARGIN_S = 0.5  # before and after a moment, so that a clip does not begin and end within a breath
-LONGEST_NAME = 60  # characters of a recording's name in that of its clip: file systems end at 255 bytes
+LONGEST_NAME_BYTES = 200  # a file system takes 255, rank and time included
 
 
 def format_srt(hits: Sequence[Hit]) -> str:
@@ -73,7 +73,8 @@ def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
 
 def _clip_name(hit: Hit) -> str:
     """The name of the recording, without what a terminal would obey when it lists the clip."""
-    return printable_line(Path(hit.recording).stem).replace("\\", "_")[:LONGEST_NAME]
+    name = printable_line(Path(hit.recording).stem).replace("\\", "_")
+    return name.encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")
 
 
 def _srt_time(seconds: float) -> str:

@@ -78,6 +78,10 @@ def test_search_prints_hits(clsr: Command, folder: Path) -> None:
 def test_search_by_words_and_by_both(clsr: Command, folder: Path) -> None:
     (line,) = clsr("search", "--mode", "bm25", "boats")
     assert "a.wav  00:08-00:12" in line
+    assert clsr("search", "--mode", "bm25", "unheard") == []
+    assert clsr.error == (
+        "no hits: no window that passes the filters has a word of this question; --mode dense compares meanings\n"
+    )
     hits = [json.loads(line) for line in clsr("search", "--mode", "hybrid", "--json", "sea sun")]
     # "it's b" is the best of both rankings, then a's second window; its first shares no word and is third by vectors
     assert [hit["score"] for hit in hits] == [0.03279, 0.03226, 0.01587]
@@ -91,6 +95,7 @@ def test_search_in_some_recordings(clsr: Command, folder: Path) -> None:
     assert len(clsr("search", "--recording", folder / "it's b.wav", "--recording", folder / "a.wav", "sea")) == 3
     assert len(clsr("search", "--folder", folder, "sea")) == 3
     assert clsr("search", "--folder", folder / "none", "sea") == []
+    assert clsr.error == "no hits: no window passes the filters, or the index is empty\n"
     assert clsr("search", "--until", "2001-01-01", "sea") == []
     assert len(clsr("search", "--since", "2001-01-01", "sea")) == 3
     clsr("search", "--since", "last week", "sea", status=2)

@@ -91,7 +91,10 @@ def test_existing_clips_block_the_whole_export(speak: Speak, tmp_path: Path) -> 
 def test_clips_of_long_names_and_deleted_recordings(speak: Speak, tmp_path: Path) -> None:
     talk = speak(tmp_path / f"{'ü' * 120}.wav", "cat dog")
     (file,) = save_clips([hit(1, talk, 0.0, 1.0)], tmp_path / "clips")
-    assert file.name == f"01_{'ü' * 60}_0.0s.wav" and file.is_file()
+    assert file.name == f"01_{'ü' * 100}_0.0s.wav" and file.is_file()  # 200 bytes of the name
+    widest = speak(tmp_path / f"{'🎙' * 58}.wav", "cat dog")
+    (file,) = save_clips([hit(1, widest, 0.0, 1.0)], tmp_path / "clips")
+    assert file.name == f"01_{'🎙' * 50}_0.0s.wav" and file.is_file()
     talk.unlink()
     with pytest.raises(InputError, match="no such audio file"):
         save_clips([hit(1, talk, 0.0, 1.0)], tmp_path / "other")
