@@ -15,6 +15,10 @@ ROUNDING = 1e-4  # weights scaled to sum to 3 do so only up to float32: 2.999999
 MOST_TOKENS = 2**31  # more than any recording has
 
 
+class FiringError(ValueError):
+    """Firing weights that make no tokens: training diverged, or weights are damaged."""
+
+
 def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) -> tuple[Tensor, Tensor]:
     """Turn weighted frames into token embeddings, one each time the weight reaches the threshold.
 
@@ -36,7 +40,8 @@ def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) 
         The token embeddings ``(B, U, D)``, zero past each length, and the token lengths ``(B,)``.
 
     Raises:
-        ValueError: ``weights`` has no entry, or more than one, for some frame, or is not finite.
+        ValueError: ``weights`` has no entry, or more than one, for some frame.
+        FiringError: a weight is not finite.
     """
     if weights.shape != frames.shape[:2]:
         raise ValueError(f"weights {tuple(weights.shape)} do not fit frames {tuple(frames.shape)}")
@@ -45,7 +50,7 @@ def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) 
     lengths = (after[:, -1] + ROUNDING).floor().long()
     least, most = torch.stack(lengths.aminmax()).tolist()
     if least < 0 or most > MOST_TOKENS:  # what a NaN or an infinite weight is as a whole number
-        raise ValueError("firing weights are not finite: the model's weights are damaged, or its training diverged")
+        raise FiringError("firing weights are not finite: the model's weights are damaged, or its training diverged")
     tokens = torch.arange(most, device=weights.device)[None, :, None]  # (1, U, 1)
     shares = torch.minimum(after[:, None], tokens + 1) - torch.maximum(before[:, None], tokens)  # (B, U, T)
     shares = (shares.clamp(min=0) * threshold).to(frames.dtype) * length_mask(lengths)[:, :, None]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from clsr.audio.features import Cmvn
 from clsr.config import ModelConfig
-from clsr.models.cif import Cif, add_tail, firing_times, integrate_and_fire, merge_repeats, scale_to
+from clsr.models.cif import Cif, FiringError, add_tail, firing_times, integrate_and_fire, merge_repeats, scale_to
 from clsr.models.decoder import SanmDecoder
 from clsr.models.encoder import SanmEncoder
 from clsr.models.frontend import STACK, make_frontend, unstack
@@ -102,13 +102,18 @@ class Paraformer(nn.Module):
             target_lengths: ``(B,)``, at least 1.
             outputs: rows of the output layer to make logits of, ``(C,)``, in place of all; ``targets``, and what is
                 returned, are then positions in this list.
+
+        Raises:
+            FiringError: the firing weights make no tokens.
         """
         rows = self.frontend(features, frame_lengths)
         frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
         threshold = self.config.cif.threshold
         firings = self._firings(target_lengths)
-        tokens, _ = integrate_and_fire(frames, scale_to(weights, firings, threshold), threshold)
+        tokens, fired = integrate_and_fire(frames, scale_to(weights, firings, threshold), threshold)
+        if not fired.all() or tokens.shape[1] != firings.max():  # no scale makes tokens of weights that are 0
+            raise FiringError("the firing weights of an utterance are 0")
         token_mask = length_mask(firings, tokens.shape[1])
         memory = self._memory(rows, frames, frame_mask)
         if self.training and self.config.sampler.ratio > 0 and not self._merges:

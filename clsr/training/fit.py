@@ -27,6 +27,7 @@ from clsr.config import TrainingConfig
 from clsr.data.splits import Split, data_digest
 from clsr.errors import InputError
 from clsr.extras import how_to_install, missing
+from clsr.models.cif import FiringError
 from clsr.models.text_encoder import TextEncoder
 from clsr.settings import read_checkpoint_settings, write_yaml
 
@@ -219,22 +220,24 @@ class FiniteLoss(Callback):
         self._require_loss(trainer)
 
     def require_weights(self, trainer: pl.Trainer, module: pl.LightningModule, error: Exception) -> None:
-        """Say what to try where an error has come of weights that are no numbers."""
+        """Say what to try where an error has come of weights that are no numbers, or that make no tokens."""
         if not all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters()):
-            raise InputError(self._message(trainer, "the weights are")) from error
+            raise InputError(self._message(trainer, "the weights are no numbers any more")) from error
+        if isinstance(error, FiringError):
+            raise InputError(self._message(trainer, f"no tokens are fired any more ({error})")) from error
 
     def _require_loss(self, trainer: pl.Trainer) -> None:
         if self._loss is None:
             return
         value = float(self._loss)
         if not math.isfinite(value):
-            raise InputError(self._message(trainer, "the loss is"))
+            raise InputError(self._message(trainer, "the loss is no number any more"))
         self.last = f"{value:.4g} at step {trainer.global_step}"
 
     def _message(self, trainer: pl.Trainer, what: str) -> str:
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         return (
-            f"{self.output}: {what} no number any more at step {trainer.global_step} (last finite loss: {self.last}; "
+            f"{self.output}: {what} at step {trainer.global_step} (last finite loss: {self.last}; "
             f"learning rate {rate:.3g}): lower optimizer.learning_rate or raise optimizer.warmup_steps, and train "
             "into another --output"
         )

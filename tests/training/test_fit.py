@@ -31,7 +31,14 @@ def short(tiny_settings: TrainingConfig) -> TrainingConfig:
     return replace(tiny_settings, optimizer=optimizer, trainer=TrainerConfig(validate_every=2))
 
 
-@pytest.mark.parametrize("broken", ["loss", "weights"])
+DIVERGED = {
+    "loss": "the loss is no number any more at step 6",
+    "weights": "the weights are no numbers any more",
+    "firing": r"no tokens are fired any more \(the firing weights of an utterance are 0\)",
+}
+
+
+@pytest.mark.parametrize("broken", DIVERGED)
 def test_a_loss_that_is_no_number_ends_training(
     short: TrainingConfig, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ):
@@ -39,15 +46,14 @@ def test_a_loss_that_is_no_number_ends_training(
 
     def diverge(self: AsrModule, *arguments: object) -> torch.Tensor:
         loss = step(self, *arguments)
-        if self.global_step == 5 and broken == "weights":
+        if self.global_step == 5 and broken != "loss":
             with torch.no_grad():
-                self.paraformer.predictor.cif_output.bias.fill_(torch.nan)
+                self.paraformer.predictor.cif_output.bias.fill_(torch.nan if broken == "weights" else -1e4)
         return loss * torch.nan if self.global_step == 5 and broken == "loss" else loss
 
     monkeypatch.setattr(AsrModule, "training_step", diverge)
-    where = "the loss is no number any more at step 6" if broken == "loss" else "the weights are no number any more"
     with pytest.raises(
-        InputError, match=f"{where}.* \\(last finite loss: .* at step [56]; learning rate 0.00"
+        InputError, match=f"{DIVERGED[broken]}.* \\(last finite loss: .* at step [56]; learning rate 0.00"
     ) as error:
         train_asr(short, tone_corpus, tmp_path / "out")
     assert "lower optimizer.learning_rate" in str(error.value)
