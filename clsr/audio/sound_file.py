@@ -1,4 +1,4 @@
-"""What libsndfile reads, wav, flac, ogg, mp3, aiff and kin -> blocks of samples; FFmpeg goes on where it stops."""
+"""What libsndfile reads, wav, flac, ogg, mp3, aiff and kin -> blocks of samples; FFmpeg continues where it stops."""
 
 from __future__ import annotations
 

@@ -366,7 +366,7 @@ class Index:
         return gone
 
     def remove(self, recordings: Iterable[str | Path]) -> None:
-        """Delete recordings from the index, whether their files are there or not; those not in it are passed over.
+        """Delete recordings from the index, whether their files are there or not; those not in it are ignored.
 
         Raises:
             InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
