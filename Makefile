@@ -47,7 +47,7 @@ test: lint types ## check format, style and types, and run the quick tests: befo
 	pytest -rs -m "not slow" --numprocesses 2
 
 test-slow: $(INSTALLED) ## run the slow tests: recipes in smoke mode, the page in a browser, killed runs
-	pytest -rs -m slow
+	pytest -rs -m slow --numprocesses 2 --maxschedchunk 1 --durations 20  # one at a time to whoever is free
 
 test-all: test test-slow ## run everything, as continuous integration does: under an hour on two cores
 

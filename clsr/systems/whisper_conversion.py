@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from clsr.errors import InputError
 from clsr.extras import require
 from clsr.systems.whisper_tokens import load_tokenizer
-from clsr.wheels import file_sha256
+from clsr.wheels import cache_folder, file_sha256
 
 BESIDE = ("tokenizer.json", "preprocessor_config.json")
 
@@ -37,15 +36,10 @@ def in_ctranslate2(folder: Path) -> Path:
     load_tokenizer(folder)  # of another kind of model nothing is converted
     parts = [file_sha256(folder / name) for name in ("model.safetensors", "config.json", *BESIDE)
              if (folder / name).is_file()]  # fmt: skip
-    converted = cache_folder() / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    converted = cache_folder() / "whisper" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     if not converted.is_dir():
         _convert(folder, converted)
     return converted
-
-
-def cache_folder() -> Path:
-    """Where conversions are kept: ``clsr/whisper`` in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clsr" / "whisper"
 
 
 def _convert(folder: Path, converted: Path) -> None:

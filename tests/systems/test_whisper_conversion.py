@@ -12,9 +12,10 @@ import clsr
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.systems.whisper import load_whisper, new_whisper
-from clsr.systems.whisper_conversion import cache_folder, in_ctranslate2
+from clsr.systems.whisper_conversion import in_ctranslate2
 from clsr.systems.whisper_recogniser import WhisperRecogniser
 from clsr.systems.whisper_tokens import repeats_itself
+from clsr.wheels import cache_folder
 
 pytest.importorskip("ctranslate2", reason="CTranslate2 is an extra: clsr[people]")
 
@@ -36,7 +37,7 @@ def noise(seconds: float) -> np.ndarray:
 
 def test_layouts_are_told_by_content_and_converted_once(released: Path, monkeypatch: pytest.MonkeyPatch):
     converted = in_ctranslate2(released)
-    assert converted.parent == cache_folder() and (converted / "model.bin").is_file()
+    assert converted.parent == cache_folder() / "whisper" and (converted / "model.bin").is_file()
     assert in_ctranslate2(converted) == converted
     monkeypatch.setattr("clsr.systems.whisper_conversion._convert", None)
     assert in_ctranslate2(released) == converted
@@ -62,7 +63,7 @@ def test_incomplete_and_damaged_folders_are_refused(released: Path, tmp_path: Pa
     (released / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a readable Whisper model"):
         in_ctranslate2(released)
-    assert not list(cache_folder().iterdir())
+    assert not list((cache_folder() / "whisper").iterdir())
 
 
 def test_other_models_leave_nothing_in_the_cache(released: Path):
@@ -72,7 +73,7 @@ def test_other_models_leave_nothing_in_the_cache(released: Path):
     (released / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(InputError, match=r"released/tokenizer.json: lacks .*: copy tokenizer.json of the released"):
         in_ctranslate2(released)
-    assert not cache_folder().exists()
+    assert not (cache_folder() / "whisper").exists()
 
 
 def test_repeating_transcripts_are_decoded_again(released: Path):
