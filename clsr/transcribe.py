@@ -21,6 +21,8 @@ from clsr.systems.protocol import SpeechRecogniser
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
 
+PIECES = 8  # of a long file that are recognised together
+
 _log = logging.getLogger("clsr")
 
 
@@ -88,6 +90,7 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transc
     end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
     found: list[Recognition] = []
     starts_s: list[float] = []
+    waiting: list[np.ndarray] = []
     position_s = utterance.start_s
     while position_s < end_s:
         stop_s = min(end_s, position_s + PIECE_S)
@@ -95,9 +98,12 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transc
         if stop_s < end_s:
             waveform = waveform[: quietest(waveform)]
             stop_s = position_s + len(waveform) / SAMPLE_RATE
-        found += transcribe_sounding(recogniser.transcribe, [waveform])
+        waiting.append(waveform)
         starts_s.append(position_s)
         position_s = stop_s  # not the length of the waveform, which resampling rounds
+        if len(waiting) == PIECES or position_s >= end_s:
+            found += transcribe_sounding(recogniser.transcribe, waiting)
+            waiting = []
     length_s = end_s - utterance.start_s
     return _join(recogniser, found, starts_s, str(utterance.recording), length_s, utterance.id or None)
 

@@ -27,7 +27,8 @@ def log_mel(waveforms: Tensor, bins: int = 80) -> Tensor:
     """
     window = torch.hann_window(WINDOW_SAMPLES, device=waveforms.device)
     spectrum = torch.stft(waveforms, WINDOW_SAMPLES, HOP_SAMPLES, window=window, return_complex=True)[..., :-1]
-    levels = (_mel_filters(bins).to(waveforms.device) @ spectrum.abs().square()).clamp(min=FLOOR).log10()
+    powers = spectrum.real.square() + spectrum.imag.square()  # not abs(), which takes the root of it
+    levels = (_mel_filters(bins).to(waveforms.device) @ powers).clamp(min=FLOOR).log10()
     return (levels.maximum(levels.amax((1, 2), keepdim=True) - RANGE) + 4) / 4
 
 

@@ -47,6 +47,8 @@ def time_in_turn(runs: Mapping[str, Run], repeats: int, warmups: int = 1, lead_s
                 run()
             start_s = time.perf_counter()
             run()
+            if torch.cuda.is_initialized():  # what was started on an accelerator is part of it
+                torch.cuda.synchronize()
             times[name].append(time.perf_counter() - start_s)
     counted = {name: values[warmups:] for name, values in times.items()}
     return {name: Timing(statistics.median(values), min(values), max(values)) for name, values in counted.items()}

@@ -20,7 +20,8 @@ class IndexConfig:
     Args:
         windows: lengths of the windows in seconds, with or without the step: 40, 10,40 or 40/20; or speech, speech:20,
             which cuts at pauses. By default an index keeps the windows it has, and a new one gets 40.
-        batch_s: seconds of audio encoded at once; memory grows with it, not with the length of a recording.
+        batch_s: seconds of audio that a thread encodes at once; memory grows with it, not with the length of a
+            recording.
         approximate_from: number of windows from which an approximate index of the vectors is built; 0 never builds one.
     """
 

@@ -166,8 +166,11 @@ class EncodeRecordings:
         gathered = _WindowCollector()
         (portion,) = portions["paths"].to_pylist()
         paths = [Path(path) for path in json.loads(portion)]
-        with ProgressBar(dict.fromkeys(paths, 1), shown=False) as progress:
-            indexer = Indexer(self.model, self.built_with.windows, gathered, self.decoder, self.batch_s, progress)
+        built_with, decoder = self.built_with, self.decoder
+        with (
+            ProgressBar(dict.fromkeys(paths, 1), shown=False) as progress,
+            Indexer(self.model, built_with.windows, gathered, decoder, self.batch_s, progress) as indexer,
+        ):
             for path in paths:
                 indexer.take(path)
             indexer.flush()

@@ -263,8 +263,11 @@ class Index:
         self.model.speech_encoder  # noqa: B018  # loaded first, so that its faults are not reported for a recording
         with self.updating() as built_with:
             writer = IndexWriter(IndexTables(self.location), self.config.approximate_from)
-            with Decoder() as decoder, ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress:
-                indexer = Indexer(self.model, built_with.windows, writer, decoder, self.config.batch_s, progress)
+            with (
+                Decoder() as decoder,
+                ProgressBar({path: size_bytes(path) for path in paths}, watch) as progress,
+                Indexer(self.model, built_with.windows, writer, decoder, self.config.batch_s, progress) as indexer,
+            ):
                 for path in paths:
                     indexer.take(path)
                 indexer.flush()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import content_hash, file_state, printable
 from clsr.audio.pauses import Span
-from clsr.audio.pieces import PieceStream
+from clsr.audio.pieces import Piece, PieceStream
 from clsr.audio.waveform import Remarks
 from clsr.errors import InputError
 from clsr.index.progress import ProgressBar
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 COMMIT_AUDIO_S = 600.0  # a transaction holds windows of so much audio,
 COMMIT_WALL_S = 10.0  # or of so much time: what a kill can cost
+MOST_THREADS = 4  # that encode batches at once, each a batch of its own: memory grows with them
 
 _log = logging.getLogger("clsr")
 
@@ -92,6 +96,7 @@ class PendingRecording:
 
 
 Gathered = tuple[PendingRecording, AudioWindow]
+Encoded = WindowRow | Exception  # an error, where the model failed on the window
 
 
 class WindowSink(Protocol):
@@ -112,7 +117,11 @@ class WindowSink(Protocol):
 
 
 class Indexer:
-    """Takes recordings one after the other and gathers their windows into batches."""
+    """Takes recordings one after the other and gathers their windows into batches; threads encode these.
+
+    While threads encode, the caller's thread decodes the recordings that follow and writes what is encoded. Batches are
+    those of one thread, and so is what is written.
+    """
 
     def __init__(
         self, model: Model, cut: str, sink: WindowSink, decoder: Decoder, batch_s: float, progress: ProgressBar
@@ -121,18 +130,28 @@ class Indexer:
         self.cut = cut
         self.sink = sink
         self.decoder = decoder
-        self.batch_s = batch_s
         self.progress = progress
         self.statuses: dict[Path, RecordingStatus] = {}
         encoder = model.speech_encoder
         # A cascade recognises each second once; a CLSR model encodes each window by itself.
         self._cascade = encoder if isinstance(encoder, CascadeEncoder) else None
+        threads = _threads_for(model)
+        # Batches that share pieces take turns, since a piece is recognised once; threads then share out the pieces.
+        self._threads, self.batch_s = (1, batch_s * threads) if self._cascade else (threads, batch_s)
+        self._pool = _start_pool(self._threads)
+        self._encoding: deque[tuple[list[Gathered], Future[list[Encoded]]]] = deque()  # in the order of the windows
         self._at_work: list[PendingRecording] = []
         self._unread: list[RecordingEntry] = []  # recordings of which nothing could be decoded
         self._batch: list[Gathered] = []
         self._rows: list[WindowRow] = []  # encoded, to be written
         self._rows_s = 0.0
         self._committed_at = time.monotonic()
+
+    def __enter__(self) -> Indexer:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def take(self, path: Path) -> None:
         """Update the entry of an unchanged recording, or gather the windows of a new or changed one."""
@@ -165,6 +184,8 @@ class Indexer:
     def flush(self) -> None:
         """Encode and write all gathered windows."""
         self._encode()
+        while self._encoding:
+            self._take_over(*self._encoding.popleft())
         self._commit()
 
     def _cut(self, work: PendingRecording) -> None:
@@ -190,15 +211,25 @@ class Indexer:
             self._encode()
 
     def _encode(self) -> None:
+        """Give the gathered windows to a thread, and take over what threads have encoded."""
         batch, self._batch = self._complete()
-        if not batch:
-            return
-        try:
-            self._encode_together(batch)
-        except Exception:  # a window that the model fails on must not stop the others
-            _log.debug("%d windows from %s on", len(batch), batch[0][0].path, exc_info=True)
-            for one in batch:
-                self._encode_alone(*one)
+        if batch:
+            pieces = [work.pieces.overlapping(window.start_s, window.end_s) or [] for work, window in batch]
+            self._encoding.append((batch, self._pool.submit(self._encoded, batch, pieces)))
+        while self._encoding and (len(self._encoding) > self._threads or self._encoding[0][1].done()):
+            self._take_over(*self._encoding.popleft())
+
+    def _take_over(self, batch: Sequence[Gathered], encoded: Future[list[Encoded]]) -> None:
+        """Wait for the rows of a batch, and write them if it is time to."""
+        for (work, window), row in zip(batch, encoded.result(), strict=True):
+            work.waiting -= 1
+            if isinstance(row, Exception):
+                work.lost.append((window.start_s, window.end_s))
+                work.reason = f"{work.path}: {type(row).__name__} at {window.start_s:.1f} s: {brief(row)}"
+            else:
+                work.windows.append(window_summary(row))
+                self._rows.append(row)
+                self._rows_s += window.end_s - window.start_s
         _release_memory()
         for work in {id(work): work for work, _ in batch}.values():
             self.progress.encoded(work.path, work.share, work.encoded_s)
@@ -218,29 +249,26 @@ class Indexer:
             (now if cut else later).append((work, window))
         return now, later
 
-    def _encode_together(self, batch: Sequence[Gathered]) -> None:
+    def _encoded(self, batch: Sequence[Gathered], pieces: Sequence[Sequence[Piece]]) -> list[Encoded]:
+        """The row of each window, in a thread of the pool; a window that the model fails on stops no other."""
+        try:
+            return list(self._to_rows(batch, pieces))
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            _log.debug("%d windows from %s on", len(batch), batch[0][0].path, exc_info=True)
+            return [row for one, of_one in zip(batch, pieces, strict=True) for row in self._encoded([one], [of_one])]
+
+    def _to_rows(self, batch: Sequence[Gathered], pieces: Sequence[Sequence[Piece]]) -> list[WindowRow]:
         if self._cascade:
-            encoding = _encode_shared(self._cascade, batch)
+            encoding = _encode_shared(self._cascade, batch, pieces)
         else:
             encoder = self.model.speech_encoder
             waveforms = [window.waveform for _, window in batch]
             encoding = encode_sounding(encoder.encode, encoder.text_encoder, waveforms)
         entries, windows = [work.entry for work, _ in batch], [window for _, window in batch]
         text_encoder = self.model.speech_encoder.text_encoder
-        rows = to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
-        for (work, window), row in zip(batch, rows, strict=True):
-            work.waiting -= 1
-            work.windows.append(window_summary(row))
-            self._rows_s += window.end_s - window.start_s
-        self._rows += rows
-
-    def _encode_alone(self, work: PendingRecording, window: AudioWindow) -> None:
-        try:
-            self._encode_together([(work, window)])
-        except Exception as error:
-            work.waiting -= 1
-            work.lost.append((window.start_s, window.end_s))
-            work.reason = f"{work.path}: {type(error).__name__} at {window.start_s:.1f} s: {brief(error)}"
+        return to_rows(entries, windows, encoding, self.model.fingerprint, text_encoder)
 
     def _commit(self) -> None:
         """Write the encoded windows, and report the recordings that are complete."""
@@ -268,14 +296,45 @@ class Indexer:
         self.progress.end(path, self.statuses[path])
 
 
-def _encode_shared(cascade: CascadeEncoder, batch: Sequence[Gathered]) -> SpeechEncoding:
+def _encode_shared(
+    cascade: CascadeEncoder, batch: Sequence[Gathered], pieces: Sequence[Sequence[Piece]]
+) -> SpeechEncoding:
     """Encode windows from pieces of their recordings, which overlapping windows share."""
-    parts = [work.pieces.overlapping(window.start_s, window.end_s) or [] for work, window in batch]
-    cascade.recognise_pieces(list({id(piece): piece for of_one in parts for piece in of_one}.values()))
+    cascade.recognise_pieces(list({id(piece): piece for of_one in pieces for piece in of_one}.values()))
     found = [
-        cascade.cut_out(of_one, window.start_s, window.end_s) for of_one, (_, window) in zip(parts, batch, strict=True)
+        cascade.cut_out(of_one, window.start_s, window.end_s) for of_one, (_, window) in zip(pieces, batch, strict=True)
     ]
     return cascade.encode_recognised(found)
+
+
+def _threads_for(model: Model) -> int:
+    """How many batches are encoded at once.
+
+    Small networks use two processors better for two batches than for one. On an accelerator, a second thread prepares
+    what is computed next.
+    """
+    import torch
+
+    return min(MOST_THREADS, torch.get_num_threads()) if torch.device(model.device).type == "cpu" else 2
+
+
+def _start_pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that share torch's processors among them."""
+    import torch
+
+    of_all = torch.get_num_threads()
+
+    def share() -> None:
+        torch.set_num_threads(max(1, of_all // threads))
+        torch.get_num_threads()  # a thread's first operation would take over what another has set meanwhile
+
+    pool = ThreadPoolExecutor(threads, "encoding", share)
+    started = threading.Barrier(threads + 1)
+    for _ in range(threads):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(of_all)  # of threads to come, too: who sets it last has set it for these
+    return pool
 
 
 def refuse_name(path: Path) -> RecordingStatus | None:

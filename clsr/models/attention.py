@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import cache
 from typing import Literal
 
 import torch
@@ -80,7 +81,7 @@ def attend(
     q, k, v = (_split_heads(x.to(dtype), heads) for x in (queries, keys, values))
     if products == "onednn" and k.shape[2] >= LONG:
         context = _by_onednn(q, k, v, mask)
-    elif q.device.type == "cpu" and (dropout or dtype == torch.bfloat16):
+    elif q.device.type == "cpu" and (dropout or (dtype == torch.bfloat16 and not multiplies_tiles())):
         context = _written_out(q, k, v, mask, dropout)
     else:
         with sdpa_kernel(KERNELS) if q.device.type == "cuda" else nullcontext():
@@ -91,12 +92,18 @@ def attend(
 def _written_out(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, dropout: float) -> Tensor:
     """The same for heads ``(B, H, T, D / H)`` on a CPU, where torch's own is slow.
 
-    It has no fast attention with dropout there, and its fused one multiplies bfloat16 no faster than float32, of which
-    plain products do three times as much. Where all is masked the result is any number, but a number.
+    It has no fast attention with dropout there, and its fused one multiplies bfloat16 no faster than float32 without
+    AMX; plain products do three times as much. Where all is masked the result is any number, but a number.
     """
     scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(2, 3) + _bias(mask, queries.dtype)[:, None, None]
     weights = scores.softmax(3)
     return (drop(weights, dropout) if dropout else weights) @ values
+
+
+@cache
+def multiplies_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 (AMX): four times as many as by its vectors."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 def _by_onednn(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:

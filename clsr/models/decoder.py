@@ -12,6 +12,9 @@ from clsr.models.attention import CrossAttention, MemoryAttention, layer_norm
 from clsr.models.dropout import Dropout
 
 LOGIT_ROWS = 128  # tokens whose logits are in memory at once: 16 MB for 30,000 outputs
+GPU_LOGIT_ROWS = 4096  # on an accelerator, which small products leave idle
+CACHED_ROWS = 8  # of these, reduced together on a processor: 1 MB stays in its cache from one pass to the next
+GROUP = 32  # outputs whose best stands for all of them in the search for the best of the vocabulary
 
 
 class DecoderFeedForward(nn.Module):
@@ -117,13 +120,43 @@ def best_outputs(
         count: outputs wanted; K is less where the vocabulary is smaller.
         never: outputs that are not recognised; they have no probability.
     """
-    tokens, log_probabilities = [], []
-    for rows in states.split(LOGIT_ROWS):
-        logits = output_layer(rows).float()
-        logits[:, never] = -torch.inf
-        best = logits.topk(min(count, logits.shape[1]), dim=1)
-        highest = best.values[:, :1]
-        total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: a vocabulary's width of memory less
-        tokens.append(best.indices)
-        log_probabilities.append(best.values - highest - total.log())
+    on_cpu = states.device.type == "cpu"
+    found = [
+        _best_of(logits, count, never)
+        for rows in states.split(LOGIT_ROWS if on_cpu else GPU_LOGIT_ROWS)
+        for logits in output_layer(rows).split(CACHED_ROWS if on_cpu else len(rows))
+    ]
+    tokens, log_probabilities = zip(*found, strict=True)
     return torch.cat(tokens), torch.cat(log_probabilities)
+
+
+def _best_of(logits: Tensor, count: int, never: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The best outputs of logits ``(M, V)``, which are overwritten, and their log probabilities."""
+    logits = logits.float()
+    for output in never:
+        logits[:, output] = -torch.inf
+    values, outputs = top_k(logits, min(count, logits.shape[1]))
+    highest = values[:, :1]
+    total = logits.sub_(highest).exp_().sum(1, keepdim=True)  # in place: a vocabulary's width of memory less
+    return outputs, values - highest - total.log()
+
+
+def top_k(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` greatest of each row of ``(M, V)`` and their places, as ``torch.topk``, in half the time.
+
+    They lie in the groups whose greatest are the ``count`` greatest: only these are sorted. Of equal values any may
+    come first.
+    """
+    size = values.shape[1]
+    groups = size // GROUP
+    if groups <= count:
+        best = values.topk(count, dim=1)
+        return best.values, best.indices
+    whole = groups * GROUP
+    greatest = values[:, :whole].unflatten(1, (GROUP, groups)).amax(1)
+    members = torch.arange(0, whole, groups, device=values.device)
+    places = (greatest.topk(count, dim=1).indices[:, None] + members[:, None]).flatten(1)
+    left_over = torch.arange(whole, size, device=values.device).expand(len(values), -1)
+    places = torch.cat([places, left_over], 1)
+    best = values.gather(1, places).topk(count, dim=1)
+    return best.values, places.gather(1, best.indices)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clsr.config import Precision
 from clsr.errors import InputError
-from clsr.models.attention import CrossAttention, Products, SelfAttention
+from clsr.models.attention import CrossAttention, Products, SelfAttention, multiplies_tiles
 from clsr.models.bert import BertSelfAttention
 from clsr.models.decoder import DecoderFeedForward
 from clsr.models.encoder import FeedForward
@@ -26,6 +26,7 @@ from clsr.models.whisper import WhisperAttention
 PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enough, and stay exact
 
 RecogniserT = TypeVar("RecogniserT", bound=Recogniser)
+PartT = TypeVar("PartT", bound=nn.Module)
 
 
 class OnednnLinear(nn.Module):
@@ -130,7 +131,7 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
             if torch.cpu._is_avx512_bf16_supported():
                 _multiply(part, "bfloat16")
         else:
-            _lower_part(part, precision, device)
+            lower_part(part, precision, device)
     if isinstance(recogniser, SpeechEncoder):
         lower_text_encoder(recogniser.text_encoder, precision)
     return recogniser
@@ -147,11 +148,12 @@ def lower_text_encoder(text_encoder: TextEncoder, precision: Precision) -> TextE
         precision = best_precision(text_encoder, device)
     if precision == "int8":
         precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-    _lower_part(text_encoder.transformer, precision, device)
+    lower_part(text_encoder.transformer, precision, device)
     return text_encoder
 
 
-def _lower_part(part: nn.Module, precision: Precision, device: torch.device) -> None:
+def lower_part(part: PartT, precision: Precision, device: torch.device) -> PartT:
+    """Turn the linear maps of a network to bf16 or float32, in place; it serves inference alone then."""
     if precision == "bf16":
         part.to(torch.bfloat16)
     if device.type == "cpu" and (lays_out_bfloat16() if precision == "bf16" else mkl_holds_back()):
@@ -161,6 +163,7 @@ def _lower_part(part: nn.Module, precision: Precision, device: torch.device) -> 
                 module.w_1.rectified, module.rectifier = True, nn.Identity()
         if precision != "bf16":
             _multiply(part, "onednn")
+    return part
 
 
 def mkl_holds_back() -> bool:
@@ -184,6 +187,8 @@ def best_precision(model: nn.Module, device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device.type != "cpu":
         return "float32"
+    if multiplies_tiles():  # int8 has the same speed then: what its products save, rounding the inputs costs
+        return "bf16"
     return "int8" if torch.cpu._is_vnni_supported() else "float32"
 
 

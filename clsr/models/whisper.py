@@ -75,7 +75,8 @@ class WhisperEncoder(nn.Module):
 
     def embed(self, spectrum: Tensor) -> Tensor:
         """Turn a log-mel spectrum ``(B, bins, 2 * T)``, 10 ms a frame, into frames ``(B, T, D)`` of 20 ms."""
-        frames = F.gelu(self.conv2(F.gelu(self.conv1(spectrum)))).transpose(1, 2)
+        frames = F.gelu(_convolve(self.conv1, spectrum.transpose(1, 2)))
+        frames = F.gelu(_convolve(self.conv2, frames))
         return frames + self.positions[: frames.shape[1]]
 
     def run(self, frames: Tensor, lengths: Tensor, first: int, stop: int) -> Tensor:
@@ -84,6 +85,13 @@ class WhisperEncoder(nn.Module):
         for layer in self.layers[first:stop]:
             frames = layer(frames, mask)
         return frames
+
+
+def _convolve(convolution: nn.Conv1d, frames: Tensor) -> Tensor:
+    """Convolve frames ``(B, T, C)`` with a kernel of three, as one product: quicker on processors."""
+    padded, step = F.pad(frames, (0, 0, 1, 1)), convolution.stride[0]
+    covered = torch.cat([padded[:, first : first + frames.shape[1] : step] for first in range(3)], 2)
+    return F.linear(covered, convolution.weight.transpose(1, 2).flatten(1), convolution.bias)
 
 
 class WhisperDecoderLayer(nn.Module):

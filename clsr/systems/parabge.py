@@ -146,7 +146,7 @@ def begin(model: ParaBge, splits: tuple[Split, Split], config: TrainingConfig, s
         weights = {name: value for name, value in load_weights(start).items() if name.startswith(STARTED_FROM)}
         fresh = {name: value for name, value in model.state_dict().items() if name.startswith("projection.")}
         restore(model, weights | fresh, start)
-    features, cached = front_end(model.frontend, config.data)
+    features, cached = front_end(model.frontend, config)
     encoders = NO_TARGETS._replace(features=features, cached=cached)
     batches = SpeechDataModule(*splits, encoders, config.data, config.seed)
     if start is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
 LONGEST_S = 30.0  # that released models take
 BATCH = 8  # pieces decoded together
+MOST_THREADS = 4  # that decode, each a batch of its own
 STEP_S = 0.02  # of the encoder
 SILENT = 1e-4  # greatest sample of digital silence, dither included
 NO_SPEECH, UNSURE = 0.6, -1.0  # Whisper's own: nobody speaks where no_speech is likelier, and tokens less likely
+Found = TypeVar("Found")
 COMPUTE_TYPES = {"int8": "int8", "float32": "float32", "bf16": "bfloat16"}
 
 
@@ -114,7 +117,8 @@ class WhisperRecogniser:
         require("ctranslate2")
         self.tokenizer = load_tokenizer(folder)
         self.decoding = decoding
-        self._model = _open(folder, device, precision)
+        self._threads = min(MOST_THREADS, torch.get_num_threads()) if device == "cpu" else 1
+        self._model = _open(folder, device, precision, self._threads)
         self._longest_s = _longest_s(folder)
         if decoding.language is not None:
             self._require_language(decoding.language, folder)
@@ -122,12 +126,15 @@ class WhisperRecogniser:
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
         """Transcribe 16 kHz waveforms ``(N_i,)`` with the times of tokens and words."""
         found: list[list[Recognition]] = [[] for _ in waveforms]
-        for batch in self._batches(waveforms):
-            frames, prompts = self._encode(batch)
-            best = [hypotheses[0] for hypotheses in self._decode(batch, frames, prompts, 1)]
-            for piece, decoded, times in zip(batch, best, self._times(batch, frames, prompts, best), strict=True):
-                found[piece.row].append(self._recognition(piece, decoded, times))
+        for batch, recognised in self._in_threads(self._transcribe, waveforms):
+            for piece, recognition in zip(batch, recognised, strict=True):
+                found[piece.row].append(recognition)
         return [self._joined(of_one) for of_one in found]
+
+    def _transcribe(self, batch: Sequence[_Piece]) -> list[Recognition]:
+        frames, prompts = self._encode(batch)
+        best = [hypotheses[0] for hypotheses in self._decode(batch, frames, prompts, 1)]
+        return list(map(self._recognition, batch, best, self._times(batch, frames, prompts, best)))
 
     def write(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """Transcribe 16 kHz waveforms ``(N_i,)``; without times, which take a second pass of the decoder."""
@@ -141,8 +148,12 @@ class WhisperRecogniser:
             n: at most the beam size.
         """
         found = [[_Joined(0.0, 0.0, "")] for _ in waveforms]
-        for batch in self._batches(waveforms):
-            for piece, hypotheses in zip(batch, self._decode(batch, *self._encode(batch), n), strict=True):
+
+        def decode(batch: Sequence[_Piece]) -> list[list[Decoded]]:
+            return self._decode(batch, *self._encode(batch), n)
+
+        for batch, decoded_ones in self._in_threads(decode, waveforms):
+            for piece, hypotheses in zip(batch, decoded_ones, strict=True):
                 longer = [self._longer(before, decoded) for before in found[piece.row] for decoded in hypotheses]
                 found[piece.row] = sorted(longer, key=lambda one: -one.score)[:n]
         return [_normalised(hypotheses) for hypotheses in found]
@@ -155,16 +166,25 @@ class WhisperRecogniser:
         """Join transcripts of successive pieces."""
         return join_words(texts)
 
+    def _in_threads(
+        self, work: Callable[[Sequence[_Piece]], Found], waveforms: Sequence[np.ndarray]
+    ) -> Iterator[tuple[list[_Piece], Found]]:
+        """Batches of pieces in order, and what threads make of them."""
+        batches = list(self._batches(waveforms))
+        with ThreadPoolExecutor(self._threads) as pool:
+            yield from zip(batches, pool.map(work, batches), strict=True)
+
     def _batches(self, waveforms: Sequence[np.ndarray]) -> Iterator[list[_Piece]]:
-        """Pieces of alike lengths together; those of one waveform come in order, digital silence not at all."""
+        """Pieces of waveforms in order, without digital silence; there are batches for all threads."""
         every = [
             _Piece(row, first / SAMPLE_RATE, piece)
             for row, waveform in enumerate(waveforms)
             for first, piece in pieces(waveform, self._longest_s)
             if np.abs(piece).max() > SILENT
         ]
-        for start in range(0, len(every), BATCH):
-            yield every[start : start + BATCH]
+        size = max(1, min(BATCH, -(-len(every) // self._threads)))
+        for start in range(0, len(every), size):
+            yield every[start : start + size]
 
     def _encode(self, batch: Sequence[_Piece]) -> tuple[StorageView, list[list[int]]]:
         """The encoder's output, and the prompt of each piece."""
@@ -260,7 +280,7 @@ class WhisperRecogniser:
             raise InputError(f"{folder}: does not know the language {language!r}; give a code such as en")
 
 
-def _open(folder: Path, device: str, precision: Precision) -> Any:
+def _open(folder: Path, device: str, precision: Precision, threads: int) -> Any:
     """Open the network.
 
     Raises:
@@ -274,7 +294,7 @@ def _open(folder: Path, device: str, precision: Precision) -> Any:
     compute_type = COMPUTE_TYPES.get(precision, "int8" if kind == "cpu" else "float16")
     try:
         return Whisper(str(folder), kind, device_index=int(number or 0), compute_type=compute_type,
-                       intra_threads=torch.get_num_threads())  # fmt: skip
+                       inter_threads=threads, intra_threads=torch.get_num_threads())  # fmt: skip
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: not a readable model ({reason}): fetch or convert it again") from error

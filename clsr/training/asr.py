@@ -25,7 +25,7 @@ from clsr.checkpoint import (
     restore,
     save_checkpoint,
 )
-from clsr.config import DataConfig, LossConfig, TrainingConfig
+from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.feature_cache import Extract, FeatureCache
 from clsr.data.splits import Split, read_splits
@@ -33,6 +33,7 @@ from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
 from clsr.models.frontend import Frontend, WhisperFrontend
 from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
+from clsr.models.precision import lays_out_bfloat16, lower_part
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import length_mask
 from clsr.training.devices import gather_items, share
@@ -183,24 +184,33 @@ def make_encoders(
 
     The features are those of filter banks, or of the recogniser's own front end where that is a released encoder.
     """
-    features = front_end(paraformer.frontend, config.data)
+    features = front_end(paraformer.frontend, config)
     if config.model.ctc.units != "characters":
         return Encoders(vocabulary.encode, vocabulary.encode if units else lambda text: [], *features)
     index = {character: i for i, character in enumerate(units)}
     return Encoders(vocabulary.encode, lambda text: [index[c] for c in fold_accents(text) if c in index], *features)
 
 
-def front_end(frontend: Frontend, config: DataConfig) -> tuple[Extract | None, Extract | None]:
-    """Return what a released front end makes of a waveform, and the same through a cache on disk; None for neither."""
+def front_end(frontend: Frontend, config: TrainingConfig) -> tuple[Extract | None, Extract | None]:
+    """Return what a released front end makes of a waveform, and the same through a cache on disk; None for neither.
+
+    What is made anew at each step, of altered waveforms, is bfloat16 where training is, if the processor is fast at it.
+    """
     if not isinstance(frontend, WhisperFrontend):
         return None, None
     frozen = copy.deepcopy(frontend).eval()  # on the CPU, where batches are prepared; training moves the other
+    fast = frozen
+    if config.trainer.precision == "bf16-mixed" and lays_out_bfloat16():
+        fast = lower_part(copy.deepcopy(frozen), "bf16", torch.device("cpu"))
 
     def extract(waveform: np.ndarray) -> Tensor:
+        return fast.extract([waveform])[0]
+
+    def extract_exactly(waveform: np.ndarray) -> Tensor:
         return frozen.extract([waveform])[0]
 
-    folder = config.feature_dir
-    return extract, FeatureCache(Path(folder), extract, frozen.fingerprint) if folder else None
+    folder = config.data.feature_dir
+    return extract, FeatureCache(Path(folder), extract_exactly, frozen.fingerprint) if folder else None
 
 
 def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | None = None) -> None:

@@ -1,17 +1,21 @@
-"""A cascade recognises each second of a recording once, whatever windows overlap."""
+"""A cascade recognises each second of a recording once, whatever windows overlap; threads encode batches at once."""
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from loudness import LoudnessSpeechEncoder
 
 import clsr
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
+from clsr.index.indexer import _start_pool
 from clsr.models.recogniser import Recognition
 from clsr.systems.cascade import CascadeEncoder
 
@@ -65,3 +69,42 @@ def test_overlapping_windows_share_a_recognition(
         for word in row["words"]:
             assert words[int(word["start_s"] + 1e-6)] == word["text"]
     assert not index.verify().damage
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_write_what_one_thread_writes(
+    model_folder: Path, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+):
+    monkeypatch.setattr("clsr.index.indexer._threads_for", lambda model: threads)
+    together = threading.Barrier(threads)
+
+    class Meeting(LoudnessSpeechEncoder):
+        """Encodes a batch once all threads have one."""
+
+        def encode(self, waveforms: Sequence[np.ndarray], *others: str):  # type: ignore[no-untyped-def, override]
+            together.wait(20)
+            return super().encode(waveforms, *others)
+
+    encoder = Meeting()
+    paths = [speak(tmp_path / f"{name}.wav", "cat dog tea " * 4) for name in "ab"]  # six batches
+    model = clsr.Model(model_folder, recogniser=encoder)  # type: ignore[arg-type]
+    index = Index.create(tmp_path / "index", model, IndexConfig("4/4", batch_s=4.0))
+    assert [status.indexed_s for status in index.add(paths)] == [12.0, 12.0]
+    rows = index.require_windows().search().limit(100).to_list()
+    assert sorted((row["recording"], row["start_s"], row["text"]) for row in rows) == [
+        (str(path), start_s, text)
+        for path in paths
+        for start_s, text in ((0.0, "cat dog tea cat"), (4.0, "dog tea cat dog"), (8.0, "tea cat dog tea"))
+    ]
+    assert not index.verify().damage and encoder.batches == [1] * 6
+
+
+def test_threads_share_the_processors_of_torch():
+    torch.set_num_threads(4)
+    try:
+        with _start_pool(2) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 4
+        assert ThreadPoolExecutor(1).submit(torch.get_num_threads).result() == 4  # a thread of later
+    finally:
+        torch.set_num_threads(1)

@@ -1,9 +1,10 @@
 """The SAN-M decoder: all tokens at once, none of them padding."""
 
+import pytest
 import torch
 
 from clsr.config import DecoderConfig
-from clsr.models.decoder import SanmDecoder
+from clsr.models.decoder import SanmDecoder, top_k
 from clsr.padding import length_mask, pad
 
 TINY = DecoderConfig(hidden=24, layers=2, heads=2, kernel=3)
@@ -69,3 +70,11 @@ def test_the_best_outputs_are_those_of_all_logits(monkeypatch):
         assert torch.equal(tokens, torch.tensor([1, 2, 3, 4, 6, 7, 8])[known.indices])
         assert torch.allclose(log_probabilities, known.values, atol=1e-6)
         assert model.best(states, 99)[0].sort(1).values.tolist() == [list(range(9))] * 7
+
+
+@pytest.mark.parametrize("size", [40, 1000, 1024])  # few outputs, a rest outside the groups, none
+def test_top_k_is_that_of_torch(size: int):
+    values = torch.randn(6, size)
+    values[:, -1] = 9.0  # in the rest
+    found, right = top_k(values, 4), values.topk(4)
+    assert torch.equal(found[0], right.values) and torch.equal(found[1], right.indices)

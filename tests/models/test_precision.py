@@ -209,7 +209,9 @@ def test_a_copied_onednn_layer_shares_nothing():
     assert torch.equal(copied.bias, linear.bias + 1)
 
 
-def test_bfloat16_attention_is_close_and_ignores_padding():
+@pytest.mark.parametrize("tiles", [False, True])
+def test_bfloat16_attention_is_close_and_ignores_padding(tiles: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clsr.models.attention.multiplies_tiles", lambda: tiles)
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, 5, 16), torch.randn(3, 9, 16), torch.randn(3, 9, 16)
     mask = length_mask(torch.tensor([9, 4, 0]))
@@ -227,7 +229,9 @@ def test_auto_goes_by_size_and_hardware(tone_model: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", vnni)
     assert best_precision(encoder, cpu) == "float32"  # too small for it to pay
     monkeypatch.setattr(precision, "PAYS_FROM", 1)
-    assert best_precision(encoder, cpu) == "int8"
+    for tiles, expected in ((True, "bf16"), (False, "int8")):  # AMX multiplies bfloat16 as fast as int8 is rounded
+        monkeypatch.setattr(precision, "multiplies_tiles", lambda tiles=tiles: tiles)
+        assert best_precision(encoder, cpu) == expected
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
     assert best_precision(encoder, cpu) == "float32"
     for supported, expected in ((True, "bf16"), (False, "float32")):

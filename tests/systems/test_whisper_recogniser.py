@@ -51,6 +51,13 @@ def test_a_person_is_transcribed_with_times(tiny: WhisperRecogniser, utterances,
     assert alone.text == found[1].text and alone.times == found[1].times
 
 
+def test_threads_transcribe_as_one_does(tiny: WhisperRecogniser, waveforms, monkeypatch: pytest.MonkeyPatch):
+    together = tiny.transcribe(waveforms)
+    monkeypatch.setattr(tiny, "_threads", 3)
+    assert len(list(tiny._batches(waveforms))) == min(3, len(waveforms))
+    assert [one.words for one in tiny.transcribe(waveforms)] == [one.words for one in together]
+
+
 def test_longer_audio_is_cut_at_pauses(tiny: WhisperRecogniser, waveforms):
     pause = np.zeros(16_000, np.float32)
     long = np.concatenate([part for waveform in waveforms * 2 for part in (waveform, pause)])

@@ -15,16 +15,18 @@ from clsr.checkpoint import (
     load_vocabulary,
     read_meta,
     require_trained,
+    restore,
 )
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechDataModule
 from clsr.data.splits import read_splits
 from clsr.errors import InputError
 from clsr.models.frontend import WhisperFrontend
+from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_settings, start_settings
 from clsr.systems.parabge import load_parabge, train_parabge
-from clsr.training.asr import asr_losses, make_encoders, start_paraformer, train_asr
+from clsr.training.asr import asr_losses, front_end, make_encoders, start_paraformer, train_asr
 from clsr.training.joint import train_joint
 from clsr.training.post import train_post
 from clsr.whisper.conversion import convert_whisper
@@ -81,6 +83,26 @@ def test_parabge_takes_the_release_as_front_end(converted: Path, tone_corpus: Pa
     frames = model.encoder(model.cmvn(rows)[None], torch.tensor([10]))[0]
     by_hand = torch.nn.functional.normalize(model.projection(frames.mean(1)), dim=1)
     assert torch.allclose(model.encode([noise]), by_hand, atol=1e-6)
+
+
+def test_features_of_noise_agree_in_bfloat16(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clsr.training.asr.lays_out_bfloat16", lambda: True)
+    weights = load_recogniser_weights(converted)
+    vocabulary = load_vocabulary(converted, load_text_encoder(load_config(converted).text_encoder).tokenizer)
+    paraformer = Paraformer(load_config(converted).model, len(vocabulary), 0, vocabulary.never)
+    restore(paraformer, weights, converted)
+    waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    rows = {}
+    for precision in ("32-true", "bf16-mixed"):
+        trainer = TrainerConfig(precision=precision)
+        data = DataConfig(feature_dir=str(tmp_path / precision))
+        extract, cached = front_end(paraformer.frontend, replace(settings(converted), trainer=trainer, data=data))
+        assert extract is not None and cached is not None
+        rows[precision], exact = extract(waveform).float(), cached(waveform).float()
+        assert torch.allclose(exact, rows["32-true"], atol=2e-3)  # as float16: what is kept serves all precisions
+    assert torch.nn.functional.cosine_similarity(*rows.values(), dim=1).min() > 0.999
+    assert not torch.equal(*rows.values())
+    assert paraformer.frontend.encoder.conv1.weight.dtype == torch.float32
 
 
 def test_a_frozen_encoder_stays_as_it_was(converted: Path, tone_corpus: Path, tmp_path: Path):
