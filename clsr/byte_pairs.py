@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 RELEASE_TOKENIZER = "tokenizer.json"  # in a checkpoint, beside vocabulary.txt
+WORDS = "words.txt"  # beside them: the words that a search prefers, with their counts
 START = "Ġ"  # the space before a word, as byte pairs write it
 WRITTEN = re.compile(rf"{START}?[a-z0-9']+")  # what normalised English text is made of
 
@@ -32,6 +34,9 @@ class BytePairVocabulary:
         release: tokenizer of the release.
         tokenizer: the text encoder's.
 
+    Attributes:
+        word_counts: of the words that the search for a transcript prefers; empty before training.
+
     Raises:
         InputError: the release has no byte pairs that write English.
     """
@@ -45,6 +50,7 @@ class BytePairVocabulary:
             raise InputError("the release's tokenizer has no byte pairs that start a word: give a Whisper release")
         self.release = release
         self.tokenizer = tokenizer
+        self.word_counts: Counter[str] = Counter()
         end = release.token_to_id("<|endoftext|>") or 0
         self.pieces = [*SPECIAL_PIECES, *(piece for _, piece in known)]
         self.release_ids = [end, end, *(i for i, _ in known)]
@@ -62,7 +68,17 @@ class BytePairVocabulary:
         path = folder / "vocabulary.txt"
         if not path.is_file() or path.read_text(encoding="utf-8") != str(vocabulary):
             raise InputError(f"{path}: missing, or not of {RELEASE_TOKENIZER} beside it: copy the checkpoint again")
+        if (folder / WORDS).is_file():
+            vocabulary.word_counts = read_words(folder / WORDS)
         return vocabulary
+
+    def count_words(self, texts: Iterable[str]) -> None:
+        """Add the words of transcripts to the list, and those that the text encoder writes as one piece."""
+        for text in texts:
+            self.word_counts.update(fold_accents(text).split())
+        for piece in self.tokenizer.get_vocab():
+            if WRITTEN.fullmatch(piece) and not piece.startswith(START):
+                self.word_counts.setdefault(piece, 0)
 
     @property
     def token_ids(self) -> list[int]:
@@ -142,6 +158,21 @@ class BytePairVocabulary:
 
 TextVocabulary = Vocabulary | BytePairVocabulary
 """What a recogniser writes whose outputs stand for rows of a text encoder."""
+
+
+def read_words(path: Path) -> Counter[str]:
+    """Read a list of words: a word, a tab and its count on each line.
+
+    Raises:
+        InputError: a line is none.
+    """
+    words: Counter[str] = Counter()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        word, _, count = line.partition("\t")
+        if not word or not count.isdecimal():
+            raise InputError(f"{path}:{number}: is no word with a tab and its count: copy the checkpoint again")
+        words[word] = int(count)
+    return words
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary
+from clsr.byte_pairs import RELEASE_TOKENIZER, WORDS, BytePairVocabulary
 from clsr.config import BUNDLED, Precision, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection
@@ -94,6 +94,9 @@ def save_checkpoint(
             _write(folder / "vocabulary.txt", str(vocabulary).encode())
         if isinstance(vocabulary, BytePairVocabulary):
             _write(folder / RELEASE_TOKENIZER, vocabulary.release.to_str().encode())
+            if vocabulary.word_counts:
+                lines = (f"{word}\t{count}\n" for word, count in vocabulary.word_counts.most_common())
+                _write(folder / WORDS, "".join(lines).encode())
         _write(folder / "meta.json", meta.to_json().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
@@ -324,6 +327,7 @@ def fingerprint(folder: Path | str, text_encoder: str | None = None) -> str:
     """
     digest = hashlib.sha256()
     vocabulary = [] if read_meta(folder).kind in WITHOUT_VOCABULARY else ["vocabulary.txt"]
+    vocabulary += [WORDS] if (Path(folder) / WORDS).is_file() else []
     for name in ("model.safetensors", *vocabulary, "meta.json"):
         path = Path(folder) / name
         if not path.exists():

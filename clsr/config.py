@@ -160,6 +160,23 @@ class CtcConfig:
 
 
 @dataclass
+class SearchConfig:
+    """Search for the transcript where there are more firings than tokens, and the checkpoint has a list of words.
+
+    Args:
+        beam: number of prefixes that are kept at each firing.
+        word_weight: weight of a word's log probability, by its count in the training transcripts.
+        unknown_penalty: what a word that is not in the list costs, as a log probability.
+        blank_bonus: added to the log probability of the blank: the higher, the fewer words are inserted.
+    """
+
+    beam: int = 16
+    word_weight: float = 0.15
+    unknown_penalty: float = 4.7
+    blank_bonus: float = 1.0
+
+
+@dataclass
 class ModelConfig:
     """The recogniser and its adaptor.
 
@@ -175,6 +192,7 @@ class ModelConfig:
     ctc: CtcConfig = field(default_factory=CtcConfig)
     frontend: Literal["fbank", "whisper"] = "fbank"
     whisper: WhisperConfig = field(default_factory=WhisperConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
 
 
 @dataclass

@@ -41,6 +41,21 @@ def test_words_become_rows(vocabulary: BytePairVocabulary):
     assert vocabulary.code_rows(np.empty((0, 3), int)).text_ids.shape == (0, 3)
 
 
+def test_words_are_counted_and_kept(vocabulary: BytePairVocabulary, tmp_path: Path):
+    vocabulary.count_words(["red dogs", "red élan"])
+    counts = vocabulary.word_counts
+    assert (counts["red"], counts["dogs"], counts["elan"]) == (2, 1, 1)
+    assert counts["boat"] == 0 and "boat" in counts and "##s" not in counts  # one piece of the text encoder
+    (tmp_path / "tokenizer.json").write_text(vocabulary.release.to_str())
+    (tmp_path / "vocabulary.txt").write_text(str(vocabulary))
+    assert not BytePairVocabulary.load(tmp_path, vocabulary.tokenizer).word_counts
+    (tmp_path / "words.txt").write_text("".join(f"{word}\t{count}\n" for word, count in counts.items()))
+    assert BytePairVocabulary.load(tmp_path, vocabulary.tokenizer).word_counts == counts
+    (tmp_path / "words.txt").write_text("red\t2\ndog\n")
+    with pytest.raises(InputError, match=r"words.txt:2: is no word with a tab and its count"):
+        BytePairVocabulary.load(tmp_path, vocabulary.tokenizer)
+
+
 def test_the_lines_say_the_release_ids(vocabulary: BytePairVocabulary, tiny_bert: Path, tmp_path: Path):
     (tmp_path / "tokenizer.json").write_text(vocabulary.release.to_str())
     (tmp_path / "vocabulary.txt").write_text(str(vocabulary))

@@ -107,12 +107,14 @@ class SanmDecoder(nn.Module):
         return best_outputs(self.output_layer, states, count, never)
 
 
+@torch.no_grad()  # logits are overwritten
 def best_outputs(
     output_layer: nn.Module, states: Tensor, count: int, never: Sequence[int] = ()
 ) -> tuple[Tensor, Tensor]:
     """Return the ``count`` best outputs of states ``(M, D)`` and their log probabilities, ``(M, K)`` each.
 
-    Logits of so large a vocabulary are worth no memory: they are made and reduced a few rows at a time.
+    Logits of so large a vocabulary are worth no memory: they are made and reduced a few rows at a time. No gradient
+    passes.
 
     Args:
         output_layer: map from states to logits.

@@ -196,13 +196,21 @@ class Paraformer(nn.Module):
         Returns:
             An output whose fields have one more axis in front: the number of hypotheses, H.
         """
+        length_margin = self.config.cif.length_margin if self.config.cif.ending == "scale" else 0
+        return self._hypotheses(features, frame_lengths, length_margin, self._merges)
+
+    def firings(self, features: Tensor, frame_lengths: Tensor) -> DecoderOutput:
+        """Return the best outputs of each firing of stacked features ``(B, T, F)``, repeats and blanks included."""
+        return DecoderOutput(*(values[0] for values in self._hypotheses(features, frame_lengths, 0, merge=False)))
+
+    def _hypotheses(self, features: Tensor, frame_lengths: Tensor, length_margin: int, merge: bool) -> DecoderOutput:
+        """Return the length hypotheses of numbers up to ``length_margin`` away, one more axis in front."""
         config = self.config.cif
         rows = self.frontend(features, frame_lengths)
         frames, frame_mask = self.encoder(self.cmvn(rows), frame_lengths)
         weights = self.predictor(frames, frame_mask)
         quantities = weights.sum(1) / config.threshold * config.firings_per_token
         rounded = quantities.round()
-        length_margin = config.length_margin if config.ending == "scale" else 0
         offsets = torch.tensor(sorted(range(-length_margin, length_margin + 1), key=abs), device=weights.device)[
             :, None
         ]
@@ -219,7 +227,7 @@ class Paraformer(nn.Module):
         best = self._best_tokens(tokens, token_lengths, *self._memory(rows, frames, frame_mask))
         mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
         distances = (token_lengths.view(-1, count).T - quantities) ** 2 / 2
-        if self._merges:
+        if merge:
             merged = merge_repeats(*best, token_lengths, times)
             best, token_lengths, times = (merged.tokens, merged.scores), merged.lengths, merged.times
         output = DecoderOutput(

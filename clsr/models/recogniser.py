@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clsr.audio.features import FRAME_S
-from clsr.byte_pairs import TextVocabulary
+from clsr.byte_pairs import START, BytePairVocabulary, TextVocabulary
 from clsr.models.paraformer import Paraformer
 from clsr.padding import pad
+from clsr.prefix_search import PrefixSearch
 from clsr.vocabulary import ReleaseVocabulary, Word
 
 MIN_PROBABILITY = 0.05  # less likely length hypotheses are dropped: each costs a pass of the text encoder
@@ -22,7 +23,7 @@ GPU_FRAMES = 32 * MAX_BATCH_FRAMES  # on an accelerator, which small batches lea
 
 
 class LengthHypothesis(NamedTuple):
-    """One hypothesis of an utterance: what the decoder recognises with one of the numbers of tokens tried."""
+    """One hypothesis of an utterance: what the decoder writes with one number of tokens, or a path of the search."""
 
     tokens: np.ndarray  # (U, K) output indices, best first
     scores: np.ndarray  # (U, K) their log probabilities
@@ -66,6 +67,9 @@ class Recogniser(nn.Module):
         super().__init__()
         self.paraformer = paraformer
         self.vocabulary = vocabulary
+        self.search: PrefixSearch | None = None
+        if isinstance(vocabulary, BytePairVocabulary) and vocabulary.word_counts:
+            self.search = PrefixSearch(vocabulary.pieces, vocabulary.word_counts, paraformer.config.search, START)
 
     @torch.inference_mode()
     def recognise(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
@@ -77,17 +81,46 @@ class Recogniser(nn.Module):
             [len(rows) for rows in features], MAX_BATCH_FRAMES if device.type == "cpu" else GPU_FRAMES
         ):
             rows, lengths = pad([features[i] for i in batch])
-            output = self.paraformer.length_hypotheses(rows.to(device), lengths.to(device))
-            values, tokens = output.log_probabilities.cpu().numpy(), output.tokens.cpu().numpy()
-            times = (output.times * FRAME_S).cpu().tolist()
-            probabilities, token_lengths = output.scores.softmax(0).tolist(), output.token_lengths.tolist()
-            for row, i in enumerate(batch):
-                for n, lengths_n in enumerate(token_lengths):
-                    length = lengths_n[row]
-                    spans = [(begin, end) for begin, end in times[n][row][:length]]
-                    scores, probability = values[n, row, :length], probabilities[n][row]
-                    results[i].append(LengthHypothesis(tokens[n, row, :length], scores, spans, probability))
-        return [_likely(hypotheses) for hypotheses in results]
+            decode = self._search if self.search else self._length_hypotheses
+            for i, hypotheses in zip(batch, decode(rows.to(device), lengths.to(device)), strict=True):
+                results[i] = _likely(hypotheses)
+        return results
+
+    def _length_hypotheses(self, features: Tensor, lengths: Tensor) -> Iterator[LengthHypotheses]:
+        """Return what the decoder writes with each number of tokens tried, by utterance."""
+        output = self.paraformer.length_hypotheses(features, lengths)
+        values, tokens = output.log_probabilities.cpu().numpy(), output.tokens.cpu().numpy()
+        times = (output.times * FRAME_S).cpu().tolist()
+        probabilities, token_lengths = output.scores.softmax(0).tolist(), output.token_lengths.tolist()
+        for row in range(len(lengths)):
+            yield [
+                LengthHypothesis(
+                    tokens[n, row, : of_rows[row]],
+                    values[n, row, : of_rows[row]],
+                    [(begin, end) for begin, end in times[n][row][: of_rows[row]]],
+                    probabilities[n][row],
+                )
+                for n, of_rows in enumerate(token_lengths)
+            ]
+
+    def _search(self, features: Tensor, lengths: Tensor) -> Iterator[LengthHypotheses]:
+        """Return the paths that the search for words finds, by utterance."""
+        assert self.search is not None
+        output = self.paraformer.firings(features, lengths)
+        values, tokens = output.log_probabilities.float().cpu().numpy(), output.tokens.cpu().numpy()
+        times = (output.times * FRAME_S).cpu().tolist()
+        for row, count in enumerate(output.token_lengths.tolist()):
+            paths = self.search(tokens[row, :count], values[row, :count])
+            weights = np.exp([path.score - paths[0].score for path in paths])
+            yield [
+                LengthHypothesis(
+                    path.tokens,
+                    path.scores,
+                    [(times[row][first][0], times[row][last][1]) for first, last in path.spans],
+                    float(weight / weights.sum()),
+                )
+                for path, weight in zip(paths, weights, strict=True)
+            ]
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
         """Transcribe 16 kHz waveforms ``(N_i,)``; tokens that stand for no speech are left out."""

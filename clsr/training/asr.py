@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.audio.features import Cmvn, stack_frames
-from clsr.byte_pairs import TextVocabulary
+from clsr.byte_pairs import BytePairVocabulary, TextVocabulary
 from clsr.checkpoint import (
     Meta,
     current_commit,
@@ -234,6 +234,8 @@ def train_asr(config: TrainingConfig, data: Path, output: Path, start: Path | No
     module = AsrModule(paraformer, vocabulary, config, dev)
     origin = Origin.of((train, dev), text_encoder, start)
     state, metrics = fit(module, batches, config, output, "dev/wer", origin)
+    if isinstance(vocabulary, BytePairVocabulary):
+        vocabulary.count_words(utterance.text or "" for utterance in train.utterances)
     meta = Meta("asr", config.text_encoder, text_encoder.fingerprint, units, origin.data, current_commit(), metrics)
     save_checkpoint(output, merged(adapted, weights_of(state)), config, vocabulary, meta)
 

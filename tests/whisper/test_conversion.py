@@ -1,5 +1,6 @@
 """``clsr convert``: from a release to a checkpoint that is trained, measured and searched like any other."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.byte_pairs import read_words
 from clsr.checkpoint import (
     load_config,
     load_recogniser_weights,
@@ -61,6 +63,11 @@ def test_trained_in_all_stages_and_loaded(converted: Path, tone_corpus: Path, tm
     train_joint(joint, tone_corpus, tmp_path / "joint", tmp_path / "asr")
     train_post(settings(tmp_path / "joint"), tone_corpus, tmp_path / "post", tmp_path / "joint")
     require_trained(tmp_path / "post")
+    words = [read_words(tmp_path / stage / "words.txt") for stage in ("asr", "joint", "post")]
+    said = Counter(word for line in (tone_corpus / "train" / "passages" / "text").read_text().splitlines()
+                   for word in line.split()[1:])  # fmt: skip
+    assert words[0] == words[1] == words[2] and {word: words[0][word] for word in said} == said
+    assert load_speech_encoder(tmp_path / "post").search and not load_speech_encoder(converted).search
     waveforms = [np.random.default_rng(n).standard_normal(n).astype(np.float32) for n in (16_000, 9_000, 100)]
     for precision in ("float32", "int8", "bf16"):
         model = load_speech_encoder(tmp_path / "post", precision=precision)
