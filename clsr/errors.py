@@ -1,6 +1,8 @@
-"""The one exception for faults in what the user gave, and text that is safe to show."""
+"""The one exception for faults in what the user gave, and what is safe to read and to show."""
 
 import unicodedata
+from collections.abc import Iterable
+from typing import Any
 
 BREAKS = {"\u2028", "\u2029"}  # of lines and paragraphs, which are no control characters
 
@@ -11,6 +13,20 @@ class InputError(Exception):
     The message is one line: what is wrong, where (file, line or id), and what to do. The command line prints
     it to standard error and exits with status 2.
     """
+
+
+def each_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON each of whose names is there once, as ``object_pairs_hook`` of ``json.loads``.
+
+    Raises:
+        ValueError: one is there twice: the first of its values would be lost.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} is there twice: keep one of them")
+        found[name] = value
+    return found
 
 
 def printable_line(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from clsr.audio.parts import Content, FilePart, View
+from clsr.audio.parts import CONSIDERABLE_BYTES, Content, FilePart, View, undecoded
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 # FFmpeg also reads playlists and the like, which name other files to open: a stranger's bytes must not.
 FORMATS = (
     "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "loas",
-    "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tak", "tta", "w64", "wav", "webm", "wv", "xwma",
+    "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "rm", "shn", "tak", "tta", "voc", "w64", "wav",
+    "webm", "wv", "xwma",
 )  # fmt: skip
 # Codecs whose packets give the same number of frames whatever was decoded before: skipped packets are still counted.
 _COUNTABLE = ("aac", "opus")
+_BARE = ("aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mp3")  # nothing but frames, from first to last
+_ESTIMATED = (*_BARE, "mpeg", "mpegts", "rm")  # lengths by the bit rate, or by time stamps that may jump
 _STEADY_PACKETS = 16  # alike in a row, and more of their kind are counted without being decoded
 _WARM_UP_S = 0.5  # decoded before a span: the samples of a packet depend on those before it
 
@@ -58,6 +61,8 @@ class Container:
         self._resampler: soxr.ResampleStream | None = None  # where the rate is not the first one
         self._resampled_rate = 0
         self._undecoded = 0  # bytes since the last frame
+        self._decoded_to = 0  # place in the part
+        self._skipped = 0  # bytes before it, in which FFmpeg found no frame
         self.losses: list[str] = []
         with ExitStack() as opening:
             self.samplerate = self.channels = 0  # until the first frame tells
@@ -81,6 +86,16 @@ class Container:
         """Length in seconds that the header claims, ``None`` if it does not."""
         claimed_us = self._container.duration
         return claimed_us / 1_000_000 if claimed_us and claimed_us > 0 else None
+
+    @property
+    def promised_s(self) -> float | None:
+        """Length in seconds by a header that states it; ``None`` where it would be an estimate, or be of pictures."""
+        stream = self._container.streams.audio[0]
+        if self._container.format.name in _ESTIMATED:
+            return None
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return self.claimed_s if len(self._container.streams) == 1 else None
 
     def counted_frames(self) -> int | None:
         """Frames as far as known without decoding: ``None``, since these headers are seldom exact."""
@@ -196,8 +211,13 @@ class Container:
                 self._undecoded += packet.size
                 continue
             if frames and damage and packet.size:  # an empty packet flushes what came before the damage
-                raise self._unreadable(damage) from damage
+                if self._container.format.name != "mp3":  # any frame of which can be the first
+                    raise self._unreadable(damage) from damage
+                self._skipped, self._undecoded, damage = self._skipped + self._undecoded, 0, None
             steady.note(packet, frames)
+            if frames and packet.pos is not None:
+                self._note_gap(packet.pos)
+                self._decoded_to = packet.pos + packet.size
             position += sum(frame.samples for frame in frames)
             yield from frames
         if damage and not position:
@@ -212,11 +232,22 @@ class Container:
             if self._file.read(1):  # at its end, the file was cut off
                 raise self._unreadable(error) from error
 
+    def _note_gap(self, position: int) -> None:
+        """Count what lies between frames that follow on one another; tags do."""
+        start = self._part.start
+        if self._container.format.name in _BARE and 0 < self._decoded_to < position:
+            after = self._content.after_tags(start + self._decoded_to) - start
+            self._skipped += max(0, position - after)
+
     def _note_losses(self) -> None:
         """Note bytes that were not read, or read and not decoded, if they are many: speech may be among them."""
         pictures = any(stream.type != "audio" for stream in self._container.streams)
         unread = 0 if pictures else self._file.size - self._file.furthest  # pictures may follow the sound
+        if self._container.format.name in _BARE and self._decoded_to:
+            unread = max(unread, self._file.size - self._decoded_to)
         self.losses += self._content.loss(self._part.end - max(unread, self._undecoded), self._part)
+        if not self.losses and self._skipped >= CONSIDERABLE_BYTES:
+            self.losses.append(undecoded(self._skipped, self._part))
 
     def _samples(self, frame: AudioFrame) -> np.ndarray:
         """Samples of a frame, float32 ``(n, channels)``, 1.0 the loudest that its format can hold."""

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import clsr
-from clsr.audio.decoding_worker import BLOCK, END, FAILURE, HEADER, MOST_BYTES, READY, RUIN
+from clsr.audio.decoding_worker import BLOCK, CLAIMED, END, FAILURE, HEADER, MOST_BYTES, PROMISED, READY, RUIN, SOUND
 from clsr.audio.waveform import Remarks
 from clsr.errors import InputError
 
@@ -82,7 +82,7 @@ class Decoder:
             InputError: as ``stream_waveform``, or the decoder crashed, hung or wanted too much memory.
             RuntimeError: this thread has not finished its last stream.
         """
-        with self._asked({"path": str(path), "start_s": start_s, "end_s": end_s, "claim": False}):
+        with self._asked({"path": str(path), "start_s": start_s, "end_s": end_s, "want": SOUND}):
             self.remarks = Remarks()
             while (answer := self._answer(str(path)))[0] == BLOCK:
                 if answer[1]:  # an empty one is a sign of life
@@ -100,8 +100,15 @@ class Decoder:
 
     def claimed_s(self, path: str | Path) -> float | None:
         """Length in seconds that the header of a recording claims, true or not; ``None`` where nothing is to be had."""
+        return self._length_s(path, CLAIMED)
+
+    def promised_s(self, path: str | Path) -> float | None:
+        """Length in seconds of ``promised_duration_s``, without decoding; ``None`` where nothing is to be had."""
+        return self._length_s(path, PROMISED)
+
+    def _length_s(self, path: str | Path, which: str) -> float | None:
         try:
-            with self._asked({"path": str(path), "start_s": 0.0, "end_s": None, "claim": True}):
+            with self._asked({"path": str(path), "start_s": 0.0, "end_s": None, "want": which}):
                 return json.loads(self._answer(str(path))[1])
         except InputError:
             return None

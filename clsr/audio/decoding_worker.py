@@ -1,9 +1,9 @@
 """The process behind ``clsr.audio.decoding``: requests on standard input, blocks of samples on standard output.
 
-A request is a line of JSON: ``path``, ``cwd`` (folder that the path counts from), ``start_s``, ``end_s`` and ``claim``
-(whether only the length that the header claims is wanted). Answers are ``HEADER`` (kind, bytes to follow) and what
-follows; the first one to a request confirms it, the last one is an end, a claim or a failure. An end has the remarks
-on what was read, a JSON object of two lists. The process ends when its standard input does.
+A request is a line of JSON: ``path``, ``cwd`` (folder that the path counts from), ``start_s``, ``end_s`` and ``want``
+(the sound, or only the length that the header claims, or that which can be relied on). Answers are ``HEADER`` (kind,
+bytes to follow) and what follows; the first one to a request confirms it, the last one is an end, a claim or a failure.
+An end has the remarks on what was read, a JSON object of two lists. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from clsr.errors import InputError
 
 HEADER = struct.Struct("<cI")
 READY, BLOCK, END, CLAIM, FAILURE, RUIN = b"R", b"B", b"E", b"C", b"F", b"X"  # after a ruin, the process is not used
+SOUND, CLAIMED, PROMISED = "sound", "claimed", "promised"  # what is wanted of a recording
 MOST_BYTES = max(round(audio.BLOCK_S * audio.SAMPLE_RATE) * 4, 1 << 16)  # of what follows a header
 
 CODE_BYTES = 128 << 20  # of libraries, mapped rather than allocated
@@ -59,8 +60,9 @@ def _answer(request: dict[str, Any], answers: queue.Queue[tuple[bytes, bytes]], 
     try:
         if request["cwd"] is not None:
             os.chdir(request["cwd"])
-        if request["claim"]:
-            last = CLAIM, json.dumps(audio.claimed_duration_s(path)).encode()
+        if request["want"] != SOUND:
+            length_s = audio.claimed_duration_s if request["want"] == CLAIMED else audio.promised_duration_s
+            last = CLAIM, json.dumps(length_s(path)).encode()
         else:
             remarks = audio.Remarks()
             for block in audio.stream_progress(path, request["start_s"], request["end_s"], remarks):

@@ -16,7 +16,8 @@ from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
 
 HIDDEN, NOT_AUDIO, UNREADABLE, LINK = "hidden", "not audio", "not readable", "links that lead to no file"
-MAC_COPIES = "__MACOSX"  # what archives from a Mac hold beside the files: their attributes, under the same names
+# Folders that a system hides: copies from a Mac in archives, the trash and previews of Windows and of network disks.
+HIDDEN_FOLDERS = {"__macosx", "$recycle.bin", "recycler", "system volume information", "#recycle", "@eadir"}
 NAMED = 5  # skipped files of a reason, at most, whose names are listed
 
 
@@ -133,15 +134,15 @@ def _sorted_out(files: Iterable[tuple[Path, str]]) -> FoundFiles:
     recordings: dict[Path, None] = {}
     skipped: dict[str, dict[Path, None]] = {}
     for path, known in files:
-        if reason := known or _reason(path):
+        if reason := known or why_no_recording(path):
             skipped.setdefault(reason, {})[path] = None
         else:
             recordings[path] = None
     return FoundFiles(list(recordings), {reason: list(paths) for reason, paths in skipped.items()})
 
 
-def _reason(path: Path) -> str:
-    """Why a file is skipped; empty for one that is a recording, by its content or its name."""
+def why_no_recording(path: Path) -> str:
+    """Why a file is skipped in folders; empty for one that is a recording, by its content or its name."""
     if not path.is_file():
         return LINK if path.is_symlink() else NOT_AUDIO
     if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -175,13 +176,17 @@ def _matching(pattern: str) -> Iterator[tuple[Path, str]]:
     every = named
     if sys.version_info >= (3, 11):
         every = {n for one in spellings(pattern) for n in glob.glob(one, recursive=True, include_hidden=True)}
+    spelt_out = set(Path(pattern).parts)
     for name in sorted(named | every):
         path = Path(name)
+        hidden = name not in named or any(
+            part.lower() in HIDDEN_FOLDERS and part not in spelt_out for part in path.parts
+        )
         if path.is_dir():
-            yield from _inside(path, hidden=name not in named)
+            yield from _inside(path, hidden)
         else:
-            yield path, "" if name in named else HIDDEN
+            yield path, HIDDEN if hidden else ""
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == MAC_COPIES
+    return name.startswith(".") or name.lower() in HIDDEN_FOLDERS

@@ -57,7 +57,10 @@ class SoundFile(soundfile.SoundFile):
             self._descriptor = None
             if error.code != _UNRECOGNISED:
                 raise
-            super().__init__(source)  # by its name libsndfile knows some more
+            try:
+                super().__init__(source)  # by its name libsndfile knows some more
+            except soundfile.LibsndfileError:
+                raise error from None  # which says what is wrong, and not that there is no such file
 
     def close(self) -> None:
         """Close the file."""
@@ -74,6 +77,11 @@ class SoundFile(soundfile.SoundFile):
     def claimed_s(self) -> float | None:
         """Length in seconds that the header claims, ``None`` if it does not."""
         return self.frames / self.samplerate if 0 < self.frames < _UNKNOWN_FRAMES else None
+
+    @property
+    def promised_s(self) -> float | None:
+        """Length in seconds by a header that states it; ``None`` where it would be an estimate."""
+        return None if self.format == "MP3" else self.claimed_s
 
     def counted_frames(self) -> int | None:
         """Frames that the header promises, if the last one can be read and ends the file; ``None``: to be counted."""
@@ -92,7 +100,7 @@ class SoundFile(soundfile.SoundFile):
                 position += len(block)
                 yield block
         except soundfile.LibsndfileError as error:
-            if _CHANGES not in error.error_string:
+            if self.format != "MP3" and _CHANGES not in error.error_string:  # in MP3, it fails at 1,024 bytes of junk
                 raise
             changes = True
         if self.format in _FOLLOWED and (end is None or position < end):
@@ -122,8 +130,8 @@ class SoundFile(soundfile.SoundFile):
     def _go_on(self, start: int, end: int | None, block_frames: int, unread: int) -> Iterator[np.ndarray]:
         """What FFmpeg has from a frame on, unless it is too little to be more than another count of padding."""
         least = round(SURPLUS_S * self.samplerate)
-        found = 0
-        with suppress(InputError), Container(self._content, self._part) as rest:
+        found, whole = 0, False
+        with suppress(InputError), Container(self._content, self._part) as rest:  # told below: all of it is unread
             if rest.samplerate == self.samplerate:
                 waiting: list[np.ndarray] = []
                 for block in rest.blocks(start, end, block_frames):
@@ -133,7 +141,8 @@ class SoundFile(soundfile.SoundFile):
                         yield from waiting
                         waiting = []
                 self.losses += rest.losses
-        if found < least and end is None and not self.losses:
+                whole = True
+        if end is None and not self.losses and not (whole and found >= least):
             self.losses += self._content.loss(self._part.end - unread, self._part)
 
     def _unread(self) -> int:

@@ -13,8 +13,9 @@ import soundfile
 import soxr
 
 from clsr.audio.containers import Container
+from clsr.audio.content import counted_s
 from clsr.audio.mixing import Mixer
-from clsr.audio.parts import Content, FilePart
+from clsr.audio.parts import Content, FilePart, undecoded
 from clsr.audio.sound_file import SoundFile, open_sound
 from clsr.errors import InputError
 
@@ -27,6 +28,7 @@ AUDIO_SUFFIXES = (
 SAMPLE_RATE = 16_000
 READABLE_RATES = range(1_000, 768_001)  # outside it a header is taken for damaged: resampling would fill the memory
 
+SHORT_S, SHORT_SHARE = 0.5, 0.01  # missing of what is promised: encoders add frames of silence, headers are rounded
 BLOCK_S = 10.0  # of a stream, at most
 
 _BLOCK_SAMPLES = 1 << 20  # decoded at a time, over all channels: what a header claims is never allocated
@@ -135,6 +137,12 @@ def stream_progress(
             given += len(block)
     if not given:
         raise _no_sound(name, start_s, end_s)
+    if remarks and not (start_s or end_s or remarks.losses or remarks.notes):
+        promised_s = promised_duration_s(source)
+        if falls_short(given / SAMPLE_RATE, promised_s):
+            remarks.notes.append(
+                f"its header promises {promised_s:.1f} s, {given / SAMPLE_RATE:.1f} s are there: it was cut off"
+            )
 
 
 def read_header(path: str | Path) -> Header:
@@ -179,6 +187,33 @@ def claimed_duration_s(path: str | Path) -> float | None:
             with _opened(content, part) as file:
                 claims.append(file.claimed_s)
     return None if None in claims else sum(filter(None, claims))
+
+
+def promised_duration_s(source: str | Path | bytes) -> float | None:
+    """Length of a recording in seconds without decoding it, by what can be relied on; ``None`` if nothing can.
+
+    That is the number of frames of mp3 and bare aac, each counted, and elsewhere what headers state. A recording that
+    was cut off has less.
+
+    Raises:
+        InputError: the file is missing, empty or unreadable.
+    """
+    promised_s = 0.0
+    with _content(source) as content:
+        for part in content.parts():
+            part_s = None if part.header else counted_s(content.at, part.start, part.end)
+            if part_s is None:
+                with _opened(content, part) as file:
+                    part_s = file.promised_s
+            if part_s is None:
+                return None
+            promised_s += part_s
+    return promised_s
+
+
+def falls_short(found_s: float, promised_s: float | None) -> bool:
+    """Whether decoded seconds are fewer than promised, by more than encoders add."""
+    return promised_s is not None and found_s < promised_s - max(SHORT_S, SHORT_SHARE * promised_s)
 
 
 def decoded_duration_s(path: str | Path) -> float:
@@ -347,7 +382,7 @@ def _mono(name: str, file: SoundFile | Container, mixer: Mixer, start: int, end:
 
 
 def _remark(remarks: Remarks, name: str, part: FilePart, file: SoundFile | Container, mixer: Mixer) -> None:
-    remarks.losses += file.losses
+    remarks.losses += file.losses or [undecoded(part.lost, part)] * (part.lost > 0)
     if part.remark:
         remarks.notes.append(part.remark)
     if mixer.opposite_s:

@@ -111,17 +111,12 @@ class MakeIndex:
         return 2 if failed else 0
 
     def _prune(self, index: Index) -> None:
-        """Remove what is missing, and say how much; not where a disk may just not be mounted."""
-        missing = index.missing()
-        if missing.doubt and not self.yes:
-            raise InputError(
-                f"{index.location}: {missing} would be removed, and {missing.doubt}: nothing is removed; if a disk is "
-                "not mounted, mount it, else give --yes too"
-            )
-        for path in index.prune():
+        """Remove what is missing, and say how much."""
+        removed = index.prune(self.yes)
+        for path in removed.paths:
             print(printable_line(f"{path}: removed, its file is gone"), file=sys.stderr if self.json else sys.stdout)
-        if missing.paths:
-            print(f"clsr: removed {missing}", file=sys.stderr)
+        if removed.paths:
+            print(f"clsr: removed {removed}", file=sys.stderr)
 
     def _add(self) -> bool:
         """Index; return whether any recording failed, or could be read in part only."""
@@ -168,6 +163,6 @@ def _print_verdict(index: Index) -> int:
     for line in verdict.damage + verdict.stale:
         print(printable_line(line))
     if not verdict.damage:
-        stale = f", but {len(verdict.stale)} recordings are not up to date" if verdict.stale else ""
+        stale = f", but {len(verdict.stale)} recordings are not up to date or not whole" if verdict.stale else ""
         print(f"{index.location}: sound{stale}")
     return 2 if verdict.damage else 0

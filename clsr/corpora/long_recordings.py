@@ -25,7 +25,7 @@ from clsr.audio.pauses import Span
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform, write_waveforms
 from clsr.data.kaldi import Utterance, write_lines
 from clsr.data.retrieval_set import read_retrieval_set
-from clsr.errors import InputError
+from clsr.errors import InputError, each_once
 from clsr.vocabulary import fold_accents
 
 QUESTIONS = "questions.jsonl"
@@ -149,7 +149,7 @@ def read_long_form(path: str | Path) -> list[LongQuestion]:
     questions: dict[str, LongQuestion] = {}
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            question = _question(json.loads(line), file.parent)
+            question = _question(json.loads(line, object_pairs_hook=each_once), file.parent)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}:{number}: is no question of a long-form set ({error!r}); make it anew") from error
         for audio in filter(None, (question.recording, question.audio)):

@@ -24,7 +24,7 @@ from clsr.audio.waveform import SAMPLE_RATE, add_noise, duration_s, write_wavefo
 from clsr.corpora.config import SynthesisConfig
 from clsr.data.kaldi import Utterance, write_data_dir, write_lines, write_table
 from clsr.data.retrieval_set import write_answers, write_relevance
-from clsr.errors import InputError
+from clsr.errors import InputError, each_once
 from clsr.extras import require
 
 # Full-width letters, digits and the marks within numbers: espeak-ng is silent about them or spells their names.
@@ -228,7 +228,7 @@ def read_rows(jsonl: str | Path, config: SynthesisConfig) -> list[SynthesisRow]:
 
 def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str, str]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=each_once)
     except ValueError as error:
         raise InputError(f"{place}: is not JSON ({error}); write one object a line") from error
     if not isinstance(row, dict):

@@ -24,7 +24,7 @@ from clsr.audio.waveform import duration_s
 from clsr.corpora.config import TableConfig
 from clsr.data.kaldi import TOLERANCE_S, ReportFault, Utterance, write_data_dir, write_table
 from clsr.data.retrieval_set import write_relevance
-from clsr.errors import InputError
+from clsr.errors import InputError, each_once
 
 REQUIRED = ("id", "audio", "transcript")
 OPTIONAL = ("start_s", "end_s", "question", "speaker")
@@ -219,7 +219,7 @@ def _read_csv(table: Path, lines: list[str], report: ReportFault) -> Iterator[tu
 def _read_jsonl(table: Path, lines: list[str], report: ReportFault) -> Iterator[tuple[int, dict[str, str]]]:
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=each_once)
         except ValueError as error:
             report(f"{table}:{number}: is not JSON ({error}); write one object a line")
             continue

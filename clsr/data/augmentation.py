@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from clsr.audio.features import MEL_BINS, STACK
+from clsr.audio.files import find_recordings
 from clsr.audio.waveform import AUDIO_SUFFIXES, SAMPLE_RATE, add_noise, duration_s, read_waveform
 from clsr.config import AugmentConfig
 from clsr.data.kaldi import Utterance, to_cuts
@@ -172,10 +173,11 @@ def _sounds(setting: str, folder: str | None) -> list[Path]:
         return []
     if not Path(folder).is_dir():
         raise InputError(f"data.augment.{setting}: {folder}: no such folder; name one that holds recordings")
-    files = sorted(path for path in Path(folder).rglob("[!.]*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise InputError(f"data.augment.{setting}: {folder}: holds no audio; looked for {' '.join(AUDIO_SUFFIXES)}")
-    return files
+    try:
+        return sorted(find_recordings(folder))
+    except InputError as error:
+        looked_for = f"{' '.join(AUDIO_SUFFIXES)}, and files that begin as they do"
+        raise InputError(f"data.augment.{setting}: {folder}: holds no audio; looked for {looked_for}") from error
 
 
 def _room(path: Path) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -337,8 +337,9 @@ class Index:
 
         Each window has to match its checksum, have a unit vector, be of the model that built the index and there once;
         each recording has to have the windows that it was entered with, of one content and cut, and its seconds have to
-        add up. The full-text and approximate indices, which can be made again from the rows, are not looked at, and of
-        the recordings only whether their size and date are those that were indexed.
+        add up. The full-text and approximate indices, which can be made again from the rows, are not looked at. Of the
+        recordings, size and date have to be those that were indexed, and the seconds those that their headers or frames
+        promise.
 
         Raises:
             InputError: there is no index.
@@ -354,17 +355,27 @@ class Index:
         self.description  # noqa: B018  # raises
         return find_missing(self.entries())
 
-    def prune(self) -> list[str]:
-        """Delete recordings whose files are gone from the index, and return their paths.
+    def prune(self, yes: bool = False) -> MissingRecordings:
+        """Delete recordings whose files are gone from the index, and return which they were.
+
+        Args:
+            yes: delete them even where they may just not be there now: a folder of recordings is missing or empty, or
+                more than a tenth of the recordings would go.
 
         Raises:
-            InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
+            InputError: that is so, and ``yes`` is not given; there is no index, it is damaged, cannot be written, or is
+                being written by another process.
         """
         self.description  # noqa: B018  # raises
         with only_writer(self.location):
             writer = IndexWriter(IndexTables(self.location))
-            gone = sorted(path for path in writer.known if not Path(path).exists())
-            writer.prune(gone)
+            gone = find_missing(writer.known)
+            if gone.doubt and not yes:
+                raise InputError(
+                    f"{self.location}: {gone} would be removed, and {gone.doubt}: nothing is removed; if a disk is not "
+                    "mounted, mount it, else give --yes too (in Python, prune(yes=True))"
+                )
+            writer.prune(gone.paths)
             writer.finish()
         return gone
 

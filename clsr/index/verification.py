@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clsr.audio.decoding import Decoder
 from clsr.audio.files import file_state
+from clsr.audio.waveform import falls_short
 from clsr.errors import InputError
 from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, stored_ns, window_summary
 from clsr.index.rows import WindowRow, checksum
@@ -30,8 +32,8 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
     recording has to have the windows that it was entered with, of one content and cut, and its seconds have to add up.
-    The full-text and approximate indices, which can be made again from the rows, are not looked at, and of the
-    recordings only whether their size and date are those that were indexed.
+    The full-text and approximate indices, which can be made again from the rows, are not looked at. Of the recordings,
+    size and date have to be those that were indexed, and the seconds those that their headers or frames promise.
 
     Args:
         tables: of the index.
@@ -108,10 +110,12 @@ def _entry_faults(entry: RecordingEntry, windows: list[WindowRow]) -> Iterator[s
 
 
 def _stale(entries: Mapping[str, RecordingEntry]) -> list[str]:
-    return [f"{path}: {reason}" for path, entry in sorted(entries.items()) if (reason := _why_stale(entry))]
+    with Decoder() as decoder:
+        reasons = {path: _why_stale(entry, decoder) for path, entry in sorted(entries.items())}
+    return [f"{path}: {reason}" for path, reason in reasons.items() if reason]
 
 
-def _why_stale(entry: RecordingEntry) -> str:
+def _why_stale(entry: RecordingEntry, decoder: Decoder) -> str:
     try:
         state = file_state(Path(entry.recording))
     except OSError:
@@ -121,4 +125,11 @@ def _why_stale(entry: RecordingEntry) -> str:
     found = (state.size_bytes, stored_ns(state.modified_ns))
     if entry.state != "failed" and found != (entry.size_bytes, stored_ns(entry.modified_ns)):
         return "its file has changed since it was indexed; index it again"
+    if entry.state in ("indexed", "silent"):  # of others it is known what is missing
+        promised_s = decoder.promised_s(entry.recording)
+        if falls_short(entry.duration_s, promised_s):
+            return (
+                f"its file promises {promised_s:.1f} s, {entry.duration_s:.1f} s were indexed; if a player plays more, "
+                "convert it to wav or flac and index that"
+            )
     return ""

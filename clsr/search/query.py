@@ -14,7 +14,7 @@ import numpy as np
 from clsr.audio.files import printable
 from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
-from clsr.errors import InputError
+from clsr.errors import InputError, each_once
 from clsr.model import LONGEST_S, Model, Speech, read_speech
 from clsr.models.sounding import encode_sounding
 
@@ -129,7 +129,7 @@ def read_queries(path: Path) -> list[ListedQuery]:
 
 
 def _listed(line: str, path: Path) -> ListedQuery:
-    row = json.loads(line)
+    row = json.loads(line, object_pairs_hook=each_once)
     kinds = [kind for kind in ("question", "audio") if row.get(kind) is not None]
     if not isinstance(row["id"], str | int) or len(kinds) != 1:
         raise ValueError("id is no text, or there is not one of question and audio")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from clsr.audio.files import find_recordings
+from clsr.audio.files import find_recordings, why_no_recording
 from clsr.audio.waveform import AUDIO_SUFFIXES
 from clsr.errors import InputError
 
@@ -72,14 +72,14 @@ class Folders:
         found: dict[Path, None] = {}
         for name in names:
             path = self.find(name)
-            if path.is_file() and path.suffix.lower() not in AUDIO_SUFFIXES:
-                raise Missing(f"{Path(name).name} is no recording; one ends in {' '.join(AUDIO_SUFFIXES)}")
+            if path.is_file() and why_no_recording(path):
+                raise Missing(f"{Path(name).name} is no recording, by its name and its content; name another file")
             try:
                 files = [file for file in find_recordings([path]) if self._holds(file)]
             except InputError:
                 files = []
             if not files:
-                raise Missing(f"{Path(name).name}: no recording in this folder; one ends in {' '.join(AUDIO_SUFFIXES)}")
+                raise Missing(f"{Path(name).name}: no recording in this folder; name another one")
             found.update(dict.fromkeys(files))
         return list(found)
 

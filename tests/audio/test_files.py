@@ -54,20 +54,25 @@ def test_hidden_folders_are_skipped_at_any_depth(tmp_path: Path) -> None:
         ".Trash-1000/files/deleted.wav",
         "a/.stversions/b/old.wav",
         "__MACOSX/._kept.wav",
+        "a/$RECYCLE.BIN/b/gone.wav",
+        "@eaDir/kept.wav",
     )
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     kept = (tmp_path / "kept.wav").resolve()
-    assert search_files(tmp_path).summary() == "4 files skipped: 4 hidden"
+    assert search_files(tmp_path).summary() == "6 files skipped: 6 hidden"
     for place in (tmp_path, f"{tmp_path}/**/*.wav", f"{tmp_path}/**", f"{tmp_path}/*"):
         assert find_recordings([place]) == [kept]
+    assert len(find_recordings([f"{tmp_path}/@eaDir/*.wav"])) == 1  # what is named is meant
     assert find_recordings([tmp_path / ".Trash-1000"]) == [(tmp_path / ".Trash-1000/files/deleted.wav").resolve()]
 
 
 def test_content_counts_and_no_suffix(tmp_path: Path) -> None:
     write_waveform(tmp_path / "a.wav", np.zeros(1_600))
     (tmp_path / "a.wav").rename(tmp_path / "speech")
+    (tmp_path / "pack").write_bytes(b"wvpk" + bytes(100))
+    (tmp_path / "dictation").write_bytes(b"\x56\xe0\x61" + bytes(97) + b"\x56\xe0\x61" + bytes(97))  # LATM
     (tmp_path / "code.ts").write_text("const a = 1;\n" * 500)
     (tmp_path / "talk.ts").write_bytes((b"\x47" + bytes(187)) * 20)
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
@@ -76,5 +81,5 @@ def test_content_counts_and_no_suffix(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_bytes("\ufeffA text of two bytes a letter.".encode("utf-16-le") * 100)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     found = search_files(tmp_path)
-    assert [path.name for path in found.recordings] == ["film", "song", "speech", "talk.ts"]
+    assert [path.name for path in found.recordings] == ["dictation", "film", "pack", "song", "speech", "talk.ts"]
     assert found.summary() == "4 files skipped: 3 not audio, 1 links that lead to no file"

@@ -9,15 +9,20 @@ import random
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import soundfile
 
+from clsr.audio.decoding import Decoder
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.cli.main import main
 
 COUNT = int(os.environ.get("CLSR_FUZZ", "130"))
+MODEL_SHARE = 0.3  # of them that run a model, which takes ten times as long
 SEED = int(os.environ.get("CLSR_FUZZ_SEED", "0"))
 ODD = [
     "\ufeff", "\0", "\u2028", "²", "٣", "9" * 30, "9" * 5000, "-1", "nan", "inf", "1e999", "null", "true", "{", "}",
@@ -26,6 +31,7 @@ ODD = [
     "0001-01-01", "9999-12-31",
 ]  # fmt: skip
 RAW = [b"\xff", b"\xed\xa0\x80", b"\xc3", b"\xff\xfe", b"\x1b[31m"]
+BINARY = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".lance", ".pt", ".safetensors", ".manifest", ".txn"}
 Case = Callable[[Path], list[str]]
 
 
@@ -152,6 +158,163 @@ CASES: list[Case] = [
 ]  # fmt: skip
 
 
+TRAININGS = ("asr", "text", "joint", "post", "parabge", "speechdpr", "clap", "whisper")
+
+
+class Sources(NamedTuple):
+    """What commands with a model are given copies of."""
+
+    model: Path
+    release: Path  # of FunASR
+    retrieval_set: Path
+    talks: Path  # recordings of several formats
+    index: Path  # of them
+
+    def cases(self) -> list[Case]:
+        """The commands with a model."""
+        trainings = [partial(self.train, name) for name in TRAININGS]
+        return [
+            self.transcribe, self.index_new, self.index_more, self.search, self.speak, self.status, self.verify,
+            self.prune, self.ask, self.serve, self.evaluate, self.longform, self.transcribed, self.convert,
+            self.import_funasr, *trainings, self.plot,
+        ]  # fmt: skip
+
+    def with_talks(self, folder: Path) -> list[str]:
+        shutil.copytree(self.talks, folder / "talks")
+        return ["--model", str(self.model)]
+
+    def with_index(self, folder: Path) -> list[str]:
+        shutil.copytree(self.index, folder / "index")
+        return ["--index", "index"]
+
+    def with_set(self, folder: Path) -> list[str]:
+        shutil.copytree(self.retrieval_set, folder / "set")
+        return ["--model", str(self.model), "--set", "set", "--output", "out"]
+
+    def transcribe(self, folder: Path) -> list[str]:
+        return ["transcribe", *self.with_talks(folder), "--json", "talks"]
+
+    def index_new(self, folder: Path) -> list[str]:
+        return ["index", *self.with_talks(folder), "--index", "new", "--windows", "0.6/0.3", "talks/**/*"]
+
+    def index_more(self, folder: Path) -> list[str]:
+        self.with_talks(folder)
+        return ["index", *self.with_index(folder), "--json", "talks"]
+
+    def search(self, folder: Path) -> list[str]:
+        (folder / "questions.jsonl").write_text('{"id": "1", "question": "red dog"}\n{"id": "2", "question": "cat"}\n')
+        return [
+            "search",
+            *self.with_index(folder),
+            "--mode",
+            "hybrid",
+            "--questions",
+            "questions.jsonl",
+            "--top-k",
+            "2",
+        ]
+
+    def speak(self, folder: Path) -> list[str]:
+        shutil.copy(self.talks / "a.wav", folder / "question.wav")
+        outputs = ["--srt", "hits.srt", "--save-clips", "clips"]
+        return ["search", *self.with_index(folder), "--audio", "question.wav", *outputs]
+
+    def status(self, folder: Path) -> list[str]:
+        return ["index", *self.with_index(folder), "--status", "--json"]
+
+    def verify(self, folder: Path) -> list[str]:
+        return ["index", *self.with_index(folder), "--verify"]
+
+    def prune(self, folder: Path) -> list[str]:
+        return ["index", *self.with_index(folder), "--prune", "--yes"]
+
+    def ask(self, folder: Path) -> list[str]:
+        return ["ask", *self.with_index(folder), "--answerer", "local:none", "red dog"]
+
+    def serve(self, folder: Path) -> list[str]:
+        self.with_talks(folder)
+        elsewhere = ["--host", "192.0.2.1", "--token", "a token of many signs"]  # an address of no machine
+        return ["serve", *self.with_index(folder), "--allow", "talks", *elsewhere]
+
+    def evaluate(self, folder: Path) -> list[str]:
+        return ["evaluate", *self.with_set(folder), "--tag", "a=b"]
+
+    def longform(self, folder: Path) -> list[str]:
+        return ["longform", *self.with_set(folder)]
+
+    def transcribed(self, folder: Path) -> list[str]:
+        return ["data", "transcribed", *self.with_set(folder)]
+
+    def convert(self, folder: Path) -> list[str]:
+        (folder / "whisper").mkdir()
+        (folder / "whisper" / "config.json").write_text('{"model_type": "whisper", "d_model": 8, "vocab_size": 9}')
+        (folder / "whisper" / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}}')
+        return ["convert", "whisper:whisper", "--output", "out"]
+
+    def import_funasr(self, folder: Path) -> list[str]:
+        shutil.copytree(self.release, folder / "release")
+        return ["import-funasr", "release", "--output", "out"]
+
+    def train(self, name: str, folder: Path) -> list[str]:
+        shutil.copytree(self.retrieval_set, folder / "data" / "train")
+        (folder / "a.yaml").write_text("seed: 1\ntext_encoder: nothing\noptimizer: {max_steps: 3}\n")
+        return [f"train-{name}", "a.yaml", "--data", "data", "--output", "out", "--start", "none"]
+
+    def plot(self, folder: Path) -> list[str]:
+        report(folder)
+        return ["plot", "recall", "one/report.json", "two/report.json", "--output", "recall.svg"]
+
+
+@pytest.fixture(scope="module")
+def sources(
+    tone_model: Path, tiny_release: Path, tone_corpus: Path, say_in_tones: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Sources:
+    folder = tmp_path_factory.mktemp("sources")
+    talks, index, model = folder / "talks", folder / "index", folder / "model"
+    shutil.copytree(tone_model, model, ignore=shutil.ignore_patterns("logs", "state"))
+    talks.mkdir()
+    for number, kind in enumerate(("wav", "flac", "ogg", "mp3", "aiff")):
+        speech = say_in_tones("red dog" if number % 2 else "cat sun")
+        soundfile.write(talks / f"{'abcde'[number]}.{kind}", speech, SAMPLE_RATE)
+    assert main(["index", "--model", str(model), "--index", str(index), "--windows", "0.6/0.3", str(talks)]) == 0
+    return Sources(model, tiny_release, tone_corpus / "dev", talks, index)
+
+
+class OneDecoder(Decoder):
+    """A decoder whose process goes on from one command to the next."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class NoServer:
+    """A server that ends at once."""
+
+    def run(self, *_: object) -> None:
+        pass
+
+
+SIZES = [b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x01\0\0\0", b"\0\0\0\x01", b"\0\0\0\x80"]
+
+
+def mutate_sound(content: bytes, draw: random.Random) -> bytes:
+    """Flipped bits, a cut, a joint, a wrong number in the header, a part that is there twice, or is blank."""
+    if not content:
+        return b"RIFF"
+    start, end = sorted(draw.choices(range(len(content) + 1), k=2))
+    flipped = bytearray(content)
+    for _ in range(draw.choice([1, 3, 30])):
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    at = draw.randrange(min(len(content), 64))
+    return draw.choice(
+        [
+            bytes(flipped), content[:start], content + content, content + content[:start], content[start:] + content,
+            content[:at] + draw.choice(SIZES) + content[at + 4 :], content[:end] + content[start:end] + content[end:],
+            content[:start] + bytes(end - start) + content[end:], draw.choice(RAW) + content,
+        ]
+    )  # fmt: skip
+
+
 def mutate_bytes(content: bytes, draw: random.Random) -> bytes:
     start = draw.randint(0, len(content))
     end = min(len(content), start + draw.choice([0, 1, 1, 3, 20]))
@@ -178,11 +341,13 @@ def mutate(folder: Path, arguments: Sequence[str], draw: random.Random) -> list[
     arguments = list(arguments)
     kind = draw.random()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    texts = [path for path in files if path.suffix != ".wav"]
-    if kind < 0.75 and texts:
-        chosen = draw.choice(texts if draw.random() < 0.9 else files)
-        chosen.write_bytes(mutate_bytes(chosen.read_bytes(), draw))
-    elif kind < 0.85:
+    texts = [path for path in files if path.suffix not in BINARY]
+    if kind < 0.75 and files:
+        chosen = draw.choice(texts if texts and draw.random() < 0.7 else files)
+        damage = mutate_bytes if chosen in texts else mutate_sound
+        chosen.chmod(0o644)
+        chosen.write_bytes(damage(chosen.read_bytes(), draw))
+    elif kind < 0.85 and files:
         chosen = draw.choice(files)
         draw.choice([chosen.unlink, lambda: (chosen.unlink(), chosen.mkdir()), lambda: chosen.chmod(0)])()
     else:
@@ -203,30 +368,55 @@ def complaint(status: object, err: str) -> str:
     return "more than one line of error" if len(lines) > 1 and status == 2 else ""
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_mutated_inputs_give_one_line(
+@pytest.fixture
+def run_mutated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+) -> Callable[[Sequence[Case], int], None]:
+    """Run commands, one after the other, until so many were run; each with damage."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    draw, faults = random.Random(SEED), []
-    for number in range(COUNT):
-        case = CASES[number % len(CASES)]
-        folder = tmp_path / "case"
-        folder.mkdir()
-        arguments = case(folder)
-        monkeypatch.chdir(folder)
-        arguments = mutate(folder, arguments, draw)
-        try:
-            status: object = main(arguments)
-        except SystemExit as stop:
-            status = stop.code or 0
-        err = capfd.readouterr().err
-        if wrong := complaint(status, err):
-            logs = sorted((tmp_path / "state").rglob("*.log"))
-            last = logs[-1].read_text()[-1500:] if logs else ""
-            faults.append(f"{number} {case.__name__}: {wrong}: {arguments}\n{err[-600:]}\n{last}")
-            shutil.rmtree(tmp_path / "state", ignore_errors=True)
-        monkeypatch.chdir(tmp_path)
-        shutil.rmtree(folder)
-    warnings.resetwarnings()
-    assert not faults, "\n\n".join(faults[:20]) + f"\n{len(faults)} faults"
+
+    def run(cases: Sequence[Case], count: int) -> None:
+        draw, faults = random.Random(SEED), []
+        for number in range(count):
+            case = cases[number % len(cases)]
+            folder = tmp_path / "case"
+            folder.mkdir()
+            arguments = case(folder)
+            monkeypatch.chdir(folder)
+            arguments = mutate(folder, arguments, draw)
+            try:
+                status: object = main(arguments)
+            except SystemExit as stop:
+                status = stop.code or 0
+            err = capfd.readouterr().err
+            if wrong := complaint(status, err):
+                logs = sorted((tmp_path / "state").rglob("*.log"))
+                last = logs[-1].read_text()[-1500:] if logs else ""
+                faults.append(f"{number} {case}: {wrong}: {arguments}\n{err[-600:]}\n{last}")
+                shutil.rmtree(tmp_path / "state", ignore_errors=True)
+            monkeypatch.chdir(tmp_path)
+            shutil.rmtree(folder)
+        warnings.resetwarnings()
+        assert not faults, "\n\n".join(faults[:20]) + f"\n{len(faults)} faults"
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_inputs_give_one_line(run_mutated: Callable[[Sequence[Case], int], None]) -> None:
+    run_mutated(CASES, COUNT)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_recordings_give_one_line(
+    run_mutated: Callable[[Sequence[Case], int], None], sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = OneDecoder()
+    for module in ("index.index", "index.verification"):
+        monkeypatch.setattr(f"clsr.{module}.Decoder", lambda: decoder)
+    monkeypatch.setattr("clsr.web.serve.make_app", lambda *_: None)
+    monkeypatch.setattr("clsr.web.connections.make_server", lambda *_: NoServer())
+    try:
+        run_mutated(sources.cases(), round(COUNT * MODEL_SHARE))
+    finally:
+        decoder.close()

@@ -398,8 +398,11 @@ def test_pruning_forgets_what_is_gone(speech_encoder: Any, model: Model, speak: 
         [],
         [f"{gone}: its file is gone; put it back, or remove it with clsr index --prune"],
     )
-    assert Index.open(tmp_path / "index").prune() == [str(gone)]
-    assert Index.open(tmp_path / "index").prune() == []
+    with pytest.raises(InputError, match=r"1 of 2 .*more than a tenth: nothing is removed.*prune\(yes=True\)"):
+        Index.open(tmp_path / "index").prune()
+    assert len(rows(tmp_path / "index")) == 2
+    assert Index.open(tmp_path / "index").prune(yes=True).paths == [str(gone)]
+    assert Index.open(tmp_path / "index").prune().paths == []
     assert [row["text"] for row in rows(tmp_path / "index")] == ["sea"]
     assert [status.path for status in Index.open(tmp_path / "index").status()] == [str(kept)]
     assert Index.open(tmp_path / "index").verify() == ([], [])
@@ -417,7 +420,7 @@ def test_index_at_an_address_equals_a_local_one(
     assert Index.open(address).description == Index.open(tmp_path / "index").description
     assert Index.open(address).status() == Index.open(tmp_path / "index").status()
     gone.unlink()
-    assert Index.open(address).prune() == [str(gone)]
+    assert Index.open(address).prune(yes=True).paths == [str(gone)]
     assert Index.open(address).verify() == ([], [])
     assert Retriever.open(address).search("tea sea")[0].recording == str(path)
 

@@ -36,6 +36,18 @@ def test_index_as_it_was_written_is_sound(index: Path) -> None:
     assert Index.open(index).verify() == ([], [])
 
 
+def test_seconds_that_a_file_promises_are_compared(index: Path, tmp_path: Path) -> None:
+    """As an index of an earlier version has it, which read joined recordings to the first end."""
+    path = (tmp_path / "talks" / "a.wav").resolve()
+    table = RecordingsTable(IndexTables(IndexLocation.of(index)))
+    entry = table.read()[str(path)]
+    path.write_bytes(path.read_bytes() + (path.parent / "c.wav").read_bytes())
+    table.write([entry._replace(size_bytes=path.stat().st_size, modified_ns=path.stat().st_mtime_ns)])
+    damage, (line,) = Index.open(index).verify()
+    assert damage == []
+    assert line.startswith(f"{path}: its file promises {entry.duration_s + 2.0:.1f} s, {entry.duration_s:.1f} s were ")
+
+
 def test_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no index here"):
         Index.open(tmp_path).verify()

@@ -93,6 +93,7 @@ def test_questions_of_a_jsonl_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["{", "[]", '"x"', "7", '{"question": "who?"}', '{"id": "a"}', '{"id": "a", "question": " "}',
+     '{"id": "a", "question": "b", "question": "c"}',
      '{"id": "a", "question": 7}', '{"id": null, "question": "who?"}', '{"id": "a", "question": "b", "audio": "c"}'],
 )  # fmt: skip
 def test_a_line_that_is_no_question_is_named(tmp_path: Path, line: str) -> None:

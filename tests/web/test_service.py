@@ -136,6 +136,9 @@ def test_links_out_of_a_folder_are_ignored(talks: Path, tmp_path: Path) -> None:
         folders.recordings(["talks/notes.txt"])
     with pytest.raises(Missing, match="no recording in this folder"):
         folders.recordings(["talks/none"])
+    (talks / "none" / "memo").write_bytes((talks / "a.wav").read_bytes())  # by content, as clsr index has it
+    assert folders.recordings(["talks/none"]) == folders.recordings(["talks/none/memo"]) == [talks / "none" / "memo"]
+    (talks / "none" / "memo").unlink()
     assert folders.listing() == ["talks", "talks/none", "talks/sub"]
     (talks / "elsewhere").symlink_to(tmp_path)
     (talks / "loop").symlink_to(talks / "loop")
