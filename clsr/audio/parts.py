@@ -197,8 +197,13 @@ def _known_parts(path: str, _size: int, _modified_ns: int) -> tuple[FilePart, ..
 def _find_parts(content: Content) -> list[FilePart]:
     """The parts of a file, of one format after the other."""
     parts: list[FilePart] = []
-    while not parts or parts[-1].end < content.size:
-        parts += _parts_from(content, parts[-1].end if parts else 0)
+    start = 0
+    while not parts or start < content.size:
+        found = _parts_from(content, start)
+        if found[-1].end <= start:  # of a header alone
+            found = [FilePart(start, content.size)]
+        parts += found
+        start = found[-1].end
     return parts
 
 

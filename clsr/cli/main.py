@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0, or 2 for bad input, 130 for an interruption, and 1 for a fault of clsr; all but 0 are reported in one line.
     """
     prepare_streams()
+    is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
@@ -134,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
+        if is_program:  # which ends now: people press Ctrl-C twice
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         resumes = getattr(command, "resumes", False)
         say("interrupted; the same command resumes where it stopped" if resumes else "interrupted")
         return 130

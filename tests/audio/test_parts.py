@@ -189,6 +189,16 @@ def test_bytes_that_cannot_be_decoded_are_told(tmp_path: Path) -> None:
     assert "bytes could not be decoded" in loss
 
 
+@pytest.mark.parametrize("kind", ["wav", "ogg", "au", "caf", "flac", "aiff", "mp3", "rf64"])
+def test_any_beginning_of_a_file_has_parts(kind: str) -> None:
+    whole = encoded(kind, tone(440, 0.3))
+    for content in (whole, whole + whole, b"ID3\x03\0\0\0\0\0\x05" + whole):
+        for end in [*range(1, 200), len(whole) - 1, len(whole) + 1, len(whole) + 20]:
+            with Content(content[:end]) as file:
+                parts = file.parts()
+            assert parts[-1].end >= min(end, len(whole)) - 10 and all(part.end > part.start for part in parts)
+
+
 def test_parts_are_found_in_bytes() -> None:
     one, other = encoded("wav", tone(440, 1.0)), encoded("wav", tone(440, 2.0))
     with Content(one + other) as content:

@@ -43,9 +43,8 @@ def main(index_dir: str, recordings: str, seconds: str, *options: str) -> int:
     indexer.COMMIT_AUDIO_S = float(seconds)
     print("ready", flush=True)
     if options:
-        return clsr.cli.main.main(
-            ["index", "--model", recordings, "--index", index_dir, "--windows", "4/3", recordings]
-        )
+        sys.argv[1:] = ["index", "--model", recordings, "--index", index_dir, "--windows", "4/3", recordings]
+        return clsr.cli.main.main()
     model = Model(Path(recordings), recogniser=LoudnessSpeechEncoder())  # type: ignore[arg-type]
     Index.create(index_dir, model, IndexConfig("4/3", batch_s=4.0)).add([recordings])
     return 0

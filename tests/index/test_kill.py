@@ -41,6 +41,7 @@ def test_an_interrupted_command_resumes_as_it_says(speak: Speak, tmp_path: Path)
         process = command(index, recordings)
         lines = [process.stdout.readline() for _ in range(1 + written)]  # type: ignore[union-attr]
         assert lines[0] == "ready\n"
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)  # as people do
         _, err = process.communicate(timeout=60)
