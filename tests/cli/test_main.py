@@ -254,6 +254,30 @@ def test_an_interruption_promises_only_what_holds(
     assert clsr("index", "--index", "i", "--status")[2] == "clsr: interrupted\n"
 
 
+def test_two_interruptions_are_one_line():
+    """People press Ctrl-C twice; what the first one ends takes a moment."""
+    code = """if True:
+        import sys, time
+        from clsr.cli.indexing import MakeIndex
+        from clsr.cli.main import main
+
+        def run(self):
+            print("ready", flush=True)
+            time.sleep(60)
+
+        MakeIndex.run = run
+        sys.argv[1:] = ["index", "--index", "i", "talks"]
+        sys.exit(main())
+    """
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "clsr: interrupted; the same command resumes where it stopped\n")
+
+
 def test_an_unexpected_error_is_one_line(clsr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def fail(*_: object) -> None:
         raise RuntimeError("a\nfault \ud800")

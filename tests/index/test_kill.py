@@ -30,35 +30,6 @@ def start(index: Path, recordings: Path, told: Path) -> "subprocess.Popen[bytes]
         )
 
 
-@pytest.mark.slow
-def test_an_interrupted_command_resumes_as_it_says(speak: Speak, tmp_path: Path) -> None:
-    """Ctrl-C, at once and after windows were written: status 130, one line, and a sound index each time."""
-    generator = random.Random(0)
-    recordings, index = tmp_path / "talks", tmp_path / "index"
-    recordings.mkdir()
-    for i in range(30):
-        say(speak, recordings / f"{i}.wav", generator)
-    for written in (0, 8):
-        process = command(index, recordings)
-        lines = [process.stdout.readline() for _ in range(1 + written)]  # type: ignore[union-attr]
-        assert lines[0] == "ready\n"
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)  # as people do
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert err == "clsr: interrupted; the same command resumes where it stopped\n"
-        if written:
-            assert Index.open(index).verify().damage == []
-    assert command(index, recordings).communicate(timeout=300)[1] == ""
-    assert Index.open(index).verify() == ([], [])
-
-
-def command(index: Path, recordings: Path) -> "subprocess.Popen[str]":
-    arguments = [sys.executable, str(PROCESS), str(index), str(recordings), "8", "--command"]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def rows(index: Path) -> list[dict[str, Any]]:
     table = IndexTables(IndexLocation.of(index)).windows
     return table.to_arrow().to_pylist() if table is not None else []
