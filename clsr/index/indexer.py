@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +32,7 @@ from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
 from clsr.models.sounding import encode_sounding
+from clsr.models.threads import start_pool
 from clsr.systems.cascade import CascadeEncoder
 from clsr.transcribe import PIECE_S
 
@@ -138,7 +138,7 @@ class Indexer:
         threads = _threads_for(model)
         # Batches that share pieces take turns, since a piece is recognised once; threads then share out the pieces.
         self._threads, self.batch_s = (1, batch_s * threads) if self._cascade else (threads, batch_s)
-        self._pool = _start_pool(self._threads)
+        self._pool = start_pool(self._threads)
         self._encoding: deque[tuple[list[Gathered], Future[list[Encoded]]]] = deque()  # in the order of the windows
         self._at_work: list[PendingRecording] = []
         self._unread: list[RecordingEntry] = []  # recordings of which nothing could be decoded
@@ -316,25 +316,6 @@ def _threads_for(model: Model) -> int:
     import torch
 
     return min(MOST_THREADS, torch.get_num_threads()) if torch.device(model.device).type == "cpu" else 2
-
-
-def _start_pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that share torch's processors among them."""
-    import torch
-
-    of_all = torch.get_num_threads()
-
-    def share() -> None:
-        torch.set_num_threads(max(1, of_all // threads))
-        torch.get_num_threads()  # a thread's first operation would take over what another has set meanwhile
-
-    pool = ThreadPoolExecutor(threads, "encoding", share)
-    started = threading.Barrier(threads + 1)
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
-    torch.set_num_threads(of_all)  # of threads to come, too: who sets it last has set it for these
-    return pool
 
 
 def refuse_name(path: Path) -> RecordingStatus | None:

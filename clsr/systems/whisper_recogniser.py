@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clsr.audio.log_mel import HOP_SAMPLES, log_mel
 from clsr.audio.pauses import pieces
@@ -20,9 +20,14 @@ from clsr.audio.waveform import SAMPLE_RATE
 from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.extras import require
+from clsr.models.attention import multiplies_tiles
+from clsr.models.precision import lower_part
 from clsr.models.recogniser import Recognition
+from clsr.models.threads import start_pool
+from clsr.models.whisper import WhisperEncoder
 from clsr.systems.whisper_tokens import NO_TIMES, START, TRANSCRIBE, load_tokenizer, repeats_itself, token_words
 from clsr.vocabulary import join_words
+from clsr.whisper.weights import read_whisper
 
 if TYPE_CHECKING:
     from ctranslate2 import StorageView
@@ -100,7 +105,8 @@ class WhisperRecogniser:
     Args:
         folder: ``model.bin``, ``config.json``, ``vocabulary`` and ``tokenizer.json``.
         device: to compute on.
-        precision: numbers to compute in; "auto" is int8 on a processor and float16 elsewhere.
+        precision: numbers to compute in; "auto" is int8 on a processor, with an encoder in bfloat16 where that multiplies
+            tiles (AMX), and float16 elsewhere.
         decoding: beam and language.
 
     Raises:
@@ -120,6 +126,8 @@ class WhisperRecogniser:
         self._threads = min(MOST_THREADS, torch.get_num_threads()) if device == "cpu" else 1
         self._model = _open(folder, device, precision, self._threads)
         self._longest_s = _longest_s(folder)
+        tiles = device == "cpu" and precision == "auto" and self._longest_s == LONGEST_S and multiplies_tiles()
+        self._encoder = _tile_encoder(folder) if tiles else None
         if decoding.language is not None:
             self._require_language(decoding.language, folder)
 
@@ -171,7 +179,7 @@ class WhisperRecogniser:
     ) -> Iterator[tuple[list[_Piece], Found]]:
         """Batches of pieces in order, and what threads make of them."""
         batches = list(self._batches(waveforms))
-        with ThreadPoolExecutor(self._threads) as pool:
+        with start_pool(self._threads) as pool:
             yield from zip(batches, pool.map(work, batches), strict=True)
 
     def _batches(self, waveforms: Sequence[np.ndarray]) -> Iterator[list[_Piece]]:
@@ -193,8 +201,13 @@ class WhisperRecogniser:
         samples = torch.zeros(len(batch), int(self._longest_s * SAMPLE_RATE))
         for row, piece in enumerate(batch):
             samples[row, : len(piece.waveform)] = torch.from_numpy(piece.waveform)
-        features = log_mel(samples, self._model.n_mels).contiguous().numpy()
-        if self._model.device == "cpu":  # one by one, which is faster: the attention of several does not fit the cache
+        spectra = log_mel(samples, self._model.n_mels)
+        features = spectra.contiguous().numpy()
+        if self._encoder is not None:
+            frames = StorageView.from_array(np.concatenate([_encode_whole(self._encoder, one) for one in spectra]))
+        elif (
+            self._model.device == "cpu"
+        ):  # one by one, which is faster: the attention of several does not fit the cache
             alone = [np.asarray(self._model.encode(StorageView.from_array(one[None]))) for one in features]
             frames = StorageView.from_array(np.concatenate(alone))
         else:
@@ -298,6 +311,28 @@ def _open(folder: Path, device: str, precision: Precision, threads: int) -> Any:
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: not a readable model ({reason}): fetch or convert it again") from error
+
+
+def _tile_encoder(folder: Path) -> WhisperEncoder | None:
+    """Whisper's encoder in bfloat16 by torch, for processors that multiply tiles: CTranslate2 multiplies vectors.
+
+    None where the folder has no weights but those of 8 bits.
+    """
+    try:
+        weights = read_whisper(folder)
+    except InputError:
+        return None
+    encoder = WhisperEncoder(weights.config).eval().requires_grad_(False)
+    encoder.load_state_dict(weights.encoder)
+    return lower_part(encoder, "bf16", torch.device("cpu"))
+
+
+@torch.inference_mode()
+def _encode_whole(encoder: WhisperEncoder, spectrum: Tensor) -> np.ndarray:
+    """Encode a log-mel spectrum ``(bins, 2 * T)`` of the length that Whisper takes: ``(1, T, D)``."""
+    frames = encoder.embed(spectrum[None].to(encoder.after_norm.weight.dtype))
+    lengths = torch.tensor([frames.shape[1]])
+    return encoder.after_norm(encoder.run(frames, lengths, 0, len(encoder.layers))).float().numpy()
 
 
 def _longest_s(folder: Path) -> float:

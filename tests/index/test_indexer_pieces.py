@@ -15,8 +15,8 @@ import clsr
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
-from clsr.index.indexer import _start_pool
 from clsr.models.recogniser import Recognition
+from clsr.models.threads import start_pool
 from clsr.systems.cascade import CascadeEncoder
 
 Speak = Callable[[Path, str], Path]
@@ -102,7 +102,7 @@ def test_threads_write_what_one_thread_writes(
 def test_threads_share_the_processors_of_torch():
     torch.set_num_threads(4)
     try:
-        with _start_pool(2) as pool:
+        with start_pool(2) as pool:
             assert pool.submit(torch.get_num_threads).result() == 2
         assert torch.get_num_threads() == 4
         assert ThreadPoolExecutor(1).submit(torch.get_num_threads).result() == 4  # a thread of later

@@ -51,6 +51,21 @@ def test_a_person_is_transcribed_with_times(tiny: WhisperRecogniser, utterances,
     assert alone.text == found[1].text and alone.times == found[1].times
 
 
+def test_tiles_encode_as_ctranslate2_does(waveforms, monkeypatch: pytest.MonkeyPatch):
+    frames = []
+    for tiles in (True, False):
+        monkeypatch.setattr("clsr.systems.whisper_recogniser.multiplies_tiles", lambda tiles=tiles: tiles)
+        recogniser = WhisperRecogniser(find_folder(TINY))
+        assert (recogniser._encoder is not None) == tiles
+        frames.append(np.asarray(recogniser._encode(next(iter(recogniser._batches(waveforms[:1]))))[0]))
+    by_torch, right = frames
+    assert by_torch.shape == right.shape == (1, 1500, 384)
+    norms = np.linalg.norm(by_torch, axis=2) * np.linalg.norm(right, axis=2)
+    assert ((by_torch * right).sum(2) / norms).mean() > 0.99
+    monkeypatch.setattr("clsr.systems.whisper_recogniser.multiplies_tiles", lambda: True)
+    assert WhisperRecogniser(find_folder(TINY), precision="float32")._encoder is None
+
+
 def test_threads_transcribe_as_one_does(tiny: WhisperRecogniser, waveforms, monkeypatch: pytest.MonkeyPatch):
     together = tiny.transcribe(waveforms)
     monkeypatch.setattr(tiny, "_threads", 3)
