@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +35,6 @@ from clsr.bench.models import make_encoder
 from clsr.bench.stages import index_file, measure_stages, noise
 from clsr.bench.timing import count_flops, matmul_peak
 from clsr.config import CifConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
-from clsr.data.datamodule import SpeechBatch
 from clsr.evaluation.measure import hardware
 from clsr.models import attention
 from clsr.models.attention import MemoryBlock, attend
@@ -43,7 +42,9 @@ from clsr.models.cif import Cif
 from clsr.models.paraformer import Paraformer
 from clsr.models.precision import lower
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.training.asr import asr_losses, total_loss
+
+if TYPE_CHECKING:
+    from clsr.data.datamodule import SpeechBatch
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS_S = {
@@ -199,6 +200,8 @@ def kernels(scale: Scale, record: Callable[..., None]) -> None:
 
 def steps(scale: Scale, record: Callable[..., None], cudnn: bool = False) -> None:
     """Training steps of batches whose shapes were never met, then of the same again."""
+    from clsr.training.asr import asr_losses, total_loss  # with Lightning, which takes seconds to import
+
     if cudnn:
         MemoryBlock._by_products = MemoryBlock._by_convolution  # type: ignore[method-assign]
         Cif._by_products = Cif._by_convolution  # type: ignore[method-assign]
@@ -341,6 +344,8 @@ def _forward_and_backward(network: Network, values: Tensor) -> None:
 
 
 def _random_batch(rows: int, frames: int, scale: Scale) -> SpeechBatch:
+    from clsr.data.datamodule import SpeechBatch
+
     draw, tokens = torch.Generator().manual_seed(frames), max(1, frames // 5)
     batch = SpeechBatch(
         [str(row) for row in range(rows)], torch.randn(rows, frames, 560, generator=draw), torch.full((rows,), frames),

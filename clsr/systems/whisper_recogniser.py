@@ -105,8 +105,8 @@ class WhisperRecogniser:
     Args:
         folder: ``model.bin``, ``config.json``, ``vocabulary`` and ``tokenizer.json``.
         device: to compute on.
-        precision: numbers to compute in; "auto" is int8 on a processor, with an encoder in bfloat16 where that multiplies
-            tiles (AMX), and float16 elsewhere.
+        precision: numbers to compute in; "auto" is int8 on a processor (with AMX, bfloat16 in the encoder), and float16
+            elsewhere.
         decoding: beam and language.
 
     Raises:
