@@ -205,9 +205,8 @@ class WhisperRecogniser:
         features = spectra.contiguous().numpy()
         if self._encoder is not None:
             frames = StorageView.from_array(np.concatenate([_encode_whole(self._encoder, one) for one in spectra]))
-        elif (
-            self._model.device == "cpu"
-        ):  # one by one, which is faster: the attention of several does not fit the cache
+        elif self._model.device == "cpu":
+            # One by one is faster: the attention of several does not fit the cache.
             alone = [np.asarray(self._model.encode(StorageView.from_array(one[None]))) for one in features]
             frames = StorageView.from_array(np.concatenate(alone))
         else:
