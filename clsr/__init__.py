@@ -33,6 +33,7 @@ __all__ = ["Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__ver
 # then take many times as long as one after the other. They sleep instead, unless whoever runs us says otherwise.
 # OpenMP reads this when torch loads, and processes started from here inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # the same for NumPy's products: clock cycles, as a power of two
 
 _HOMES = {
     "load": "clsr.model",

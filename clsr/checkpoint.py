@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import logging
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from clsr.byte_pairs import RELEASE_TOKENIZER, WORDS, BytePairVocabulary
-from clsr.config import BUNDLED, Precision, TrainingConfig
+from clsr.checkpoint_folder import Meta, find_text_side, is_release, load_config, load_vocabulary, read_meta
+from clsr.config import Precision, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.adaptor import PassageProjection
 from clsr.models.paraformer import Paraformer
 from clsr.models.precision import lower, lower_text_encoder
 from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.settings import read_checkpoint_settings, write_yaml
+from clsr.models.text_encoder import TextEncoder, build_text_encoder
+from clsr.settings import write_yaml
 from clsr.vocabulary import ReleaseVocabulary, Vocabulary
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
 FORMER_NAMES = {"passage_map.weight": PASSAGE_PROJECTION}  # in checkpoints of version 0.1
-WITHOUT_VOCABULARY = ("text", "parabge", "speechdpr", "clap", "whisper")  # kinds that write none of our tokens
 log = logging.getLogger("clsr")
-RELEASE = "release"  # kind of a checkpoint that was imported with a vocabulary of its own, without text encoder
-
-
-@dataclass
-class Meta:
-    """What is known of how a checkpoint came to be.
-
-    Args:
-        kind: stage or baseline that it holds ("asr", "text", "joint", "post", "parabge", ...), or "release".
-        text_encoder: reference of the text encoder; empty for a release.
-        text_encoder_fingerprint: its fingerprint.
-        ctc_units: what the auxiliary CTC predicts, by index, blank first; empty without CTC.
-        data_digest: digest of the training data.
-        commit: commit of the code, or "unknown".
-        metrics: of the development set.
-        untrained: whether parts of it are random, so that training has to come before any use. Each training stage
-            writes a checkpoint without this mark.
-    """
-
-    kind: str
-    text_encoder: str
-    text_encoder_fingerprint: str
-    ctc_units: list[str] = dataclasses.field(default_factory=list)
-    data_digest: str = ""
-    commit: str = "unknown"
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    untrained: bool = False
-
-    def to_json(self) -> str:
-        """The content of ``meta.json``; the mark is in it only where it is set."""
-        values = dataclasses.asdict(self)
-        if not self.untrained:
-            del values["untrained"]
-        return json.dumps(values, indent=1) + "\n"
 
 
 def save_checkpoint(
@@ -102,21 +60,6 @@ def save_checkpoint(
         raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
 
 
-def read_meta(folder: Path | str) -> Meta:
-    """Read ``meta.json``.
-
-    Raises:
-        InputError: the folder is no checkpoint, or an unfinished one.
-    """
-    path = Path(folder) / "meta.json"
-    try:
-        return Meta(**json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{folder}: no checkpoint (no meta.json): name a folder that training finished") from error
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged: train again or copy the checkpoint again") from error
-
-
 def load_weights(folder: Path | str) -> dict[str, Tensor]:
     """Read ``model.safetensors``; weights that an earlier version named otherwise get the names of today.
 
@@ -134,42 +77,6 @@ def load_weights(folder: Path | str) -> dict[str, Tensor]:
     return {FORMER_NAMES.get(name, name): weight for name, weight in weights.items()}
 
 
-def load_config(folder: Path | str) -> TrainingConfig:
-    """Read the resolved settings of a checkpoint."""
-    return read_checkpoint_settings(TrainingConfig, Path(folder) / "config.yaml")
-
-
-def is_release(folder: Path | str) -> bool:
-    """Say whether a checkpoint was imported with a vocabulary of its own, which no text encoder knows."""
-    return read_meta(folder).kind == RELEASE
-
-
-def require_text_pieces(folder: Path | str) -> None:
-    """See that a checkpoint recognises the pieces of a text encoder.
-
-    Raises:
-        InputError: it was imported with a vocabulary of its own.
-    """
-    if is_release(folder):
-        raise InputError(
-            f"{folder}: recognises its own tokens, not a text encoder's pieces: import the model again with "
-            "--vocabulary TEXT_ENCODER, then train it with --start"
-        )
-
-
-def require_trained(folder: Path | str) -> None:
-    """See that a checkpoint was trained before it is used.
-
-    Raises:
-        InputError: parts of it are random.
-    """
-    if read_meta(folder).untrained:
-        raise InputError(
-            f"{folder}: its output layer is not trained yet, so it recognises noise: run clsr train-asr "
-            f"--start {folder} --data DATA --output DIR, then give DIR"
-        )
-
-
 def load_text_side(
     folder: Path | str, precision: Precision | None = None, text_encoder: str | None = None
 ) -> TextEncoder:
@@ -181,38 +88,13 @@ def load_text_side(
     Args:
         folder: the checkpoint.
         precision: numbers to compute in.
-        text_encoder: reference of a text encoder with the same pieces, whatever its width; ``None`` is the one that the
-            checkpoint was trained with.
+        text_encoder: as for ``find_text_side``.
 
     Raises:
-        InputError: another text encoder than the one it was trained with is found, or it has none; or the one named
-            has other pieces.
+        InputError: as ``find_text_side``.
     """
-    require_text_pieces(folder)
-    meta = read_meta(folder)
-    if text_encoder is not None:
-        encoder = load_text_encoder(text_encoder)
-        load_vocabulary(folder, encoder.tokenizer)  # refuses other pieces
-        return encoder if precision is None else lower_text_encoder(encoder, precision)
-    bundled = Path(folder) / BUNDLED
-    encoder = load_text_encoder(str(bundled) if bundled.is_dir() else meta.text_encoder)
-    if encoder.fingerprint != meta.text_encoder_fingerprint:
-        raise InputError(
-            f"{folder}: trained with text encoder {meta.text_encoder} {meta.text_encoder_fingerprint}, but the one "
-            f"found is {encoder.fingerprint}: bring the right one, or train again"
-        )
+    encoder = build_text_encoder(find_text_side(folder, text_encoder))
     return encoder if precision is None else lower_text_encoder(encoder, precision)
-
-
-def load_vocabulary(folder: Path | str, tokenizer: Tokenizer) -> Vocabulary | BytePairVocabulary:
-    """Load what the outputs of a checkpoint stand for, given the text encoder's tokenizer.
-
-    Raises:
-        InputError: a file is missing or malformed, or does not fit the text encoder.
-    """
-    if load_config(folder).model.decoder.kind == "whisper":
-        return BytePairVocabulary.load(Path(folder), tokenizer)
-    return Vocabulary.load(Path(folder) / "vocabulary.txt", tokenizer)
 
 
 def load_paraformer(folder: Path | str, vocabulary: Vocabulary | BytePairVocabulary | ReleaseVocabulary) -> Paraformer:
@@ -313,28 +195,6 @@ def require_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # of a name that is none, and of a build without it
         raise InputError(f"device '{device}' cannot be used here: take cpu, or cuda where there is one") from error
-
-
-def fingerprint(folder: Path | str, text_encoder: str | None = None) -> str:
-    """Return 16 hexadecimal digits that stand for the weights of a checkpoint, its vocabulary and its text encoder.
-
-    Args:
-        folder: the checkpoint.
-        text_encoder: fingerprint of another text encoder in place of its own.
-
-    Raises:
-        InputError: it is no checkpoint.
-    """
-    digest = hashlib.sha256()
-    vocabulary = [] if read_meta(folder).kind in WITHOUT_VOCABULARY else ["vocabulary.txt"]
-    vocabulary += [WORDS] if (Path(folder) / WORDS).is_file() else []
-    for name in ("model.safetensors", *vocabulary, "meta.json"):
-        path = Path(folder) / name
-        if not path.exists():
-            raise InputError(f"{path}: missing: name a folder that a training stage finished")
-        other = (text_encoder or read_meta(folder).text_encoder_fingerprint).encode()
-        digest.update(path.read_bytes() if name != "meta.json" else other)
-    return digest.hexdigest()[:16]
 
 
 def average(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

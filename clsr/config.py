@@ -11,6 +11,7 @@ Precision = Literal["auto", "float32", "int8", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """What inference computes in; "auto" goes by the hardware and the size of the model (``clsr.models.precision``)."""
 
+PAYS_FROM = 20_000_000  # weights of linear maps from which "auto" is no longer float32: smaller models are quick enough
 BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from clsr.errors import InputError
@@ -80,6 +78,9 @@ def fetch(name: str) -> Path:
 
 
 def _reachable() -> bool:
+    import urllib.error
+    import urllib.request
+
     try:
         urllib.request.urlopen(HUB, timeout=TIMEOUT_S).close()
     except urllib.error.HTTPError:  # an answer all the same

@@ -14,16 +14,16 @@ import numpy as np
 
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.config import DEFAULT_MODEL, PRECISIONS, Precision
-from clsr.data.kaldi import Utterance
 from clsr.errors import InputError
-from clsr.models.text_encoder import Side
-from clsr.transcribe import PIECE_S, Transcript, transcribe_one, transcribe_waveforms
+from clsr.text.folder import Side
 
 if TYPE_CHECKING:
     from clsr.models.speech_encoder import Codes
     from clsr.models.text_encoder import TextEncoder
     from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
     from clsr.systems.sources import ModelSource
+    from clsr.text.encoder import SentenceEncoder
+    from clsr.transcribe import Transcript
 
 LONGEST_S = 60.0  # of speech that becomes one vector: attention grows with its square, and a sentence is lost in more
 BATCH = 8  # utterances in memory, encoded together
@@ -88,6 +88,7 @@ class Model:
         self._recogniser = recogniser
         self._named_text_encoder = text_encoder if isinstance(text_encoder, str) else None
         self._text_encoder = None if isinstance(text_encoder, str) else text_encoder
+        self._query_encoder: SentenceEncoder | None = None  # where it is not the text encoder
         self._loading = threading.RLock()
 
     @cached_property
@@ -132,7 +133,26 @@ class Model:
         Raises:
             InputError: there is no such model, or it is not trained yet.
         """
-        return self._source.fingerprint(self.text_encoder if self._source.other_text_encoder else None)
+        return self._source.fingerprint(self.query_encoder if self._source.other_text_encoder else None)
+
+    @property
+    def query_encoder(self) -> SentenceEncoder:
+        """What encodes typed queries: the text encoder, or the same network without PyTorch, which is there at once.
+
+        PyTorch is taken where it is loaded already, on other devices than the CPU, and for networks and precisions that
+        only it knows; the vectors agree to 1e-5.
+
+        Raises:
+            InputError: as ``text_encoder``.
+        """
+        with self._loading:
+            loaded = self._text_encoder is not None or self._recogniser is not None
+            if not loaded and self.device == "cpu":
+                if self._query_encoder is None:
+                    self._query_encoder = self._source.load_query_encoder(self.precision)
+                if self._query_encoder is not None:
+                    return self._query_encoder
+            return self.text_encoder
 
     @property
     def text_encoder(self) -> TextEncoder:
@@ -234,12 +254,15 @@ class Model:
             InputError: a file cannot be read, or a waveform is none.
         """
         several = _as_list(audio)
-        speech = [Path(one) if isinstance(one, str) else one for one in several]
+        speech: list[Speech] = [Path(one) if isinstance(one, str) else one for one in several]
         found = [transcript for batch in _batches(speech) for transcript in self._transcribe(batch)]
         return found[0] if isinstance(audio, str | Speech) else found
 
     def _transcribe(self, batch: Sequence[Speech]) -> list[Transcript]:
         """Long files piece by piece, so that memory does not grow with them, and all else at once."""
+        from clsr.data.kaldi import Utterance
+        from clsr.transcribe import PIECE_S, transcribe_one, transcribe_waveforms
+
         long = {i: one for i, one in enumerate(batch) if isinstance(one, Path) and duration_s(one) > PIECE_S}
         short = {str(i): read_speech(one) for i, one in enumerate(batch) if i not in long}
         transcripts = iter(transcribe_waveforms(self.recogniser, short) if short else [])

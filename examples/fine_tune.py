@@ -8,7 +8,7 @@ my-data holds two retrieval sets, train/ and dev/; `clsr data make` writes them.
 import argparse
 from pathlib import Path
 
-from clsr.checkpoint import load_config
+from clsr.checkpoint_folder import load_config
 from clsr.evaluation.measure import evaluate
 from clsr.training.joint import train_joint
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from clsr.audio.features import fbank, fbank_batch
-from clsr.checkpoint import load_speech_encoder, read_meta
+from clsr.checkpoint import load_speech_encoder
+from clsr.checkpoint_folder import read_meta
 from clsr.config import AdaptorConfig, DecoderConfig, EncoderConfig, LossConfig, ModelConfig
 from clsr.data.datamodule import SpeechBatch
 from clsr.models.adaptor import training_codes

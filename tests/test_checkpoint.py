@@ -12,19 +12,16 @@ import torch
 from clsr import checkpoint
 from clsr.checkpoint import (
     PASSAGE_PROJECTION,
-    Meta,
     average,
-    fingerprint,
-    load_config,
     load_passage_projection,
     load_recogniser,
     load_recogniser_weights,
     load_speech_encoder,
     load_text_side,
     load_weights,
-    read_meta,
     save_checkpoint,
 )
+from clsr.checkpoint_folder import Meta, fingerprint, load_config, read_meta
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from clsr.audio.waveform import write_waveform
-from clsr.checkpoint import read_meta
+from clsr.checkpoint_folder import read_meta
 from clsr.cli.main import main
 from clsr.data.retrieval_set import check_retrieval_set, read_retrieval_set, write_retrieval_sets
 from clsr.evaluation.longform import LongFormConfig, measure

@@ -15,6 +15,7 @@ from clsr.models.bert import Bert
 from clsr.models.paraformer import Paraformer
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.text.encoder import SentenceEncoder
 from clsr.vocabulary import Vocabulary
 
 Size = Literal["full", "mini"]
@@ -32,9 +33,13 @@ class RandomWeights:
     other_text_encoder: str | None = None
     folder = Path(reference)
 
-    def fingerprint(self, text_encoder: TextEncoder | None) -> str:
+    def fingerprint(self, text_encoder: SentenceEncoder | None) -> str:
         """The same digits for all."""
         return FINGERPRINT
+
+    def load_query_encoder(self, precision: Precision) -> NoReturn:
+        """Refuse: it is given."""
+        raise NotImplementedError("random weights are not loaded")
 
     def load_text_encoder(self, precision: Precision) -> NoReturn:
         """Refuse: it is given."""

@@ -26,6 +26,7 @@ from clsr.index.recordings import RecordingEntry
 from clsr.index.tables import IndexTables
 from clsr.index.windows import windows as cut
 from clsr.index.writer import IndexWriter
+from clsr.lance import TableReader
 from clsr.model import Model
 from clsr.models.precision import lower_text_encoder
 from clsr.search.query import EncodedQuery
@@ -85,7 +86,8 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
     model = Model(RandomWeights(), text_encoder=text_encoder)
     stages, sizes_mb = _build(directory, windows, meanings, language, model)
-    table = Index.open(directory).require_windows()
+    table = IndexTables(IndexLocation.of(directory)).windows
+    assert table is not None  # it was just made
     queries = _queries(table, generator.choice(windows, questions, replace=False), meanings, language)
     truth = nearest(table, np.stack([query.vector for query in queries]), TOP_K)
     milliseconds, peaks_mb = {}, {}
@@ -235,7 +237,7 @@ def _milliseconds(search: Callable[[EncodedQuery], object], queries: Sequence[En
 
 def _recall(table: LanceTable, queries: Sequence[EncodedQuery], truth: Sequence[Sequence[str]]) -> float:
     """Share of the ten nearest windows that IVF-PQ finds."""
-    ranker = Ranker(table, cache_bytes=0)
+    ranker = Ranker(TableReader.of(table), cache_bytes=0)
     found = [{window.id for window in ranker.dense(query.vector, TOP_K)} for query in queries]
     return float(np.mean([len(ids.intersection(ten)) / len(ten) for ids, ten in zip(found, truth, strict=True)]))
 

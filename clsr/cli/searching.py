@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from clsr.errors import InputError, printable_line
 from clsr.index.config import Mode
 
 if TYPE_CHECKING:
+    from clsr.config import Precision
     from clsr.index.filters import Filter
     from clsr.search.hit import Hit
     from clsr.search.query import EncodedQuery, ListedQuery
@@ -81,10 +83,16 @@ class Search:
 
     def run(self) -> None:
         """Search, print the hits, and write what else is wanted of them."""
+        precision: Precision = "auto"
+        if self.question is not None:
+            # A process that ends after one typed question starts sooner without PyTorch, which other precisions need;
+            # and the products of NumPy are so small that their threads would only wait for each other.
+            precision = "float32"
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is loaded
         from clsr.search.retriever import Retriever
 
         listed_queries, only = self._queries(), self.where.filter
-        retriever = Retriever.open(self.where.index, self.where.model)
+        retriever = Retriever.open(self.where.index, self.where.model, precision=precision)
         queries = retriever.encode_many([listed.query for listed in listed_queries])
         for listed, query in zip(listed_queries, queries, strict=True):
             if isinstance(listed.query, Path):

@@ -16,7 +16,8 @@ import torch
 from tqdm import tqdm
 
 from clsr.audio.waveform import add_noise, read_waveform
-from clsr.checkpoint import current_commit, fingerprint, load_weights
+from clsr.checkpoint import current_commit, load_weights
+from clsr.checkpoint_folder import fingerprint
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError

@@ -15,6 +15,7 @@ from clsr.index.config import Mode
 from clsr.index.filters import quote
 from clsr.index.ranking import Ranker
 from clsr.index.tables import SPAN_COLUMNS, TEXT_COLUMN, full_text_config
+from clsr.lance import TableReader
 from clsr.vocabulary import Word, join_words, normalise
 
 UNWRITTEN = "speech"  # text of the windows of a system that writes none: a window without text is no candidate
@@ -50,7 +51,7 @@ class WindowSearch:
         if windows.texts is not None:
             rows.create_index(TEXT_COLUMN, config=full_text_config())
         self.writes = windows.texts is not None
-        self._ranker = Ranker(rows)
+        self._ranker = Ranker(TableReader.of(rows))
 
     def search(self, vector: np.ndarray, text: str, mode: Mode, recording: str | None, top_k: int) -> list[FoundWindow]:
         """The best windows, of those that overlap the best alone.

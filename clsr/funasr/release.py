@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from clsr.audio.features import FEATURE_SIZE
-from clsr.checkpoint import RELEASE, Meta, current_commit, save_checkpoint
+from clsr.checkpoint import current_commit, save_checkpoint
+from clsr.checkpoint_folder import RELEASE, Meta
 from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer

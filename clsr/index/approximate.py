@@ -10,6 +10,7 @@ import numpy as np
 
 from clsr.index.ranking import Ranker
 from clsr.index.tables import SPOKEN
+from clsr.lance import TableReader
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
@@ -58,7 +59,7 @@ def measure_recall(table: LanceTable) -> float:
     offsets = np.unique(np.linspace(0, table.count_rows() - 1, QUERIES).astype(int))
     queries = table.take_offsets(offsets.tolist()).select(["id", "vector"]).to_arrow()
     vectors = np.stack(queries["vector"].to_numpy())
-    ranker, shares = Ranker(table, cache_bytes=0), []
+    ranker, shares = Ranker(TableReader.of(table), cache_bytes=0), []
     for id_, vector, exact in zip(queries["id"].to_pylist(), vectors, nearest(table, vectors, DEPTH + 1), strict=True):
         found = {window.id for window in ranker.dense(vector, DEPTH + 1)}
         wanted = [other for other in exact if other != id_][:DEPTH]

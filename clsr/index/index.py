@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsr.audio.decoding import Decoder
 from clsr.audio.files import find_recordings, printable, size_bytes
 from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, is_recording
-from clsr.index.indexer import Indexer
 from clsr.index.location import IndexLocation
-from clsr.index.progress import ProgressBar, Watch
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
 from clsr.index.recordings import (
     UNKNOWN,
@@ -28,18 +25,18 @@ from clsr.index.recordings import (
     least_confidence,
     with_windows_found,
 )
-from clsr.index.tables import IndexTables, only_writer, writing
+from clsr.index.tables import WINDOWS, IndexTables, only_writer, writing
 from clsr.index.vector_cache import CACHE_BYTES
-from clsr.index.verification import Verdict, verify_tables
 from clsr.index.windows import parse_cuts
-from clsr.index.writer import IndexWriter
 from clsr.model import Model
 
 if TYPE_CHECKING:
     import numpy as np
-    from lancedb.table import LanceTable
 
     from clsr.config import Precision
+    from clsr.index.progress import Watch
+    from clsr.index.verification import Verdict
+    from clsr.lance import TableReader
 
 DESCRIPTION = "index.json"
 
@@ -259,6 +256,11 @@ class Index:
             InputError: a path is missing, a folder holds no audio, the index was built by another model, is damaged,
                 cannot be written, or is being written by another process.
         """
+        from clsr.audio.decoding import Decoder
+        from clsr.index.indexer import Indexer
+        from clsr.index.progress import ProgressBar
+        from clsr.index.writer import IndexWriter
+
         paths = find_recordings(recordings)
         self.model.speech_encoder  # noqa: B018  # loaded first, so that its faults are not reported for a recording
         with self.updating() as built_with:
@@ -344,6 +346,8 @@ class Index:
         Raises:
             InputError: there is no index.
         """
+        from clsr.index.verification import verify_tables
+
         return verify_tables(IndexTables(self.location), self.description.fingerprint)
 
     def missing(self) -> MissingRecordings:
@@ -366,6 +370,8 @@ class Index:
             InputError: that is so, and ``yes`` is not given; there is no index, it is damaged, cannot be written, or is
                 being written by another process.
         """
+        from clsr.index.writer import IndexWriter
+
         self.description  # noqa: B018  # raises
         with only_writer(self.location):
             writer = IndexWriter(IndexTables(self.location))
@@ -385,6 +391,8 @@ class Index:
         Raises:
             InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
         """
+        from clsr.index.writer import IndexWriter
+
         self.description  # noqa: B018  # raises
         with only_writer(self.location):
             writer = IndexWriter(IndexTables(self.location))
@@ -446,13 +454,13 @@ class Index:
         windows = ranker.dense(vector, max(1, self.require_windows().count_rows(where)), where, exact=True)
         return sorted((window.start_s, window.end_s, window.score) for window in windows)
 
-    def require_windows(self) -> LanceTable:
-        """The table of windows.
+    def require_windows(self) -> TableReader:
+        """The table of windows, for reading.
 
         Raises:
             InputError: nothing is indexed yet, or the table is damaged.
         """
-        table = self.tables.windows
+        table = self.tables.reader(WINDOWS)
         if table is None:
             raise InputError(f"{self.location}: nothing is indexed yet; run clsr index")
         return table

@@ -11,12 +11,11 @@ from clsr.errors import InputError
 from clsr.index.filters import quote
 from clsr.index.tables import SEGMENTS_COLUMN, SPAN_COLUMNS, SPOKEN, TEXT_COLUMN, brief, full_text_config
 from clsr.index.vector_cache import CACHE_BYTES, VectorCache, cache_vectors, cosines_of
+from clsr.lance import TableReader, numbers
 from clsr.vocabulary import Word, fold_accents, normalise
 
 if TYPE_CHECKING:
     import pyarrow
-    from lancedb.query import LanceQueryBuilder
-    from lancedb.table import LanceTable
 
 RECOGNISED_COLUMNS = ["id", TEXT_COLUMN, "words", SEGMENTS_COLUMN]
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
@@ -78,14 +77,14 @@ class Ranker:
         cache_bytes: of vectors that may be cached in memory; 0 caches none.
     """
 
-    def __init__(self, table: LanceTable, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, table: TableReader, cache_bytes: int = CACHE_BYTES) -> None:
         self.table = table
         self.width: int = table.schema.field("vector").type.list_size  # of the vectors
         self.cache_bytes = cache_bytes
         self._version: int | None = None  # of the table, at the last search
         self._searches = 0  # by vectors, of this version
         self._cache: VectorCache | None = None  # of this version
-        self._unindexed: tuple[int, LanceTable] | None = None  # version of the table, and its texts with an index
+        self._unindexed: tuple[int, TableReader] | None = None  # version of the table, and its texts with an index
 
     def search(
         self, vector: np.ndarray | None, words: str | None, top_k: int, where: str = "", exact: bool = False
@@ -122,19 +121,15 @@ class Ranker:
             at, cosines = cache.nearest(vector, limit, None if among is None else among[among >= 0])
             return _cached_windows(cache, at, cosines.tolist())
         found = read(lambda: self._on_disk(vector, limit, where, exact))
-        vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, len(vector))
-        cosines = cosines_of(vectors, vector)  # as from memory, to the last digit
-        best = np.lexsort((found["_rowid"].to_numpy(), -cosines))
-        return _windows(found.take(best), cosines[best].tolist())
+        cosines = cosines_of(numbers(found["vector"]), vector)  # as from memory, to the last digit
+        windows = _windows(found, cosines.tolist())
+        return [windows[i] for i in np.lexsort((numbers(found["_rowid"]), -cosines)).tolist()]
 
     def _on_disk(self, vector: np.ndarray, limit: int, where: str, exact: bool) -> pyarrow.Table:
         def search(condition: str, prefilter: bool) -> pyarrow.Table:
-            query = self.table.search(vector.tolist()).distance_type("dot").where(condition, prefilter).limit(limit)
-            if exact:
-                query = query.bypass_vector_index()
-            else:
-                query = query.nprobes(PROBES).refine_factor(max(2, -(-REFINED // limit)))
-            return query.select([*SPAN_COLUMNS, "vector", "_distance"]).with_row_id(True).to_arrow()
+            probes, refine = (None, None) if exact else (PROBES, max(2, -(-REFINED // limit)))
+            columns = [*SPAN_COLUMNS, "vector"]
+            return self.table.nearest(vector, limit, columns, condition, prefilter, probes, refine)
 
         if where:
             return search(f"({where}) AND {SPOKEN}", True)
@@ -155,9 +150,7 @@ class Ranker:
         texts = read(self._full_text)
 
         def search(columns: list[str]) -> pyarrow.Table:
-            query = texts.search(terms, query_type="fts").limit(limit)
-            query = query.where(where) if where else query
-            return query.select([*columns, "_score"]).with_row_id(True).to_arrow()
+            return texts.matching(terms, limit, columns, where)
 
         if texts is not self.table:
             found = read(lambda: search(SPAN_COLUMNS))
@@ -165,7 +158,7 @@ class Ranker:
         cache = self._cache if self._version == read(lambda: self.table.version) else None
         if cache is not None:
             found = read(lambda: search([]))
-            at = cache.positions(found["_rowid"].to_numpy())
+            at = cache.positions(numbers(found["_rowid"]))
             if (at >= 0).all():
                 return _cached_windows(cache, at, found["_score"].to_pylist())
         found = read(lambda: search(SPAN_COLUMNS))
@@ -177,7 +170,7 @@ class Ranker:
         found = self._taken(wanted)
         ids = ", ".join(quote(id_) for id_ in wanted if id_ not in found)
         if ids:
-            found |= _by_id(read(lambda: _scan(self.table, f"id IN ({ids})", RECOGNISED_COLUMNS)), wanted)
+            found |= _by_id(read(lambda: self.table.scan(RECOGNISED_COLUMNS, f"id IN ({ids})")), wanted)
         return found
 
     def _taken(self, wanted: dict[str, RankedWindow]) -> dict[str, RecognisedWindow]:
@@ -186,7 +179,7 @@ class Ranker:
         if not rows:
             return {}
         try:
-            return _by_id(self.table.take_row_ids(rows).select(RECOGNISED_COLUMNS).to_arrow(), wanted)
+            return _by_id(self.table.take(rows, RECOGNISED_COLUMNS), wanted)
         except (OSError, RuntimeError, ValueError):  # a writer has moved them
             return {}
 
@@ -202,11 +195,10 @@ class Ranker:
     def _rows(self, where: str) -> np.ndarray:
         """The table's own numbers of the rows that meet a condition."""
         # Without any column, LanceDB takes ten times as long.
-        found = read(lambda: self.table.search().where(where).select(["recording"]).with_row_id(True).to_arrow())
-        return found["_rowid"].to_numpy()
+        return numbers(read(lambda: self.table.scan(["recording"], where, row_ids=True))["_rowid"])
 
-    def _full_text(self) -> LanceTable:
-        if any(index.columns == [TEXT_COLUMN] for index in self.table.list_indices()):
+    def _full_text(self) -> TableReader:
+        if self.table.is_indexed(TEXT_COLUMN):
             return self.table
         version = self.table.version
         if self._unindexed is None or self._unindexed[0] != version:
@@ -291,11 +283,6 @@ def _overlap(one: ScoredSpan, other: ScoredSpan) -> bool:
     return one.start_s < other.end_s and other.start_s < one.end_s
 
 
-def _scan(table: LanceTable, where: str, columns: list[str]) -> pyarrow.Table:
-    query: LanceQueryBuilder = table.search()
-    return (query.where(where) if where else query).select(columns).to_arrow()
-
-
 def _terms(text: str) -> str:
     """The words of a query; some recognisers write no accents, so words without them are searched for as well.
 
@@ -327,10 +314,10 @@ def _by_id(found: pyarrow.Table, wanted: dict[str, RankedWindow]) -> dict[str, R
     }  # fmt: skip
 
 
-def _index_in_memory(table: LanceTable) -> LanceTable:
+def _index_in_memory(table: TableReader) -> TableReader:
     from lancedb.db import LanceDBConnection
 
-    rows = _scan(table, SPOKEN, [*SPAN_COLUMNS, "modified", TEXT_COLUMN])
+    rows = table.scan([*SPAN_COLUMNS, "modified", TEXT_COLUMN], SPOKEN)
     copy = LanceDBConnection("memory://").create_table("texts", rows)
     copy.create_index(TEXT_COLUMN, config=full_text_config())
-    return copy
+    return TableReader.of(copy)

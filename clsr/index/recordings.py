@@ -20,6 +20,7 @@ from clsr.errors import InputError
 from clsr.index.filters import quote
 from clsr.index.tables import (
     CONFIDENCE_COLUMN,
+    RECORDINGS,
     SUMMARY_COLUMNS,
     IndexTables,
     confirmed,
@@ -31,6 +32,8 @@ from clsr.index.windows import covered_s
 
 if TYPE_CHECKING:
     from lancedb.table import LanceTable
+
+    from clsr.lance import TableReader
 
 INTERRUPTED = "indexing was interrupted; index it again to go on"
 UNKNOWN = "not indexed yet"
@@ -181,7 +184,7 @@ class RecordingsTable:
     def __init__(self, tables: IndexTables) -> None:
         self.tables = tables
         self.location = tables.location
-        self._read: tuple[LanceTable, int, Mapping[str, RecordingEntry]] | None = None  # a version, and its entries
+        self._read: tuple[TableReader, int, Mapping[str, RecordingEntry]] | None = None  # a version, and its entries
 
     def read(self) -> Mapping[str, RecordingEntry]:
         """All entries by recording; the same object as before while the table is unchanged.
@@ -189,14 +192,14 @@ class RecordingsTable:
         Raises:
             InputError: the table is damaged.
         """
-        table = self.tables.recordings
+        table = self.tables.reader(RECORDINGS)
         if table is None:
             return {}
         with reading(self.location):
             version = table.version  # read first: a later version is then read again at the next call
             if self._read and self._read[0] is table and self._read[1] == version:
                 return self._read[2]
-            rows = table.to_arrow().to_pylist()
+            rows = table.scan(table.schema.names).to_pylist()
             checksums = [row.pop("checksum") for row in rows]
         entries = [RecordingEntry(**row) for row in rows]
         damaged = [

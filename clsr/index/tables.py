@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
 from clsr.index.location import IndexLocation
+from clsr.lance import TableReader
 
 if TYPE_CHECKING:
     import pyarrow
@@ -98,6 +99,7 @@ class IndexTables:
     def __init__(self, location: IndexLocation) -> None:
         self.location = location
         self._opened: dict[str, tuple[object, LanceTable]] = {}  # what is on the disk, and the table
+        self._readers: dict[str, tuple[object, TableReader]] = {}
 
     @property
     def windows(self) -> LanceTable | None:
@@ -116,6 +118,32 @@ class IndexTables:
             InputError: the table is damaged, or of an earlier version of clsr.
         """
         return self._open(RECORDINGS, recordings_schema())
+
+    def reader(self, name: str) -> TableReader | None:
+        """The table of a name for reading alone, which takes no time to start; ``None``: not yet made.
+
+        Args:
+            name: ``WINDOWS`` or ``RECORDINGS``.
+
+        Raises:
+            InputError: the table is damaged, or of an earlier version of clsr.
+        """
+        on_disk = self.location.identity(f"{name}.lance")
+        if name in self._readers and self._readers[name][0] == on_disk:
+            return self._readers[name][1]
+        if self.location.folder is not None and on_disk is None:
+            return None
+        with reading(self.location):
+            try:
+                reader = TableReader.open(str(self.location), name)
+            except ValueError as error:
+                if "was not found" not in str(error):
+                    raise
+                return None  # a folder without a first transaction is none either
+            names = reader.schema.names
+        self._require_columns(names, windows_schema(1) if name == WINDOWS else recordings_schema())
+        self._readers[name] = (on_disk, reader)
+        return reader
 
     def make_windows(self, schema: pyarrow.Schema) -> LanceTable:
         """Open the table of windows for writing, an empty one where there is none.
@@ -168,13 +196,17 @@ class IndexTables:
                 if "was not found" not in str(error):
                     raise
                 return None  # a folder without a first transaction is none either
-            missing = set(schema.names) - {CONFIDENCE_COLUMN} - set(table.schema.names)
+            names = table.schema.names
+        self._require_columns(names, schema)
+        self._opened[name] = (on_disk, table)
+        return table
+
+    def _require_columns(self, names: Sequence[str], schema: pyarrow.Schema) -> None:
+        missing = set(schema.names) - {CONFIDENCE_COLUMN} - set(names)
         if missing:
             raise InputError(
                 f"{self.location}: of an earlier version (no {min(missing)}); delete the folder, index again"
             )
-        self._opened[name] = (on_disk, table)
-        return table
 
 
 @contextmanager

@@ -6,14 +6,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from clsr.index.tables import SPAN_COLUMNS, SPOKEN
-
-if TYPE_CHECKING:
-    from lancedb.table import LanceTable
+from clsr.lance import TableReader, numbers
 
 CACHE_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
 PART = 5000  # least number of vectors for a thread
@@ -81,7 +79,7 @@ def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return cosines
 
 
-def cache_vectors(table: LanceTable, most_bytes: int = CACHE_BYTES) -> VectorCache | None:
+def cache_vectors(table: TableReader, most_bytes: int = CACHE_BYTES) -> VectorCache | None:
     """Read a table's vectors into memory; ``None`` if they are too large, or a writer changes the table meanwhile."""
     width = table.schema.field("vector").type.list_size
     version, count = table.version, table.count_rows(SPOKEN)
@@ -89,13 +87,12 @@ def cache_vectors(table: LanceTable, most_bytes: int = CACHE_BYTES) -> VectorCac
         return None
     vectors, rows = np.empty((count, width), np.float32), np.empty(count, np.uint64)
     spans: list[WindowSpan] = []
-    query = table.search().where(SPOKEN).select([*SPAN_COLUMNS, "vector"]).with_row_id(True)
-    for batch in query.to_batches():
+    for batch in table.batches([*SPAN_COLUMNS, "vector"], SPOKEN, row_ids=True):
         start, end = len(spans), len(spans) + batch.num_rows
         if end > count:
             return None
-        vectors[start:end] = batch["vector"].flatten().to_numpy().reshape(-1, width)
-        rows[start:end] = batch["_rowid"].to_numpy()
+        vectors[start:end] = numbers(batch["vector"])
+        rows[start:end] = numbers(batch["_rowid"])
         spans += zip(*(batch[name].to_pylist() for name in SPAN_COLUMNS), strict=True)
     if len(spans) < count or table.version != version:
         return None

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from clsr.config import Precision
+from clsr.config import PAYS_FROM, Precision
 from clsr.errors import InputError
 from clsr.models.attention import CrossAttention, Products, SelfAttention, multiplies_tiles
 from clsr.models.bert import BertSelfAttention
@@ -22,8 +22,6 @@ from clsr.models.recogniser import Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.models.text_encoder import TextEncoder
 from clsr.models.whisper import WhisperAttention
-
-PAYS_FROM = 20_000_000  # weights of linear maps; smaller models are quick enough, and stay exact
 
 RecogniserT = TypeVar("RecogniserT", bound=Recogniser)
 PartT = TypeVar("PartT", bound=nn.Module)

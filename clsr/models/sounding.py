@@ -10,7 +10,8 @@ import numpy as np
 from clsr.audio.sounding import Sounding, leave_out_dead
 from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import SpeechEncoding
-from clsr.models.text_encoder import Side, TextEncoder
+from clsr.models.text_encoder import TextEncoder
+from clsr.text.folder import Side
 from clsr.vocabulary import Word
 
 NOTHING = Recognition("", [], [], [], math.nan)

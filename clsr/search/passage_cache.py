@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from clsr.models.text_encoder import TextEncoder
+    from clsr.text.encoder import SentenceEncoder
+    from clsr.text.folder import Side
 
 TEXTS = 20_000  # cached at most: 30 MB of vectors of 384 numbers
 
@@ -23,25 +24,23 @@ class PassageCache:
         texts: cached at most.
     """
 
-    def __init__(self, text_encoder: TextEncoder, texts: int = TEXTS) -> None:
+    def __init__(self, text_encoder: SentenceEncoder, texts: int = TEXTS) -> None:
         self.text_encoder = text_encoder
         self.texts = texts
-        self._vectors: dict[str, Tensor] = {}  # the oldest first
+        self._vectors: dict[str, np.ndarray] = {}  # the oldest first
 
-    def encode(self, texts: Sequence[str], kind: Literal["question", "passage"]) -> Tensor:
+    def encode(self, texts: Sequence[str], kind: Side) -> np.ndarray:
         """Unit vectors ``(B, E)`` of texts; those of questions are not cached."""
-        import torch
-
         if kind != "passage" or not texts:
-            return self.text_encoder.encode(list(texts), kind)
+            return np.asarray(self.text_encoder.encode(list(texts), kind))
         known = {text: self._vectors.get(text) for text in texts}
         new = [text for text, vector in known.items() if vector is None]
         if new:
-            vectors = dict(zip(new, self.text_encoder.encode(new, kind), strict=True))
+            vectors = dict(zip(new, np.asarray(self.text_encoder.encode(new, kind)), strict=True))
             known.update(vectors)
             self._vectors.update(
-                {text: vector.clone() for text, vector in vectors.items()}
+                {text: vector.copy() for text, vector in vectors.items()}
             )  # a view would keep the whole batch
             for text in list(self._vectors)[: max(0, len(self._vectors) - self.texts)]:
                 self._vectors.pop(text, None)
-        return torch.stack([vector for vector in map(known.__getitem__, texts) if vector is not None])
+        return np.stack([vector for vector in map(known.__getitem__, texts) if vector is not None])

@@ -16,10 +16,9 @@ from clsr.audio.spelling import as_on_disk
 from clsr.audio.waveform import read_waveform
 from clsr.errors import InputError, each_once
 from clsr.model import LONGEST_S, Model, Speech, read_speech
-from clsr.models.sounding import encode_sounding
 
 if TYPE_CHECKING:
-    from clsr.models.text_encoder import TextEncoder
+    from clsr.text.encoder import SentenceEncoder
 
 log = logging.getLogger("clsr")
 
@@ -68,10 +67,12 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
     spoken = {i: query for i, query in enumerate(queries) if isinstance(query, Speech)}
     if typed:
         for text in typed.values():
-            _say_what_is_cut(text, model.text_encoder)
-        vectors = model.text_encoder.encode(list(typed.values()), "question").numpy()
+            _say_what_is_cut(text, model.query_encoder)
+        vectors = np.asarray(model.query_encoder.encode(list(typed.values()), "question"))
         encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
+        from clsr.models.sounding import encode_sounding
+
         waveforms = [read_spoken_query(query) for query in spoken.values()]
         encode = partial(model.speech_encoder.encode, side="question")
         found = encode_sounding(encode, model.text_encoder, waveforms, "question")
@@ -149,7 +150,7 @@ def _require_words(query: str) -> str:
     return printable(query)
 
 
-def _say_what_is_cut(text: str, text_encoder: TextEncoder) -> None:
+def _say_what_is_cut(text: str, text_encoder: SentenceEncoder) -> None:
     surplus = text_encoder.surplus(text, "question")
     if surplus:
         log.warning(

@@ -36,7 +36,7 @@ class Retriever:
         index.require_windows()
         self.index = index
         self.model = model
-        self._passages = PassageCache(model.text_encoder)
+        self._passages = PassageCache(model.query_encoder)
 
     @classmethod
     def open(

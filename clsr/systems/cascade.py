@@ -14,8 +14,9 @@ from clsr.byte_pairs import TextVocabulary
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
 from clsr.models.sounding import transcribe_sounding
 from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
-from clsr.models.text_encoder import Side, TextEncoder
+from clsr.models.text_encoder import TextEncoder
 from clsr.systems.protocol import SpeechRecogniser
+from clsr.text.folder import Side
 from clsr.vocabulary import ReleaseVocabulary, Word
 
 

@@ -18,13 +18,15 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from clsr.audio.waveform import SAMPLE_RATE
-from clsr.checkpoint import Meta, current_commit, save_checkpoint
+from clsr.checkpoint import current_commit, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, data_digest, read_splits, require_pairs
-from clsr.models.text_encoder import Side, load_text_encoder
+from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.parabge import NO_TARGETS
 from clsr.systems.released import load_released, weights_digest
+from clsr.text.folder import Side
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import RecallMeter, contrast, groups_of
 

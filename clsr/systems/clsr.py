@@ -12,8 +12,9 @@ from clsr.checkpoint import load_recogniser
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.models.recogniser import LengthHypotheses, Recogniser
 from clsr.models.speech_encoder import SpeechEncoder
-from clsr.models.text_encoder import Side, load_text_encoder
+from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
+from clsr.text.folder import Side
 
 CASCADES = ("cascade", "cascade-8best")
 N_BEST = 8

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from clsr.checkpoint import RELEASE, read_meta
+from clsr.checkpoint_folder import RELEASE, read_meta
 from clsr.config import BUNDLED, DEFAULT_MODEL, OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.hub import find_folder

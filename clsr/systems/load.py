@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clsr.checkpoint import read_meta
+from clsr.checkpoint_folder import read_meta
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
 from clsr.hub import find_folder

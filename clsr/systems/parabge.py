@@ -12,14 +12,16 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from clsr.audio.features import Cmvn
-from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
+from clsr.checkpoint import current_commit, load_text_side, load_weights, restore, save_checkpoint
+from clsr.checkpoint_folder import Meta, load_config
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs
 from clsr.models.encoder import SanmEncoder
 from clsr.models.frontend import make_frontend
-from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
+from clsr.text.folder import Side
 from clsr.training.asr import fit_cmvn, front_end
 from clsr.training.devices import gather_rows, share
 from clsr.training.fit import Origin, fit, optimizers

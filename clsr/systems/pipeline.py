@@ -8,8 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from clsr.models.speech_encoder import weighted_means
-from clsr.models.text_encoder import Side, TextEncoder
+from clsr.models.text_encoder import TextEncoder
 from clsr.systems.whisper_recogniser import TextHypothesis, WhisperRecogniser
+from clsr.text.folder import Side
 from clsr.vocabulary import normalise
 
 

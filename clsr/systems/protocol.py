@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import Codes, SpeechEncoding
-from clsr.models.text_encoder import Side, TextEncoder
+from clsr.models.text_encoder import TextEncoder
+from clsr.text.folder import Side
 
 Recognised = TypeVar("Recognised")
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from clsr import checkpoint
+from clsr import checkpoint_folder
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
 from clsr.hub import HUBS, find_folder
-from clsr.models.precision import lower_text_encoder
-from clsr.models.text_encoder import TextEncoder, load_text_encoder
-from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
+from clsr.text.encoder import SentenceEncoder, load_query_encoder
+from clsr.text.folder import open_text_encoder
 from clsr.wheels import file_sha256
+
+if TYPE_CHECKING:
+    from clsr.models.text_encoder import TextEncoder
+    from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
 
 WHISPER, FASTER_WHISPER, FUNASR, CLAP = ("whisper", "faster-whisper", "funasr", "clap")
 NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
@@ -71,12 +74,15 @@ class ModelSource(Protocol):
     other_text_encoder: str | None
     folder: Path
 
-    def fingerprint(self, text_encoder: TextEncoder | None) -> str:
+    def fingerprint(self, text_encoder: SentenceEncoder | None) -> str:
         """16 hexadecimal digits that stand for weights, vocabulary and text encoder.
 
         Args:
             text_encoder: the model's, loaded; not needed where it is the model's own.
         """
+
+    def load_query_encoder(self, precision: Precision) -> SentenceEncoder | None:
+        """What encodes typed queries without PyTorch; ``None`` where that is needed."""
 
     def load_text_encoder(self, precision: Precision) -> TextEncoder:
         """The text encoder without the rest, on the processor."""
@@ -115,15 +121,15 @@ def open_source(reference: str | Path, text_encoder: str | None = None) -> Model
         raise InputError(f"{reference}: does not say what kind of model it is: give whisper:{reference} or "
                          f"funasr:{reference}")  # fmt: skip
     folder = Path(model.place).resolve()
-    kind = checkpoint.read_meta(folder).kind
+    kind = checkpoint_folder.read_meta(folder).kind
     if kind == "whisper":
         return CascadeSource(ModelReference("", str(folder)), folder, text_encoder)
-    if kind in checkpoint.WITHOUT_VOCABULARY:
+    if kind in checkpoint_folder.WITHOUT_VOCABULARY:
         raise InputError(
             f"{folder}: a checkpoint of kind {kind}, which writes no transcripts and cannot be searched: give a CLSR "
             "checkpoint, whisper:PLACE or funasr:PLACE"
         )
-    if kind == checkpoint.RELEASE:
+    if kind == checkpoint_folder.RELEASE:
         return CascadeSource(ModelReference("", str(folder)), folder, text_encoder)
     return CheckpointSource(folder, text_encoder)
 
@@ -141,15 +147,22 @@ class CheckpointSource:
         self.reference = str(folder)
         self.other_text_encoder = text_encoder
 
-    def fingerprint(self, text_encoder: TextEncoder | None) -> str:
+    def fingerprint(self, text_encoder: SentenceEncoder | None) -> str:
         """That of the checkpoint, with the text encoder that takes the place of its own."""
-        checkpoint.require_trained(self.folder)
+        checkpoint_folder.require_trained(self.folder)
         other = text_encoder.fingerprint if text_encoder and self.other_text_encoder else None
-        return checkpoint.fingerprint(self.folder, other)
+        return checkpoint_folder.fingerprint(self.folder, other)
+
+    def load_query_encoder(self, precision: Precision) -> SentenceEncoder | None:
+        """That of the checkpoint's text encoder, or of the one in its place."""
+        checkpoint_folder.require_trained(self.folder)
+        return load_query_encoder(checkpoint_folder.find_text_side(self.folder, self.other_text_encoder), precision)
 
     def load_text_encoder(self, precision: Precision) -> TextEncoder:
         """The checkpoint's text encoder, or the one in its place."""
-        checkpoint.require_trained(self.folder)
+        from clsr import checkpoint
+
+        checkpoint_folder.require_trained(self.folder)
         return checkpoint.load_text_side(self.folder, precision, self.other_text_encoder)
 
     def load_recogniser(self, device: str, precision: Precision) -> SpeechRecogniser:
@@ -158,7 +171,9 @@ class CheckpointSource:
 
     def load_speech_encoder(self, device: str, precision: Precision) -> SpeechSystem:
         """The whole model."""
-        checkpoint.require_trained(self.folder)
+        from clsr import checkpoint
+
+        checkpoint_folder.require_trained(self.folder)
         return checkpoint.load_speech_encoder(self.folder, device, precision, self.other_text_encoder)
 
 
@@ -177,7 +192,7 @@ class CascadeSource:
         self.reference = str(model)
         self.other_text_encoder: str | None = text_encoder or OFFLINE_TEXT_ENCODER
 
-    def fingerprint(self, text_encoder: TextEncoder | None) -> str:
+    def fingerprint(self, text_encoder: SentenceEncoder | None) -> str:
         """Digest of the weights, the tokens, the language and the text encoder."""
         files = [name for name in ("model.bin", "model.safetensors", "model.pt") if (self.folder / name).is_file()]
         tokens = [name for name in ("tokenizer.json", "tokens.json", "tokens.txt", "vocabulary.txt")
@@ -189,18 +204,27 @@ class CascadeSource:
         parts += [self.model.language or "", text_encoder.fingerprint if text_encoder else ""]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
+    def load_query_encoder(self, precision: Precision) -> SentenceEncoder | None:
+        """That of the text encoder, which needs nothing of the recogniser."""
+        return load_query_encoder(open_text_encoder(self.other_text_encoder or OFFLINE_TEXT_ENCODER), precision)
+
     def load_text_encoder(self, precision: Precision) -> TextEncoder:
         """The text encoder, which needs nothing of the recogniser."""
+        from clsr.models.precision import lower_text_encoder
+        from clsr.models.text_encoder import load_text_encoder
+
         return lower_text_encoder(load_text_encoder(self.other_text_encoder or OFFLINE_TEXT_ENCODER), precision)
 
     def load_recogniser(self, device: str, precision: Precision) -> SpeechRecogniser:
         """The recogniser alone."""
+        from clsr import checkpoint
+
         checkpoint.require_device(device)
         if self.model.scheme == FUNASR:
             from clsr.systems.funasr import load_funasr
 
             return load_funasr(self.folder, device, precision)
-        if not self.model.scheme and checkpoint.is_release(self.folder):
+        if not self.model.scheme and checkpoint_folder.is_release(self.folder):
             return checkpoint.load_recogniser(self.folder, device, precision)
         from clsr.systems.whisper_conversion import in_ctranslate2
         from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser

@@ -17,13 +17,15 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from clsr.checkpoint import Meta, current_commit, load_config, load_text_side, load_weights, restore, save_checkpoint
+from clsr.checkpoint import current_commit, load_text_side, load_weights, restore, save_checkpoint
+from clsr.checkpoint_folder import Meta, load_config
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch
 from clsr.data.splits import Split, at_speeds, read_splits, require_pairs
 from clsr.models.adaptor import PassageProjection
-from clsr.models.text_encoder import Side, TextEncoder, load_text_encoder
+from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.systems.parabge import ParaBge, begin
+from clsr.text.folder import Side
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import cosines, score_distillation

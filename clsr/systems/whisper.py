@@ -14,7 +14,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from clsr.audio.waveform import SAMPLE_RATE
-from clsr.checkpoint import Meta, current_commit, save_checkpoint
+from clsr.checkpoint import current_commit, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import ModelConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, at_speeds, data_digest, read_splits

@@ -14,17 +14,8 @@ from torch import Tensor
 
 from clsr.audio.features import Cmvn, stack_frames
 from clsr.byte_pairs import BytePairVocabulary, TextVocabulary
-from clsr.checkpoint import (
-    Meta,
-    current_commit,
-    load_config,
-    load_recogniser_weights,
-    load_vocabulary,
-    read_meta,
-    require_text_pieces,
-    restore,
-    save_checkpoint,
-)
+from clsr.checkpoint import current_commit, load_recogniser_weights, restore, save_checkpoint
+from clsr.checkpoint_folder import Meta, load_config, load_vocabulary, read_meta, require_text_pieces
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechBatch, SpeechDataModule
 from clsr.data.feature_cache import Extract, FeatureCache

@@ -22,7 +22,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from clsr.checkpoint import average, fingerprint
+from clsr.checkpoint import average
+from clsr.checkpoint_folder import fingerprint
 from clsr.config import TrainingConfig
 from clsr.data.splits import Split, data_digest
 from clsr.errors import InputError

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from clsr.audio.features import FRAME_S
 from clsr.byte_pairs import TextVocabulary
-from clsr.checkpoint import PASSAGE_PROJECTION, Meta, current_commit, load_passage_projection, save_checkpoint
+from clsr.checkpoint import PASSAGE_PROJECTION, current_commit, load_passage_projection, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule, split_batch
 from clsr.data.splits import Split, read_splits, require_pairs

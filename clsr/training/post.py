@@ -11,14 +11,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from clsr.byte_pairs import TextVocabulary
-from clsr.checkpoint import (
-    Meta,
-    current_commit,
-    load_passage_projection,
-    load_weights,
-    require_trained,
-    save_checkpoint,
-)
+from clsr.checkpoint import current_commit, load_passage_projection, load_weights, save_checkpoint
+from clsr.checkpoint_folder import Meta, require_trained
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits, require_pairs

@@ -11,7 +11,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from clsr.checkpoint import Meta, current_commit, save_checkpoint
+from clsr.checkpoint import current_commit, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import BUNDLED, TrainingConfig
 from clsr.data.device_batches import DeviceBatches, EpochProgress, Rank, training_rank, validation_rank
 from clsr.data.splits import Pair, read_splits, require_pairs

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary, read_tokenizer
-from clsr.checkpoint import Meta, current_commit, save_checkpoint
+from clsr.checkpoint import current_commit, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig, WhisperConfig
 from clsr.errors import InputError
 from clsr.models.paraformer import Paraformer

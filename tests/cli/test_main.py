@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
-from clsr.checkpoint import read_meta
+from clsr.checkpoint_folder import read_meta
 from clsr.cli.indexing import MakeIndex
 from clsr.cli.main import main
 from clsr.cli.measuring import CompareReports

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
-from clsr.checkpoint import fingerprint, load_recogniser, load_speech_encoder
+from clsr.checkpoint import load_recogniser, load_speech_encoder
+from clsr.checkpoint_folder import fingerprint
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
 from clsr.errors import InputError

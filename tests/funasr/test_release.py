@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from clsr.checkpoint import load_recogniser, load_speech_encoder, load_weights, read_meta
+from clsr.checkpoint import load_recogniser, load_speech_encoder, load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.funasr.release import import_release, read_model_config, read_release

@@ -495,6 +495,8 @@ def test_damaged_table_is_refused(speech_encoder: Any, model: Model, speak: Spea
         manifest.write_bytes(b"x")
     with pytest.raises(InputError, match="index: cannot be read"):
         IndexTables(IndexLocation.of(tmp_path / "index")).windows  # noqa: B018
+    with pytest.raises(InputError, match="index: cannot be read"):
+        Index.open(tmp_path / "index").search(words="cat")
 
 
 def test_damaged_description_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_overlapping_windows_share_a_recognition(
     path = speak(tmp_path / "a.wav", " ".join(words))
     assert index.add([path])[0].status == "indexed"
     assert recogniser.seconds == len(words)
-    rows = index.require_windows().search().limit(100).to_list()
+    rows = index.tables.windows.search().limit(100).to_list()
     assert len(rows) == 13
     for row in rows:
         inside = words[round(row["start_s"] + 1e-6) : round(row["end_s"] + 1e-6)]

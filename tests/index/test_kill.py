@@ -17,6 +17,7 @@ from clsr.index.index import DESCRIPTION, Index
 from clsr.index.location import IndexLocation
 from clsr.index.ranking import Ranker
 from clsr.index.tables import IndexTables
+from clsr.lance import TableReader
 
 KILLS = int(os.environ.get("CLSR_KILLS", "25"))  # CLSR_KILLS=100 made the figures of docs/explanation/reliability.md
 PROCESS = Path(__file__).with_name("indexing_process.py")
@@ -102,5 +103,5 @@ def check(index: Path, acknowledged: dict[str, str]) -> None:
     assert Index.open(index).verify().damage == []
     table, spoken = IndexTables(IndexLocation.of(index)).windows, [row for row in all_rows if row["text"]]
     if table is not None and spoken:
-        best = Ranker(table).dense(np.asarray(spoken[-1]["vector"], np.float32), len(spoken))
+        best = Ranker(TableReader.of(table)).dense(np.asarray(spoken[-1]["vector"], np.float32), len(spoken))
         assert spoken[-1]["id"] in {window.id for window in best}

@@ -19,6 +19,7 @@ from clsr.index.index import Index
 from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker, fuse, read, read_down
 from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, IndexTables, full_text_config, windows_schema
+from clsr.lance import TableReader
 from clsr.model import Model
 from clsr.search.retriever import Retriever
 
@@ -184,8 +185,8 @@ def test_search_disturbed_by_a_writer_reruns_once() -> None:
 def test_words_of_deleted_windows_are_left_out(index: Path) -> None:
     table = IndexTables(IndexLocation.of(index)).windows
     assert table is not None
-    assert Ranker(table).recognised([window("no such")]) == {}
-    assert Ranker(table).recognised([]) == {}
+    assert Ranker(TableReader.of(table)).recognised([window("no such")]) == {}
+    assert Ranker(TableReader.of(table)).recognised([]) == {}
 
 
 def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_cosines_are_exact_with_an_approximate_index_too(tmp_path: Path) -> None
     table.create_index("vector", config=IvfPq(distance_type="dot", num_partitions=8, num_sub_vectors=8))
     opened = IndexTables(IndexLocation.of(tmp_path)).windows
     assert opened is not None
-    ranker, found = Ranker(opened), 0
+    ranker, found = Ranker(TableReader.of(opened)), 0
     spoken = [i for i in range(2000) if i % 4]
     for question in vectors[:20]:
         best = sorted(spoken, key=lambda i: -float(vectors[i] @ question))[:10]

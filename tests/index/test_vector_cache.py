@@ -14,6 +14,7 @@ from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker
 from clsr.index.tables import SEGMENTS_COLUMN, TEXT_COLUMN, WINDOWS, IndexTables, full_text_config, windows_schema
 from clsr.index.vector_cache import PART, VectorCache, cache_vectors, cosines_of
+from clsr.lance import TableReader
 
 LATER = datetime(2026, 5, 1, tzinfo=timezone.utc)
 
@@ -40,7 +41,7 @@ def table_of(folder: Path, vectors: np.ndarray) -> Any:
 
 
 def on_the_disk(table: Any, vector: np.ndarray, limit: int, where: str = "") -> list[RankedWindow]:
-    return Ranker(table, cache_bytes=0).dense(vector, limit, where)
+    return Ranker(TableReader.of(table), cache_bytes=0).dense(vector, limit, where)
 
 
 def test_nearest_equals_a_full_sort_with_row_ties() -> None:
@@ -94,12 +95,12 @@ def test_memory_and_disk_tell_the_same(tmp_path: Path) -> None:
     vectors[300:400] = vectors[200:300]  # of each of these there are two
     table = table_of(tmp_path, vectors)
     table.create_index(TEXT_COLUMN, config=full_text_config())
-    ranker = Ranker(table)
+    ranker = Ranker(TableReader.of(table))
     assert ranker.dense(vectors[1], 5)[0].id == "1" and ranker._cache is None
     for question in (*unit(20, seed=1), *vectors[200:220]):
         for limit, where in ((9, ""), (40, "recording = '3.wav'"), (1000, ""), (5, "recording = 'none'")):
             assert ranker.dense(question, limit, where) == on_the_disk(table, question, limit, where)
-        assert ranker.bm25("sea number7 number8", 7) == Ranker(table, 0).bm25("sea number7 number8", 7)
+        assert ranker.bm25("sea number7 number8", 7) == Ranker(TableReader.of(table), 0).bm25("sea number7 number8", 7)
     cache = ranker._cache
     assert cache is not None and len(cache.spans) == 400  # the silent ones are not there
     assert [w.id for w in ranker.bm25("number7", 5, "recording = '7.wav'")] == ["7"]
@@ -109,7 +110,7 @@ def test_what_is_written_meanwhile_is_found_at_once(tmp_path: Path) -> None:
     vectors = unit(100)
     table = table_of(tmp_path, vectors)
     table.create_index(TEXT_COLUMN, config=full_text_config())
-    ranker, writer = Ranker(table), IndexTables(IndexLocation.of(tmp_path)).windows
+    ranker, writer = Ranker(TableReader.of(table)), IndexTables(IndexLocation.of(tmp_path)).windows
     assert writer is not None
     for _ in range(2):
         assert ranker.dense(vectors[7], 1)[0].id == "7"
@@ -128,17 +129,17 @@ def test_words_are_found_after_rows_have_moved(tmp_path: Path) -> None:
     table = table_of(tmp_path, unit(20))
     for first in (100, 200, 300):
         table.add(rows(unit(20, seed=first), first=first))
-    found = Ranker(table).dense(unit(1)[0], 100)
-    before = Ranker(table).recognised(found)
+    found = Ranker(TableReader.of(table)).dense(unit(1)[0], 100)
+    before = Ranker(TableReader.of(table)).recognised(found)
     assert {id_: words.text for id_, words in before.items()} == {w.id: f"sea number{w.id}" for w in found}
     table.delete("id = '1'")
     table.optimize()
-    after = Ranker(table).recognised(found)
+    after = Ranker(TableReader.of(table)).recognised(found)
     assert after == {id_: words for id_, words in before.items() if id_ != "1"}
 
 
 def test_what_does_not_fit_is_not_cached(tmp_path: Path) -> None:
     table = table_of(tmp_path, unit(100))
-    assert cache_vectors(table, 80 * 16 * 4 - 1) is None  # 80 are spoken
-    cached = cache_vectors(table, 80 * 16 * 4)
+    assert cache_vectors(TableReader.of(table), 80 * 16 * 4 - 1) is None  # 80 are spoken
+    cached = cache_vectors(TableReader.of(table), 80 * 16 * 4)
     assert cached is not None and cached.vectors.nbytes == 80 * 16 * 4

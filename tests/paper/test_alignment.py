@@ -6,7 +6,8 @@ import torch
 from matplotlib.figure import Figure
 
 from clsr.audio.waveform import read_waveform
-from clsr.checkpoint import Meta, load_speech_encoder, save_checkpoint
+from clsr.checkpoint import load_speech_encoder, save_checkpoint
+from clsr.checkpoint_folder import Meta
 from clsr.config import TrainingConfig
 from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clsr.checkpoint import fingerprint, read_meta
+from clsr.checkpoint_folder import fingerprint, read_meta
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechDataModule
 from clsr.data.splits import read_splits

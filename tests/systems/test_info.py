@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from clsr import __version__
-from clsr.checkpoint import RELEASE, read_meta
+from clsr.checkpoint_folder import RELEASE, read_meta
 from clsr.cli.main import main
 from clsr.config import DEFAULT_MODEL, OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from clsr.audio.features import FEATURE_SIZE, fbank, stack_frames
-from clsr.checkpoint import load_weights, read_meta
+from clsr.checkpoint import load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import (
     DataConfig,
     EncoderConfig,

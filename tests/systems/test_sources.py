@@ -10,7 +10,7 @@ import pytest
 
 import clsr
 from clsr.audio.waveform import read_waveform, write_waveform
-from clsr.checkpoint import read_meta
+from clsr.checkpoint_folder import read_meta
 from clsr.cli.main import main
 from clsr.data.kaldi import read_data_dir
 from clsr.errors import InputError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from clsr.checkpoint import load_weights, read_meta
+from clsr.checkpoint import load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import AugmentConfig, DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import read_splits

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsr.audio.waveform import read_waveform
-from clsr.checkpoint import read_meta
+from clsr.checkpoint_folder import read_meta
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import Encoders, SpeechDataModule
 from clsr.data.splits import read_splits

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
+from clsr.checkpoint import load_speech_encoder, load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import CtcConfig, LossConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch
 from clsr.data.splits import Split, data_digest, read_split, read_splits

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsr.checkpoint import load_weights, read_meta
+from clsr.checkpoint import load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.settings import write_yaml
 from clsr.training.devices import gather_items, gather_rows, share

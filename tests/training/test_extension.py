@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
+from clsr.checkpoint import load_speech_encoder, load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import CtcConfig, LossConfig, TrainingConfig
 from clsr.data.splits import read_splits
 from clsr.models.text_encoder import load_text_encoder

@@ -16,7 +16,8 @@ import pytest
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from clsr.checkpoint import load_weights, read_meta
+from clsr.checkpoint import load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import LossConfig, OptimizerConfig, SamplerConfig, TrainerConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.settings import read_settings, write_yaml

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from clsr.audio.waveform import read_waveform
-from clsr.checkpoint import load_speech_encoder, load_weights, read_meta
+from clsr.checkpoint import load_speech_encoder, load_weights
+from clsr.checkpoint_folder import read_meta
 from clsr.config import AdaptorConfig, DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.splits import Split, read_splits

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clsr.checkpoint import fingerprint, load_speech_encoder, load_weights, read_meta
+from clsr.checkpoint import load_speech_encoder, load_weights
+from clsr.checkpoint_folder import fingerprint, read_meta
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechBatch, SpeechDataModule
 from clsr.data.retrieval_set import write_relevance

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clsr.checkpoint import load_text_side, read_meta
+from clsr.checkpoint import load_text_side
+from clsr.checkpoint_folder import read_meta
 from clsr.config import LossConfig, OptimizerConfig, TrainingConfig
 from clsr.data.splits import Pair
 from clsr.errors import InputError

@@ -10,15 +10,8 @@ import pytest
 import torch
 
 from clsr.byte_pairs import read_words
-from clsr.checkpoint import (
-    load_config,
-    load_recogniser_weights,
-    load_speech_encoder,
-    load_vocabulary,
-    read_meta,
-    require_trained,
-    restore,
-)
+from clsr.checkpoint import load_recogniser_weights, load_speech_encoder, restore
+from clsr.checkpoint_folder import load_config, load_vocabulary, read_meta, require_trained
 from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechDataModule
 from clsr.data.splits import read_splits
