@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
@@ -127,8 +128,8 @@ class TableReader:
 
         return _run(found)
 
-    def matching(self, terms: str, limit: int, columns: Sequence[str], where: str = "") -> pyarrow.Table:
-        """The rows that share words with terms by falling BM25, with ``_rowid`` and ``_score``.
+    def matching(self, terms: str, limit: int, columns: Sequence[str], where: str = "") -> Future[pyarrow.Table]:
+        """The rows that share words with terms by falling BM25, with ``_rowid`` and ``_score``, once they are found.
 
         Args:
             terms: words, separated by spaces.
@@ -142,7 +143,7 @@ class TableReader:
             query.limit(limit)
             return await _collect(query.nearest_to_text({"query": terms}))
 
-        return _run(found)
+        return asyncio.run_coroutine_threadsafe(found(), _loop())
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> pyarrow.Table:
         """Rows by the table's own numbers.

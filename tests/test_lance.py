@@ -63,9 +63,9 @@ def test_nearest_rows_are_those_of_lancedb(table: LanceTable) -> None:
 def test_matching_rows_are_those_of_lancedb(table: LanceTable) -> None:
     reader = TableReader.of(table)
     theirs = table.search("dog cat", query_type="fts").limit(7).select(["id", "_score"]).to_arrow()
-    found = reader.matching("dog cat", 7, ["id"])
+    found = reader.matching("dog cat", 7, ["id"]).result()
     assert found["id"].to_pylist() == theirs["id"].to_pylist() and found["_score"] == theirs["_score"]
-    assert set(reader.matching("dog", 60, ["number"], "number < 30")["number"].to_pylist()) == {
+    assert set(reader.matching("dog", 60, ["number"], "number < 30").result()["number"].to_pylist()) == {
         i for i in range(30) if "dog" in (WORDS[i % 6], WORDS[i % 5])
     }
 

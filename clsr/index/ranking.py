@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -56,6 +57,13 @@ class RankedWindow(NamedTuple):
     row: int = -1  # the table's own number of the row, until a writer moves it; -1 where it is not known
 
 
+class CachedRanking(NamedTuple):
+    """Windows of a vector cache, best first."""
+
+    at: np.ndarray  # (N,) their positions
+    scores: np.ndarray  # (N,)
+
+
 class RecognisedWindow(NamedTuple):
     """What was recognised in a window; times in seconds from the start of the recording."""
 
@@ -84,7 +92,9 @@ class Ranker:
         self._version: int | None = None  # of the table, at the last search
         self._searches = 0  # by vectors, of this version
         self._cache: VectorCache | None = None  # of this version
-        self._unindexed: tuple[int, TableReader] | None = None  # version of the table, and its texts with an index
+        self._texts: tuple[int | None, TableReader] | None = (
+            None  # version of the table, and what has its full-text index
+        )
 
     def search(
         self, vector: np.ndarray | None, words: str | None, top_k: int, where: str = "", exact: bool = False
@@ -98,15 +108,33 @@ class Ranker:
             where: a condition in SQL that windows have to meet.
             exact: compare every window, even if the table has an approximate index of vectors.
         """
-        fused = vector is not None and words is not None
+        if vector is not None and words is not None:
+            return read_down(lambda limit: self._fused(vector, words, top_k, limit, where, exact), top_k, FUSED_DEPTH)
 
         def ranking(limit: int) -> tuple[list[RankedWindow], bool]:
             dense = self.dense(vector, limit, where, exact) if vector is not None else []
-            by_words = self.bm25(words, limit, where) if words is not None else []
-            more = max(len(dense), len(by_words)) >= limit
-            return fuse(dense, by_words) if fused else dense or by_words, more
+            found = dense or (self.bm25(words, limit, where) if words is not None else [])
+            return found, len(found) >= limit
 
-        return read_down(ranking, top_k, FUSED_DEPTH if fused else 4 * top_k)
+        return read_down(ranking, top_k, 4 * top_k)
+
+    def _fused(
+        self, vector: np.ndarray, words: str, top_k: int, limit: int, where: str, exact: bool
+    ) -> tuple[list[RankedWindow], bool]:
+        """The head of both rankings fused, long enough for ``top_k`` after merging, and whether there may be more.
+
+        LanceDB looks for the words while vectors are compared here.
+        """
+        cache = read(self._cached)
+        matches = self._matching(words, limit, where, cache, self._version)
+        if cache is None:
+            dense, by_words = self._dense_on_disk(vector, limit, where, exact), matches()
+            assert not isinstance(by_words, CachedRanking)  # for there is no cache
+            return fuse(dense, by_words), max(len(dense), len(by_words)) >= limit
+        near, found = CachedRanking(*cache.nearest(vector, limit, self._among(cache, where))), matches()
+        if isinstance(found, CachedRanking):
+            return _fused_head(cache, near.at, found.at, top_k), max(len(near.at), len(found.at)) >= limit
+        return fuse(_cached_windows(cache, near), found), max(len(near.at), len(found)) >= limit
 
     def dense(self, vector: np.ndarray, limit: int, where: str = "", exact: bool = False) -> list[RankedWindow]:
         """The windows whose vectors have the greatest cosine with a unit vector ``(E,)``, greatest first.
@@ -116,14 +144,22 @@ class Ranker:
         exact too.
         """
         cache = read(self._cached)
-        if cache is not None:
-            among = cache.positions(self._rows(where)) if where else None
-            at, cosines = cache.nearest(vector, limit, None if among is None else among[among >= 0])
-            return _cached_windows(cache, at, cosines.tolist())
+        if cache is None:
+            return self._dense_on_disk(vector, limit, where, exact)
+        return _cached_windows(cache, CachedRanking(*cache.nearest(vector, limit, self._among(cache, where))))
+
+    def _dense_on_disk(self, vector: np.ndarray, limit: int, where: str, exact: bool) -> list[RankedWindow]:
         found = read(lambda: self._on_disk(vector, limit, where, exact))
         cosines = cosines_of(numbers(found["vector"]), vector)  # as from memory, to the last digit
         windows = _windows(found, cosines.tolist())
         return [windows[i] for i in np.lexsort((numbers(found["_rowid"]), -cosines)).tolist()]
+
+    def _among(self, cache: VectorCache, where: str) -> np.ndarray | None:
+        """Positions of the windows that meet a condition; ``None`` without one."""
+        if not where:
+            return None
+        among = cache.positions(self._rows(where))
+        return among[among >= 0]
 
     def _on_disk(self, vector: np.ndarray, limit: int, where: str, exact: bool) -> pyarrow.Table:
         def search(condition: str, prefilter: bool) -> pyarrow.Table:
@@ -143,26 +179,46 @@ class Ranker:
         Rows that were written since the full-text index was brought up to date are searched too; where there is no
         such index, one is made in memory.
         """
+        version = read(lambda: self.table.version)
+        cache = self._cache if self._version == version else None
+        found = self._matching(text, limit, where, cache, version)()
+        if isinstance(found, CachedRanking):
+            assert cache is not None  # or it would be one of windows
+            return _cached_windows(cache, found)
+        return found
+
+    def _matching(
+        self, text: str, limit: int, where: str, cache: VectorCache | None, version: int | None
+    ) -> Callable[[], CachedRanking | list[RankedWindow]]:
+        """Start to look for words; what comes back waits for their ranking.
+
+        Args:
+            text, limit, where: as for ``bm25``.
+            cache: of the vectors, which has the windows too; a ranking of others is one of windows.
+            version: of the table.
+        """
         terms = _terms(text)
         if not terms:
-            return []
+            return list
+        texts = read(lambda: self._full_text(version))
 
-        texts = read(self._full_text)
-
-        def search(columns: list[str]) -> pyarrow.Table:
+        def start(columns: list[str]) -> Future[pyarrow.Table]:
             return texts.matching(terms, limit, columns, where)
 
-        if texts is not self.table:
-            found = read(lambda: search(SPAN_COLUMNS))
-            return [window._replace(row=-1) for window in _windows(found, found["_score"].to_pylist())]
-        cache = self._cache if self._version == read(lambda: self.table.version) else None
-        if cache is not None:
-            found = read(lambda: search([]))
-            at = cache.positions(numbers(found["_rowid"]))
-            if (at >= 0).all():
-                return _cached_windows(cache, at, found["_score"].to_pylist())
-        found = read(lambda: search(SPAN_COLUMNS))
-        return _windows(found, found["_score"].to_pylist())
+        cached = cache is not None and texts is self.table
+        started = [start([] if cached else SPAN_COLUMNS)]
+
+        def wait() -> CachedRanking | list[RankedWindow]:
+            found = read(lambda: (started.pop() if started else start([] if cached else SPAN_COLUMNS)).result())
+            if cache is not None and cached:
+                at = cache.positions(numbers(found["_rowid"]))
+                if (at >= 0).all():
+                    return CachedRanking(at, numbers(found["_score"]))
+                found = read(lambda: start(SPAN_COLUMNS).result())  # a writer has been there since
+            windows = _windows(found, found["_score"].to_pylist())
+            return windows if texts is self.table else [window._replace(row=-1) for window in windows]
+
+        return wait
 
     def recognised(self, windows: Iterable[RankedWindow]) -> dict[str, RecognisedWindow]:
         """Recognised text of windows by id, without windows that a writer has deleted since."""
@@ -197,13 +253,12 @@ class Ranker:
         # Without any column, LanceDB takes ten times as long.
         return numbers(read(lambda: self.table.scan(["recording"], where, row_ids=True))["_rowid"])
 
-    def _full_text(self) -> TableReader:
-        if self.table.is_indexed(TEXT_COLUMN):
-            return self.table
-        version = self.table.version
-        if self._unindexed is None or self._unindexed[0] != version:
-            self._unindexed = (version, _index_in_memory(self.table))
-        return self._unindexed[1]
+    def _full_text(self, version: int | None) -> TableReader:
+        """What is searched for words: the table, or in its place a copy of its texts that has an index."""
+        if self._texts is None or self._texts[0] != version:
+            indexed = self.table.is_indexed(TEXT_COLUMN)
+            self._texts = version, self.table if indexed else _index_in_memory(self.table)
+        return self._texts[1]
 
 
 def fuse(*rankings: Sequence[RankedWindow]) -> list[RankedWindow]:
@@ -298,9 +353,33 @@ def _windows(found: pyarrow.Table, scores: Sequence[float]) -> list[RankedWindow
     return [RankedWindow(*row) for row in zip(*columns, scores, found["_rowid"].to_pylist(), strict=True)]
 
 
-def _cached_windows(cache: VectorCache, at: np.ndarray, scores: Sequence[float]) -> list[RankedWindow]:
-    rows = cache.rows[at].tolist()
-    return [RankedWindow(*cache.spans[i], *found) for i, *found in zip(at.tolist(), scores, rows, strict=True)]
+def _cached_windows(cache: VectorCache, ranking: CachedRanking) -> list[RankedWindow]:
+    columns = ranking.at.tolist(), ranking.scores.tolist(), cache.rows[ranking.at].tolist()
+    return [RankedWindow(*cache.spans[i], *found) for i, *found in zip(*columns, strict=True)]
+
+
+def _fused_head(cache: VectorCache, near: np.ndarray, matches: np.ndarray, top_k: int) -> list[RankedWindow]:
+    """The best windows of two rankings fused, as ``fuse`` has them, enough for ``top_k`` after merging, or all.
+
+    Two rankings are a thousand windows each, of which few are hits: to make objects of all takes longer than to fuse.
+
+    Args:
+        cache: that has the windows.
+        near, matches: positions of the windows in it, best first.
+        top_k: windows wanted after merging.
+    """
+    ranks = np.concatenate([np.arange(len(near)), np.arange(len(matches))]) + 1
+    at, places = np.unique(np.concatenate([near, matches]), return_inverse=True)
+    sums = np.bincount(places, 1.0 / (RECIPROCAL_K + ranks), len(at))
+    order = np.argsort(-sums)
+    at, sums = at[order], sums[order]
+    windows: list[RankedWindow] = []
+    for count in (4 * top_k, len(at)):
+        ties = int(np.searchsorted(-sums, -sums[count - 1], "right")) if count <= len(at) and count else len(at)
+        windows = _cached_windows(cache, CachedRanking(at[:ties], sums[:ties]))
+        if len(merge(windows, top_k)) == top_k:
+            break
+    return windows
 
 
 def _by_id(found: pyarrow.Table, wanted: dict[str, RankedWindow]) -> dict[str, RecognisedWindow]:

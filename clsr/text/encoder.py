@@ -158,7 +158,7 @@ class _LayerNorm(NamedTuple):
         return centred
 
 
-class _Layer:
+class _TextLayer:
     """A layer: attention between the tokens of each text, and a feed-forward network."""
 
     def __init__(self, weights: MappedWeights, name: str, heads: int, epsilon: float) -> None:
@@ -205,7 +205,7 @@ class _Bert:
         self._kind = self.weights[f"{embeddings}.token_type_embeddings.weight"][0]
         self._norm = _LayerNorm.read(self.weights, f"{embeddings}.LayerNorm", epsilon)
         self._layers = [
-            _Layer(self.weights, f"{prefix}encoder.layer.{number}", config["num_attention_heads"], epsilon)
+            _TextLayer(self.weights, f"{prefix}encoder.layer.{number}", config["num_attention_heads"], epsilon)
             for number in range(config["num_hidden_layers"])
         ]
 
