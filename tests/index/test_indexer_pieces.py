@@ -90,7 +90,7 @@ def test_threads_write_what_one_thread_writes(
     model = clsr.Model(model_folder, recogniser=encoder)  # type: ignore[arg-type]
     index = Index.create(tmp_path / "index", model, IndexConfig("4/4", batch_s=4.0))
     assert [status.indexed_s for status in index.add(paths)] == [12.0, 12.0]
-    rows = index.require_windows().search().limit(100).to_list()
+    rows = index.tables.windows.search().limit(100).to_list()
     assert sorted((row["recording"], row["start_s"], row["text"]) for row in rows) == [
         (str(path), start_s, text)
         for path in paths
