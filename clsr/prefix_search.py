@@ -71,7 +71,7 @@ class PrefixSearch:
         Returns:
             The likeliest paths, best first; one without pieces where there is no speech.
         """
-        beam = {(): _Prefix(0.0, NEVER, 0.0, "")}
+        beam: dict[tuple[int, ...], _Prefix] = {(): _Prefix(0.0, NEVER, 0.0, "")}
         for outputs, values in zip(tokens.tolist(), scores.tolist(), strict=True):
             beam = self._extend(beam, outputs, values)
         finished = sorted(((p.total + self._finish(p.word), prefix) for prefix, p in beam.items()), reverse=True)
@@ -145,7 +145,7 @@ def _align(prefix: tuple[int, ...], total: float, tokens: np.ndarray, scores: np
         if state % 2:
             places[state // 2].insert(0, n)
         state -= back[n, state]
-    peaks = [max(firings, key=lambda n, u=u: emitted[n, 2 * u + 1]) for u, firings in enumerate(places)]
+    peaks = [firings[int(emitted[firings, 2 * u + 1].argmax())] for u, firings in enumerate(places)]
     found = [_piece_first(piece, tokens[n], scores[n]) for piece, n in zip(prefix, peaks, strict=True)]
     return Path(
         np.stack([row for row, _ in found]),

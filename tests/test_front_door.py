@@ -59,7 +59,7 @@ def test_hooks_run_what_make_runs() -> None:
 
 def test_both_sizes_make_up_all_tests() -> None:
     (quick,), (slow,) = recipe("test"), recipe("test-slow")
-    assert '-m "not slow"' in quick and slow.endswith("-m slow")
+    assert '-m "not slow"' in quick and "-m slow " in slow
     assert re.search(r"^test: lint types ", read("Makefile"), re.MULTILINE)
     assert re.search(r"^test-all: test test-slow ", read("Makefile"), re.MULTILINE) and not recipe("test-all")
     assert re.findall(r"^make .*", read(".ci/run"), re.MULTILINE) == ["make test-all"]
