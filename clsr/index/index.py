@@ -153,7 +153,10 @@ class Index:
     @property
     def exists(self) -> bool:
         """Whether the index is there, if only its description."""
-        return self.location.read_text(DESCRIPTION) is not None
+        try:
+            return self.location.read_text(DESCRIPTION) is not None
+        except UnicodeDecodeError:  # it is there and damaged, which opening it says
+            return True
 
     @property
     def description(self) -> IndexDescription:

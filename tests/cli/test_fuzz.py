@@ -412,7 +412,7 @@ def test_mutated_recordings_give_one_line(
     run_mutated: Callable[[Sequence[Case], int], None], sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoder = OneDecoder()
-    for module in ("index.index", "index.verification"):
+    for module in ("audio.decoding", "index.verification"):
         monkeypatch.setattr(f"clsr.{module}.Decoder", lambda: decoder)
     monkeypatch.setattr("clsr.web.serve.make_app", lambda *_: None)
     monkeypatch.setattr("clsr.web.connections.make_server", lambda *_: NoServer())

@@ -127,9 +127,10 @@ def test_another_encoding_is_named(corpus: Path):
 def test_lines_of_a_jsonl_that_are_no_rows(corpus: Path):
     path = table(corpus, '{"id": "r", "audio": "a.wav", "transcript": "x"}\nid\n[1]\n{"id": ["r"]}\n', "t.jsonl")
     assert [fault.partition(": ")[0] for fault in faults(path)] == [f"{path}:{line}" for line in (2, 3, 4)]
-    twice = faults(table(corpus, '{"id": "r", "audio": "a.wav", "transcript": "x", "transcript": "y"}', "w.jsonl"))[0]
+    row = '{"id": "%s", "audio": "a.wav", "transcript": "x"%s}\n'
+    twice = faults(table(corpus, row % ("r", "") + row % ("q", ', "transcript": "y"'), "w.jsonl"))[0]
     assert twice.endswith(
-        "w.jsonl:1: is not JSON (transcript is there twice: keep one of them); write one object a line"
+        "w.jsonl:2: is not JSON (transcript is there twice: keep one of them); write one object a line"
     )
     assert "transcript is missing" in faults(table(corpus, '{"id": "r", "audio": "a.wav"}', "u.jsonl"))[0]
 
