@@ -102,6 +102,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+OF_REFUSED_REQUESTS = ("Response", "Unexpected error Connection errored out.")  # what Gradio throws and prints
+
+
 def is_fault(message: Any) -> bool:
     """Whether what the console says is a fault of the page, and no recording that is missing or login on purpose."""
     return message.type == "error" and not (
@@ -111,12 +114,22 @@ def is_fault(message: Any) -> bool:
 
 @pytest.fixture
 def visit(browser: Any, serve: Callable[..., str]) -> Iterator[Callable[..., Any]]:
-    """Open the page of a service; it may reach nothing but its own server, and no script may fail."""
+    """Open the page of a service; it may reach nothing but its own server, and no script may fail.
+
+    What Gradio's scripts say of requests that the server refused (``refused``) is not counted.
+    """
     faults: list[str] = []
     contexts = []
 
-    def open_page(service: SearchService, config: ServeConfig | None = None, path: str = "/", **options: Any) -> Any:
+    def open_page(
+        service: SearchService, config: ServeConfig | None = None, path: str = "/", refused: bool = False, **options: Any
+    ) -> Any:
         url = serve(service, config)
+
+        def count(text: str) -> None:
+            if not (refused and text.strip() in OF_REFUSED_REQUESTS):
+                faults.append(text)
+
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -130,8 +143,8 @@ def visit(browser: Any, serve: Callable[..., str]) -> Iterator[Callable[..., Any
                 one.abort()
 
         page.route(re.compile("^https?:"), route)
-        page.on("console", lambda message: faults.append(message.text) if is_fault(message) else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: count(message.text) if is_fault(message) else None)
+        page.on("pageerror", lambda error: count(str(error)))
         page.goto(url + path)
         return page
 
@@ -408,7 +421,7 @@ def test_uploads_are_removed_on_the_page(
 
 
 def test_a_page_that_lost_its_login_says_so(visit: Callable, service: SearchService) -> None:
-    page = visit(service, ServeConfig(token="correct horse"), "/?token=correct%20horse")
+    page = visit(service, ServeConfig(token="correct horse"), "/?token=correct%20horse", refused=True)
     page.wait_for_selector("#question textarea")
     page.context.clear_cookies()
     page.fill("#question textarea", "cat")
