@@ -58,15 +58,20 @@ def integrate_and_fire(frames: Tensor, weights: Tensor, threshold: float = 1.0) 
 
 
 def scale_to(weights: Tensor, token_lengths: Tensor, threshold: float = 1.0) -> Tensor:
-    """Scale firing weights ``(B, T)`` so that exactly ``token_lengths`` tokens fire (training only).
+    """Scale firing weights ``(B, T)`` so that exactly ``token_lengths`` tokens fire, however small the weights are.
+
+    Weights that are all 0 stay so: no scale makes tokens of them.
 
     Raises:
         ValueError: there is not one length for each row.
     """
     if token_lengths.shape != weights.shape[:1]:
         raise ValueError(f"lengths {tuple(token_lengths.shape)} do not fit weights {tuple(weights.shape)}")
-    total = weights.double().sum(1).clamp(min=1e-6)  # float32 would be a token off in long recordings
-    return (weights * (token_lengths * threshold / total)[:, None]).to(weights.dtype)
+    # In float32 a long recording would be a token off, and the two gradients of a weight that is almost 0, through
+    # itself and through the sum, would be infinite before they cancel.
+    wide = weights.double()
+    total = wide.sum(1).clamp(min=torch.finfo(wide.dtype).tiny)
+    return (wide * (token_lengths * threshold / total)[:, None]).to(weights.dtype)
 
 
 def add_tail(frames: Tensor, weights: Tensor, frame_lengths: Tensor, tail: float) -> tuple[Tensor, Tensor]:

@@ -118,6 +118,23 @@ def test_scaled_weights_fire_exactly_the_requested_count(threshold: float):
         assert (tokens[length_mask(lengths)] > 0.99 * threshold).all()  # the last one is whole too
 
 
+def test_tiny_weights_fire_as_many_tokens():
+    for logit in (-20.0, -40.0, -80.0):  # sums of 4e-8, 8e-17 and 4e-34
+        logits = torch.tensor([[logit] * 20, [logit, 0.0] * 10]).requires_grad_()
+        weights = scale_to(logits.sigmoid(), torch.tensor([7, 3]))
+        tokens, lengths = integrate_and_fire(torch.ones(2, 20, 1), weights)
+        assert lengths.tolist() == [7, 3]
+        assert torch.allclose(tokens[0, :7], torch.ones(7, 1), atol=1e-3)
+        (weights * torch.arange(20.0)).sum().backward()
+        # Each of the equal weights becomes 7 / 20: d/dlogit of sum_t w_t t is 7 / 20 (t - mean of t).
+        assert logits.grad is not None
+        assert torch.allclose(logits.grad[0], 7 / 20 * (torch.arange(20.0) - 9.5), rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_zero_fire_nothing():
+    assert scale_to(torch.zeros(1, 3), torch.tensor([2])).tolist() == [[0.0, 0.0, 0.0]]
+
+
 def test_exact_lengths_in_an_hour_of_speech():
     torch.manual_seed(0)
     weights = torch.rand(1, 60_000)
