@@ -133,7 +133,8 @@ class AdaptorConfig:
 
     Args:
         codes: codes of joint training: "top_k" and "soft" are mixtures of embedding rows, "straight_through" is the
-            paper's hard code with the gradient of a soft one, "hard" has no gradient.
+            paper's hard code with the gradient of a soft one, "hard" has no gradient. "soft" mixes all rows, which is
+            training without the quantiser; evaluation then has a row with such mixtures too (clsr-unquantised).
         top_k: number of rows in a "top_k" mixture, in training and at inference.
         input: decoder output that the softmax of a mixture is taken of.
         gamma: temperature of that softmax; above 1 the weights are more even.

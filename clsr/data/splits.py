@@ -12,12 +12,14 @@ from clsr.data.augmentation import speed_copies
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import is_retrieval_set, read_retrieval_set
 from clsr.errors import InputError
+from clsr.metrics.recall import Relevance
 
 
 class Pair(NamedTuple):
     """A question and the text of the passage that answers it.
 
-    Pairs of one group share a passage: what answers one of them is no wrong answer to another.
+    Pairs of one group share a passage, or are joined by pairs that do: what answers one of them is no wrong answer to
+    another.
     """
 
     question: str
@@ -55,17 +57,32 @@ def read_split(path: Path) -> Split:
     texts = {passage.id: passage.text or "" for passage in whole.passages}
     pairs: list[Pair] = []
     pairs_of: dict[str, list[int]] = {}
-    groups: dict[str, int] = {}
+    roots, groups = _joined(whole.relevance), dict[str, int]()
     for question_id, relevance in sorted(whole.relevance.items()):
         answers = sorted(passage_id for passage_id, grade in relevance.items() if grade > 0)
         if not answers:
             continue
-        group = next((groups[passage_id] for passage_id in answers if passage_id in groups), len(pairs))
         for passage_id in answers:
-            groups.setdefault(passage_id, group)
             pairs_of.setdefault(passage_id, []).append(len(pairs))
+        group = groups.setdefault(roots[answers[0]], len(pairs))
         pairs.append(Pair(whole.questions[question_id], texts[answers[0]], group))
     return Split(whole.passages, pairs, pairs_of)
+
+
+def _joined(relevance: Relevance) -> dict[str, str]:
+    """Return for each passage one that stands for all that questions join to it, directly or through others."""
+    parent: dict[str, str] = {}
+
+    def root(passage_id: str) -> str:
+        while parent.setdefault(passage_id, passage_id) != passage_id:
+            parent[passage_id] = passage_id = parent[parent[passage_id]]
+        return passage_id
+
+    for grades in relevance.values():
+        answers = [passage_id for passage_id, grade in grades.items() if grade > 0]
+        for passage_id in answers:
+            parent[root(passage_id)] = root(answers[0])
+    return {passage_id: root(passage_id) for passage_id in list(parent)}
 
 
 def read_splits(data: Path) -> tuple[Split, Split]:

@@ -41,8 +41,8 @@ from clsr.vocabulary import fold_accents, normalise
 READ_AT_ONCE = 64  # recordings in memory
 ORACLE = "text"  # the row of the reference transcripts
 ROWS = (
-    ORACLE, "cascade", "cascade-8best", "clsr", "clsr-soft", "parabge", "clap", "speechdpr", "whisper-bge",
-    "whisper-bge-noisy", "funasr-bge",
+    ORACLE, "cascade", "cascade-8best", "clsr", "clsr-unquantised", "clsr-soft", "parabge", "clap", "speechdpr",
+    "whisper-bge", "whisper-bge-noisy", "funasr-bge",
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class ReportRow:
     """One system on one set; what was not measured is None.
 
     Attributes:
-        name: ``text``, ``cascade``, ``cascade-8best``, ``clsr``, ``clsr-soft``, ``parabge``, ...
+        name: ``text``, ``cascade``, ``cascade-8best``, ``clsr``, ``clsr-unquantised``, ``clsr-soft``, ``parabge``, ...
         wer: word errors of the transcripts it works on.
         q2c: passages found for questions.
         c2q: questions found for passages.

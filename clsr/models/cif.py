@@ -115,6 +115,7 @@ class Merged(NamedTuple):
     scores: Tensor  # (B, U, K)
     lengths: Tensor  # (B,)
     times: Tensor  # (B, U, 2)
+    firings: Tensor  # (B, U), the firing that stands for each
 
 
 def merge_repeats(tokens: Tensor, scores: Tensor, lengths: Tensor, times: Tensor) -> Merged:
@@ -147,9 +148,8 @@ def merge_repeats(tokens: Tensor, scores: Tensor, lengths: Tensor, times: Tensor
         tokens.gather(1, wide),
         scores.gather(1, wide).masked_fill(tokens.gather(1, wide) == BLANK, -torch.inf),
     )
-    return Merged(
-        tokens, scores, merged_lengths, torch.stack([begin, end], 2).gather(1, order[:, :, None].expand(-1, -1, 2))
-    )
+    spans = torch.stack([begin, end], 2).gather(1, order[:, :, None].expand(-1, -1, 2))
+    return Merged(tokens, scores, merged_lengths, spans, order)
 
 
 class Cif(nn.Module):

@@ -38,9 +38,11 @@ class DecoderOutput(NamedTuple):
     log_probabilities: Tensor  # (B, U, K), theirs
     token_lengths: Tensor  # (B,)
     times: Tensor  # (B, U, 2), begin and end of each token in frames
+    states: Tensor  # (B, U, D), what `Paraformer.logits` takes
     scores: Tensor  # (B,), log probability of this number of tokens and its best transcript, up to a constant
 
 
+LEAST_QUANTITY = 1e-6  # firing weights that announce fewer tokens are those of silence: no hypothesis has a token
 BEST = 8  # outputs kept of each token: enough for mixtures of three and lists of eight transcripts
 
 
@@ -218,37 +220,49 @@ class Paraformer(nn.Module):
         if config.ending == "tail":
             fired, firing = add_tail(frames, weights, frame_lengths, config.tail)
         else:  # boundaries then lie as in training, where the true number is what the weights are scaled to
-            numbers = (rounded + offsets).clamp(min=0).T.flatten()  # (B * H,): those of an utterance in a row
+            numbers = (rounded + offsets).clamp(min=0) * (quantities >= LEAST_QUANTITY)
+            numbers = numbers.T.flatten()  # (B * H,): those of an utterance in a row
             fired = frames.repeat_interleave(count, 0)
             weights = firing = scale_to(weights.repeat_interleave(count, 0), numbers, config.threshold)
         tokens, token_lengths = integrate_and_fire(fired, firing, config.threshold)
         times = firing_times(weights, tokens.shape[1], config.threshold)
         times = times.clamp(max=frame_lengths.repeat_interleave(count)[:, None, None].to(times.dtype))
-        best = self._best_tokens(tokens, token_lengths, *self._memory(rows, frames, frame_mask))
-        mean = best[1][:, :, 0].sum(1) / token_lengths.clamp(min=1)
+        memory = self._memory(rows, frames, frame_mask)
+        outputs, values, states = self._best_tokens(tokens, token_lengths, *memory)
+        mean = values[:, :, 0].sum(1) / token_lengths.clamp(min=1)
         distances = (token_lengths.view(-1, count).T - quantities) ** 2 / 2
         if merge:
-            merged = merge_repeats(*best, token_lengths, times)
-            best, token_lengths, times = (merged.tokens, merged.scores), merged.lengths, merged.times
+            merged = merge_repeats(outputs, values, token_lengths, times)
+            outputs, values, token_lengths, times = merged[:4]
+            states = states.gather(1, merged.firings[:, :, None].expand(-1, -1, states.shape[2]))
         output = DecoderOutput(
-            *(x.unflatten(0, (-1, count)).transpose(0, 1) for x in (*best, token_lengths, times, mean))
+            *(
+                x.unflatten(0, (-1, count)).transpose(0, 1)
+                for x in (outputs, values, token_lengths, times, states, mean)
+            )
         )
         scores = rounded * output.scores - distances
         return output._replace(scores=scores.masked_fill((offsets != 0) & (rounded + offsets < 1), -torch.inf))
 
     def _best_tokens(
         self, tokens: Tensor, token_lengths: Tensor, frames: Tensor, frame_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the best outputs of tokens ``(B * H, U, D)`` and their log probabilities: ``(B * H, U, K)`` each.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best outputs of tokens ``(B * H, U, D)`` and their log probabilities, ``(B * H, U, K)`` each.
 
-        Padding has output 0 with log probability 0, the same for all of K.
+        Padding has output 0 with log probability 0, the same for all of K. Third are the states that they are made of,
+        ``(B * H, U, D)``.
         """
         mask = length_mask(token_lengths, tokens.shape[1])
         size = (*mask.shape, min(BEST, self.decoder.output_layer.out_features))
         never = [i for i in self.never if i != BLANK] if self._merges else self.never
         found = frames.new_zeros(size, dtype=torch.long), frames.new_zeros(size, dtype=torch.float32)
-        if mask.any():  # else nothing but silence
-            states = self.decoder.states(tokens, mask, frames, frame_mask)
-            for values, of_tokens in zip(found, self.decoder.best(states[mask], BEST, never), strict=True):
-                values[mask] = of_tokens
-        return found
+        if not mask.any():  # nothing but silence
+            return *found, frames.new_zeros(*mask.shape, self.decoder.output_layer.in_features)
+        states = self.decoder.states(tokens, mask, frames, frame_mask)
+        for values, of_tokens in zip(found, self.decoder.best(states[mask], BEST, never), strict=True):
+            values[mask] = of_tokens
+        return *found, states
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the logits ``(B, U, V)`` of the states that a recognition keeps, ``(B, U, D)``."""
+        return self._logits(states, None)

@@ -29,6 +29,7 @@ class LengthHypothesis(NamedTuple):
     scores: np.ndarray  # (U, K) their log probabilities
     times: list[tuple[float, float]]  # of each token, in seconds
     probability: float = 1.0  # among the length hypotheses of the utterance
+    states: Tensor | None = None  # (U, D), what the output layer takes; where `Recogniser.keeps_states`
 
     @property
     def best(self) -> list[int]:
@@ -61,7 +62,12 @@ class Recogniser(nn.Module):
     Args:
         paraformer: the network.
         vocabulary: what its outputs stand for: pieces of a text encoder, or a release's own tokens.
+
+    Attributes:
+        keeps_states: whether recognitions hold what the output layer takes, from which all logits can be made again.
     """
+
+    keeps_states = False
 
     def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary | ReleaseVocabulary):
         super().__init__()
@@ -91,6 +97,7 @@ class Recogniser(nn.Module):
         output = self.paraformer.length_hypotheses(features, lengths)
         values, tokens = output.log_probabilities.cpu().numpy(), output.tokens.cpu().numpy()
         times = (output.times * FRAME_S).cpu().tolist()
+        states = output.states.cpu() if self.keeps_states else None
         probabilities, token_lengths = output.scores.softmax(0).tolist(), output.token_lengths.tolist()
         for row in range(len(lengths)):
             yield [
@@ -99,6 +106,7 @@ class Recogniser(nn.Module):
                     values[n, row, : of_rows[row]],
                     [(begin, end) for begin, end in times[n][row][: of_rows[row]]],
                     probabilities[n][row],
+                    None if states is None else states[n, row, : of_rows[row]],
                 )
                 for n, of_rows in enumerate(token_lengths)
             ]

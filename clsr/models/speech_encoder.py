@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from clsr.byte_pairs import TextVocabulary
-from clsr.models.adaptor import PassageProjection, expand_codes
+from clsr.models.adaptor import PassageProjection, adaptor_input, expand_codes, soft_codes
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
 from clsr.models.text_encoder import TextEncoder
+from clsr.padding import pad
 from clsr.text.folder import Side
-from clsr.vocabulary import Word
+from clsr.vocabulary import Vocabulary, Word
 
-Codes = Literal["soft", "hard"]
+Codes = Literal["soft", "hard", "unquantised"]
 
 
 class SpeechEncoding(NamedTuple):
@@ -46,6 +47,7 @@ class SpeechEncoder(Recogniser):
         self.text_encoder = text_encoder
         self.vocabulary: TextVocabulary = vocabulary
         self.passage_projection = passage_projection
+        self.keeps_states = paraformer.config.adaptor.codes == "soft" and isinstance(vocabulary, Vocabulary)
 
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
         """Encode speech, 16 kHz waveforms ``(N_i,)``, into unit vectors; batch size and order change nothing.
@@ -53,7 +55,8 @@ class SpeechEncoder(Recogniser):
         Args:
             waveforms: mono, float32.
             codes: "soft" mixes the rows of the best three tokens, and the vectors of the length hypotheses; "hard"
-                takes the best of both (the paper's codes: the vector is then that of the transcript).
+                takes the best of both (the paper's codes: the vector is then that of the transcript); "unquantised"
+                mixes the rows of all tokens, where joint training did too (``model.adaptor.codes: soft``).
             side: passages go through the passage projection, questions do not.
         """
         utterances = self.recognise(waveforms)
@@ -68,14 +71,17 @@ class SpeechEncoder(Recogniser):
 
     @torch.inference_mode()
     def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft", kind: Side = "passage") -> Tensor:
-        """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through hard or soft codes.
+        """Turn recognised utterances into unit vectors ``(B, E)`` on the CPU, through their codes.
 
         The text encoder's prompt for questions or passages, if it has one, is put before the codes.
+
+        Raises:
+            ValueError: "unquantised" codes are wanted of a model that was not trained with them.
         """
         if codes == "hard":
-            return self._embed([hypotheses[0] for hypotheses in utterances], 1, kind)
+            return self._embed([hypotheses[0] for hypotheses in utterances], codes, kind)
         every = [hypothesis for hypotheses in utterances for hypothesis in hypotheses]
-        vectors = self._embed(every, self.paraformer.config.adaptor.top_k, kind)
+        vectors = self._embed(every, codes, kind)
         return weighted_means(vectors, [[h.probability for h in hypotheses] for hypotheses in utterances])
 
     @torch.inference_mode()
@@ -88,22 +94,37 @@ class SpeechEncoder(Recogniser):
     @torch.inference_mode()
     def token_vectors(self, hypothesis: LengthHypothesis, codes: Codes = "soft") -> Tensor:
         """Return the text encoder's vector of each token of a hypothesis, as of a passage: unit rows ``(U, E)``."""
-        rows, lengths = self._code_rows([hypothesis], self.paraformer.config.adaptor.top_k if codes == "soft" else 1)
+        rows, lengths = self._code_rows([hypothesis], codes)
         return self.as_passages(self.text_encoder.token_vectors(rows, lengths, "passage")[0].float().cpu())
 
-    def _embed(self, hypotheses: Sequence[LengthHypothesis], k: int, kind: Side) -> Tensor:
+    def _embed(self, hypotheses: Sequence[LengthHypothesis], codes: Codes, kind: Side) -> Tensor:
         """Turn length hypotheses into unit vectors ``(H, E)``."""
         vectors = torch.empty(len(hypotheses), self.text_encoder.width)
         for batch in batches([len(h.tokens) + 1 for h in hypotheses]):
-            rows, lengths = self._code_rows([hypotheses[i] for i in batch], k)
+            rows, lengths = self._code_rows([hypotheses[i] for i in batch], codes)
             vectors[batch] = self.text_encoder(rows, lengths, kind).float().cpu()
         return vectors
 
-    def _code_rows(self, hypotheses: Sequence[LengthHypothesis], k: int) -> tuple[Tensor, Tensor]:
-        """Return codes ``(H, R, E)`` and lengths ``(H,)``: each a mixture of the ``k`` best outputs of its token."""
+    def _code_rows(self, hypotheses: Sequence[LengthHypothesis], codes: Codes) -> tuple[Tensor, Tensor]:
+        """Return the codes of hypotheses, ``(H, R, E)``, and their lengths ``(H,)``."""
+        if codes == "unquantised":
+            return self._unquantised_rows(hypotheses)
         tokens, scores = [h.tokens for h in hypotheses], [torch.from_numpy(h.scores) for h in hypotheses]
-        adaptor = self.paraformer.config.adaptor
+        adaptor, k = self.paraformer.config.adaptor, 1
+        if codes == "soft":
+            k = adaptor.top_k
         return expand_codes(tokens, scores, self.vocabulary, self.text_encoder.word_embeddings, adaptor, k)
+
+    def _unquantised_rows(self, hypotheses: Sequence[LengthHypothesis]) -> tuple[Tensor, Tensor]:
+        """Return mixtures of the whole codebook, ``(H, U, E)``, and their lengths ``(H,)``: as in training."""
+        kept = [h.states for h in hypotheses if h.states is not None]
+        if len(kept) < len(hypotheses) or not isinstance(self.vocabulary, Vocabulary):
+            raise ValueError("the model was not trained with mixtures of the whole codebook")
+        states, lengths = pad(kept)
+        embeddings, adaptor = self.text_encoder.word_embeddings, self.paraformer.config.adaptor
+        scores = adaptor_input(self.paraformer.logits(states.to(embeddings.device)).float(), adaptor.input)
+        codebook = embeddings[self.vocabulary.text_ids]
+        return soft_codes(scores, codebook.float(), adaptor.gamma).to(codebook.dtype), lengths.to(embeddings.device)
 
 
 def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:

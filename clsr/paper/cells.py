@@ -40,6 +40,7 @@ SYSTEMS = {
     "cascade": SystemLabel("CLSR's transcript + text encoder", *_PIPELINE),
     "cascade-8best": SystemLabel("CLSR's 8 best + text encoder", *_PIPELINE),
     "clsr": SystemLabel("CLSR, hard codes", "E2E", paper="CLSR"),
+    "clsr-unquantised": SystemLabel("CLSR, all rows mixed", "E2E"),
     "clsr-soft": SystemLabel("CLSR, soft codes", "E2E"),
 }
 """By row name, in the order of the paper's rows."""

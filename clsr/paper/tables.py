@@ -77,7 +77,7 @@ def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[T
 
 def table_2(conditions: Sequence[Condition]) -> Table:
     """Every system on every clean set."""
-    systems = [name for name in SYSTEMS if name not in ("parabge", "whisper-bge-noisy")]
+    systems = [name for name in SYSTEMS if name not in ("parabge", "whisper-bge-noisy", "clsr-unquantised")]
     types = (Column("Question", "Type", numbers=False), Column("Context", "Type", numbers=False))
     columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
     whole = _clean(conditions)
@@ -147,7 +147,7 @@ def _ablation_block(of_set: Mapping[str, Condition]) -> list[list[str]]:
     for setting in [*published.TABLE_3, *sorted(of_set.keys() - published.TABLE_3.keys())]:
         marks = _marks(setting)
         measured = of_set[setting].rows if setting in of_set else {}
-        for name in ("clsr", "clsr-soft"):
+        for name in ("clsr", "clsr-unquantised", "clsr-soft"):
             if name in measured:
                 rows.append([*marks, system_name(name), first.label, *retrieval_cells(name, measured[name])])
         if first.dataset == "spoken_squad" and setting in published.TABLE_3:

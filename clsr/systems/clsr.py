@@ -11,12 +11,14 @@ from torch import Tensor
 from clsr.checkpoint import load_recogniser
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.models.recogniser import LengthHypotheses, Recogniser
-from clsr.models.speech_encoder import SpeechEncoder
+from clsr.models.speech_encoder import Codes, SpeechEncoder
 from clsr.models.text_encoder import load_text_encoder
 from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
 from clsr.text.folder import Side
 
 CASCADES = ("cascade", "cascade-8best")
+UNQUANTISED = "clsr-unquantised"  # of a model whose joint training had no quantiser
+CODES: dict[str, Codes] = {"clsr": "hard", UNQUANTISED: "unquantised", "clsr-soft": "soft"}
 N_BEST = 8
 
 
@@ -33,7 +35,8 @@ class ClsrSystem:
     def __init__(self, recogniser: Recogniser, encoder: SpeechEncoder | Cascade):
         self.recogniser = recogniser
         self.encoder = encoder
-        codes = ("clsr", "clsr-soft") if isinstance(encoder, SpeechEncoder) else ()
+        unquantised = (UNQUANTISED,) if recogniser.keeps_states else ()
+        codes = ("clsr", *unquantised, "clsr-soft") if isinstance(encoder, SpeechEncoder) else ()
         self.rows = ("text", *CASCADES, *codes)
 
     def recognise(self, waveforms: Sequence[np.ndarray]) -> list[LengthHypotheses]:
@@ -51,7 +54,7 @@ class ClsrSystem:
         elif row == "cascade-8best":
             vectors = encode_n_best(self.encoder, recognised, N_BEST)
         elif isinstance(self.encoder, SpeechEncoder):
-            vectors = self.encoder.embed(recognised, "soft" if row == "clsr-soft" else "hard", side)
+            vectors = self.encoder.embed(recognised, CODES[row], side)
         else:
             raise ValueError(f"no codes, so no row {row}")
         return self._on_side(vectors, side)

@@ -109,7 +109,7 @@ class JointModule(AsrModule):
             tokens, scores = best.indices, best.values
             if self.config.model.cif.firings_per_token > 1:
                 times = scores.new_zeros(*scores.shape[:2], 2)
-                tokens, scores, token_lengths, _ = merge_repeats(tokens, scores, token_lengths, times)
+                tokens, scores, token_lengths, *_ = merge_repeats(tokens, scores, token_lengths, times)
             codes, token_lengths = self._expanded(tokens, scores, token_lengths)
         return self._as_passages(self.text_encoder(codes, token_lengths, "passage"))
 
@@ -143,10 +143,15 @@ class JointModule(AsrModule):
         """Count word errors, and keep the vectors of a development batch."""
         output = self.paraformer.recognise(batch.features, batch.frame_lengths)
         self.count_errors(batch, output)
-        k = self.config.model.adaptor.top_k
-        codes, lengths = self._expanded(
-            output.tokens[:, :, :k], output.log_probabilities[:, :, :k], output.token_lengths
-        )
+        adaptor = self.config.model.adaptor
+        if adaptor.codes == "soft":  # what is trained without the quantiser is chosen without it
+            codes, lengths = (
+                training_codes(self.paraformer.logits(output.states), self.codebook, adaptor),
+                output.token_lengths,
+            )
+        else:
+            best = output.tokens[:, :, : adaptor.top_k], output.log_probabilities[:, :, : adaptor.top_k]
+            codes, lengths = self._expanded(*best, output.token_lengths)
         self.meter.add(self._as_passages(self.text_encoder(codes, lengths, "passage")), batch.pair_rows)
 
     def on_validation_epoch_end(self) -> None:

@@ -32,7 +32,8 @@ for seed in $seeds; do
     if [[ $asr == yes ]]; then start=(--start "$recogniser"); else how+=(conf/scratch.yaml) start=(); fi
     how+=("${small[@]}")
     if [[ $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
-    if [[ $vq == no ]]; then how+=(--model.adaptor.codes soft); fi
+    rows=(text cascade clsr clsr-soft)
+    if [[ $vq == no ]]; then how+=(--model.adaptor.codes soft) rows+=(clsr-unquantised); fi
     if [[ $sampler == no ]]; then how+=(--model.sampler.ratio 0); fi
     if [[ $from != - ]]; then how=(train-post conf/post.yaml "${small[@]}" "${few[@]}") start=(--start "$at/row$from/model"); fi
     if [[ $from != - && $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
@@ -45,7 +46,7 @@ for seed in $seeds; do
     fi
     if begin 3 "$at/row$row/test" "measure row $row, seed $seed"; then
       run clsr evaluate --model "$at/row$row/model" --set "$data/test" --output "$at/row$row/test" \
-        --rows text cascade clsr clsr-soft --tag dataset=mini split=test seed="$seed" \
+        --rows "${rows[@]}" --tag dataset=mini split=test seed="$seed" \
         pretrain_asr="$asr" pretrain_text="$text" vq="$vq" sampler="$sampler" post=$post
       finish
     fi

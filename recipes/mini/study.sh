@@ -69,8 +69,10 @@ for seed in $seeds; do
     fi
     for split in unseen noise; do
       if begin 2 "$to/measures/$split" "measure on $split"; then
+        rows=(text cascade clsr clsr-soft)
+        if [[ ${change[$name]-} == *"codes soft"* ]]; then rows+=(clsr-unquantised); fi
         run clsr evaluate --model "$to/model" --set "$data/study/$split" --output "$to/measures/$split" \
-          --rows text cascade clsr clsr-soft
+          --rows "${rows[@]}"
         finish
       fi
     done

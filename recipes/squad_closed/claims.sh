@@ -36,7 +36,9 @@ for seed in $seeds; do
       if begin 2 "$to/measures/$split" "measure $name on $split, seed $seed"; then
         how=(--set "$data/pairs/${split/noise/test}")
         if [[ $split == noise ]]; then how+=(--snr-db 10); fi
-        run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/measures/$split" --rows text cascade clsr clsr-soft \
+        rows=(text cascade clsr clsr-soft)
+        if [[ $name == no-vq ]]; then rows+=(clsr-unquantised); fi
+        run clsr evaluate --model "$to/model" "${how[@]}" --output "$to/measures/$split" --rows "${rows[@]}" \
           --tag dataset=squad_closed training="$name" split="${split/noise/test}" seed="$seed"
         finish
       fi

@@ -28,6 +28,16 @@ def test_questions_and_passages_may_be_many_to_many(tone_set: Path):
     assert split.pairs_of == {"p-a": [0, 1], "p-b": [2], "p-c": [2]}
 
 
+def test_a_question_joins_the_groups_of_its_answers(tone_set: Path):
+    write_table(
+        tone_set / "questions" / "text", [("q1", "Low?"), ("q2", "Middle?"), ("q3", "Either?"), ("q4", "High?")]
+    )
+    relevance = {"q1": {"p-a": 1}, "q2": {"p-b": 1}, "q3": {"p-a": 1, "p-b": 1}, "q4": {"p-c": 1}}
+    write_relevance(tone_set / "qrels", relevance)
+    groups = [pair.group for pair in read_split(tone_set).pairs]
+    assert groups[0] == groups[1] == groups[2] != groups[3]  # so p-b is no negative of q3, whose row is that of p-a
+
+
 def test_a_plain_data_directory_has_no_pairs(tone_set: Path):
     split = read_split(tone_set / "passages")
     assert len(split.utterances) == 3 and not split.pairs and not split.pairs_of

@@ -243,3 +243,4 @@ def test_repeats_are_merged_and_blanks_dropped():
     assert merged.scores[0, :, 1].tolist() == [-torch.inf, -torch.inf, -6]  # the blank is no alternative
     assert merged.times[0].tolist() == [[1, 3], [4, 5], [5, 7]]
     assert merged.times[1, 0].tolist() == [0, 2]
+    assert merged.firings[0].tolist() == [2, 4, 5] and merged.firings[1, 0] == 0  # whose states are kept

@@ -1,5 +1,6 @@
 """Speech to unit vectors: hard codes are the transcript, soft ones carry doubt, and batches change nothing."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from clsr.audio.features import fbank, stack_frames
 from clsr.checkpoint import load_speech_encoder
 from clsr.metrics.word_errors import word_errors
-from clsr.models.adaptor import top_k_codes
+from clsr.models.adaptor import soft_codes, top_k_codes
 from clsr.models.cif import integrate_and_fire, scale_to
 from clsr.models.paraformer import BEST
 from clsr.models.recogniser import MIN_PROBABILITY
@@ -34,6 +35,13 @@ def unsure(encoder: SpeechEncoder, waveforms: list[np.ndarray]) -> list[np.ndarr
     """Waveforms in noise, which the recogniser was never trained on."""
     draw = np.random.default_rng(0)
     return [w + 0.3 * draw.standard_normal(len(w), dtype=np.float32) for w in waveforms]
+
+
+def without_quantiser(encoder: SpeechEncoder) -> SpeechEncoder:
+    """The same weights, as if joint training had mixed the whole codebook."""
+    same = copy.deepcopy(encoder)
+    same.paraformer.config.adaptor.codes = "soft"
+    return SpeechEncoder(same.paraformer, same.text_encoder, encoder.vocabulary)
 
 
 def test_transcript_equals_what_was_said(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
@@ -78,12 +86,13 @@ def test_hard_codes_equal_the_recognised_text(encoder: SpeechEncoder, waveforms:
 
 def test_soft_codes_mix_best_tokens_and_hypotheses(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
     """Against logits of the whole vocabulary, of each number of tokens by itself."""
-    mixed, network = [], encoder.paraformer
+    mixed, network, never = [], encoder.paraformer, encoder.paraformer.never
     codebook, gamma = encoder.text_encoder.word_embeddings[encoder.vocabulary.text_ids], network.config.adaptor.gamma
+    unquantised = without_quantiser(encoder)
     for waveform in unsure(encoder, waveforms):
         features = stack_frames(fbank(waveform))[None]
         lengths = torch.tensor([features.shape[1]])
-        expected = torch.zeros(encoder.text_encoder.width)
+        expected, of_all_rows = torch.zeros(2, encoder.text_encoder.width)
         with torch.no_grad():
             hypotheses = network.length_hypotheses(features, lengths)
             frames, mask = network.encoder(network.cmvn(features), lengths)
@@ -93,13 +102,22 @@ def test_soft_codes_mix_best_tokens_and_hypotheses(encoder: SpeechEncoder, wavef
                 number = hypotheses.token_lengths[n]
                 tokens, _ = integrate_and_fire(frames, scale_to(network.predictor(frames, mask), number))
                 logits = network.decoder(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), frames, mask)
-                logits[..., network.never] = -torch.inf
+                of_all_rows += weight * encoder.text_encoder(soft_codes(logits, codebook, gamma), number)[0]
+                logits[..., never] = -torch.inf
                 expected += weight * encoder.text_encoder(top_k_codes(logits, codebook, 3, gamma), number)[0]
         mixed.append(len(kept))
         soft, hard = (encoder.encode([waveform], codes).vectors[0] for codes in ("soft", "hard"))
         assert np.abs(soft - (expected / expected.norm()).numpy()).max() < 1e-5
         assert np.abs(soft - hard).max() > 1e-4
+        whole = unquantised.encode([waveform], "unquantised").vectors[0]
+        assert np.abs(whole - (of_all_rows / of_all_rows.norm()).numpy()).max() < 1e-5
+        assert np.abs(whole - soft).max() > 1e-4
     assert max(mixed) > 1
+
+
+def test_a_quantised_model_has_no_unquantised_codes(encoder: SpeechEncoder, waveforms: list[np.ndarray]):
+    with pytest.raises(ValueError, match="not trained with mixtures of the whole codebook"):
+        encoder.encode(waveforms, "unquantised")
 
 
 def test_a_length_off_by_one_is_corrected(tone_model: Path, waveforms: list[np.ndarray]):
@@ -119,9 +137,10 @@ def test_a_code_is_a_word_embedding(encoder: SpeechEncoder):
         assert torch.equal(encoder.text_encoder.word_embeddings[encoder.vocabulary.text_ids[index]], row)
 
 
-@pytest.mark.parametrize("codes", ["soft", "hard"])
+@pytest.mark.parametrize("codes", ["soft", "hard", "unquantised"])
 def test_batches_and_order_change_nothing(encoder: SpeechEncoder, waveforms: list[np.ndarray], codes):
     given = unsure(encoder, waveforms)
+    encoder = without_quantiser(encoder) if codes == "unquantised" else encoder
     together, turned = encoder.encode(given, codes), encoder.encode(given[::-1], codes)
     for i, waveform in enumerate(given):
         alone = encoder.encode([waveform], codes)

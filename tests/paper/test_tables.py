@@ -110,6 +110,9 @@ def test_table_3_has_the_papers_settings_below_ours(tmp_path: Path, write_result
     (block,) = table.blocks
     assert len(block) == 2 + 8  # both codes of the one that was run
     assert block[0][:8] == ["✗", "✗", "✗", "✗", "✗", "paper: CLSR", "Spoken-SQuAD", "16.13"]
+    write_result(tmp_path / "no-vq", {"dataset": "spoken_squad"} | tags | {"vq": "no"}, {"clsr-unquantised": 0.4})
+    ((unquantised, *_),) = make(tmp_path, "3").blocks
+    assert unquantised[2] == "✗" and unquantised[5] == "CLSR, all rows mixed (clsr-unquantised)"
     assert [row[5] for row in block[1:4]] == ["CLSR, hard codes (clsr)", "CLSR, soft codes (clsr-soft)", "paper: CLSR"]
     assert block[1][7:9] == ["10.0", "50.0 [45.0, 55.0]"]
     assert block[3][:5] == ["✗", "✗", "✓", "✗", "✗"]

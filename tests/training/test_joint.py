@@ -130,6 +130,28 @@ def test_a_model_that_recognises_nothing_is_measured(
     assert [error.errors for error in module.errors] == [2] * len(batch.ids)
 
 
+@pytest.mark.parametrize("codes", ["top_k", "soft"])
+def test_development_recall_is_of_the_trained_codes(
+    tiny_settings: TrainingConfig, tone_corpus: Path, text_encoder: TextEncoder, codes
+):
+    config = with_loss(tiny_settings, LossConfig(), AdaptorConfig(codes, top_k=2))
+    module, batches = make(config, tone_corpus, text_encoder)
+    batch = next(batches)
+    module.references = dict.fromkeys(batch.ids, "red dog")
+    with torch.no_grad():
+        module.validation_step(batch, 0)
+        output = module.paraformer.recognise(batch.features, batch.frame_lengths)
+        logits = module.paraformer.decoder.output_layer(output.states)
+        if codes == "soft":
+            made = soft_codes(logits, module.codebook, 1.5)
+        else:
+            logits[..., module.paraformer.never] = -torch.inf
+            made = top_k_codes(logits, module.codebook, 2, 1.5)
+        expected = text_encoder(made, output.token_lengths)
+    (vectors,) = module.meter.passages
+    assert torch.allclose(vectors, expected, atol=1e-5)
+
+
 def test_speech_without_questions_is_refused(tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path):
     for name in ("train", "dev"):
         (tmp_path / name).symlink_to(tone_corpus / name / "passages")
