@@ -41,7 +41,7 @@ LONGEST_PAUSE_S = 3.0  # in speech; where no word is recognised for longer, nobo
 EDGE_S = 0.5  # between the words of a window and its borders: words begin before they are loud
 ROUNDING_S = 1e-4  # of seconds that lie in no window
 # Below it a recording is flagged, by the scheme of the system; docs/results/flags.md says how they were chosen.
-LEAST_CONFIDENCE = {"": 0.32, "whisper": 0.56, "faster-whisper": 0.56}
+LEAST_CONFIDENCE = {"": 0.53, "whisper": 0.56, "faster-whisper": 0.56}
 FLAG = "probably not speech in the model's language"
 
 

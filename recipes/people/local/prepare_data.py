@@ -142,7 +142,8 @@ def prepare(args: argparse.Namespace) -> None:
         "train": [u for u in mini if u.speaker not in dev_speakers],
         "dev": [u for u in mini if u.speaker in dev_speakers],
     }
-    write_data_dir(output / "asr/train", [*parts["train"], *(u for u in common if u.text not in dev_sentences), *more])
+    trained = [*parts["train"], *(u for u in common if u.text not in dev_sentences), *more]
+    write_data_dir(output / "asr/train", sorted(trained, key=lambda utterance: utterance.id)[:: args.train_every])
     write_data_dir(output / "asr/dev", [*parts["dev"], *(u for u in common if u.text in dev_sentences)])
     for name, utterances in others.items():
         write_data_dir(output / "others" / name, utterances)
@@ -166,6 +167,7 @@ def main() -> None:
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="train the recogniser on this corpus too")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th utterance, for a quick look (1)")
+    parser.add_argument("--train-every", type=int, default=1, help="train the recogniser on every n-th utterance (1)")
     run_script(parser, prepare)
 
 

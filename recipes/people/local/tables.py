@@ -17,6 +17,10 @@ CONDITIONS = {
     "babble5": "babble 5", "babble0": "babble 0", "telephone": "telephone",
 }  # fmt: skip
 METRICS = ("recall@1", "recall@5", "recall@10")
+LONG = (
+    ("3", "long", "Moments in long recordings"),
+    ("4", "long_dev", "Moments in long recordings, questions about development speakers"),
+)
 NOTE = "In percent. Of several seeds mean [lowest, highest], else value [95 % bootstrap interval over questions]."
 
 
@@ -57,11 +61,13 @@ def tables(folders: Sequence[Path], split: str) -> Iterable[Table]:
     yield Table("2", f"In noise (dB) and over the telephone ({split})", columns, [body], ["WER / R@1, in percent."])
 
 
-def long_table(folders: Sequence[Path]) -> Table:
-    """Moments in long recordings."""
+def long_table(folders: Sequence[Path], number: str, split: str, title: str) -> Table:
+    """Moments in long recordings: those of one split's questions."""
     body = []
     for tags, titles in collect_longform(folders).items():
         about = dict(tags)
+        if about.get("split") != split:
+            continue
         ranked: dict[tuple[str, str], dict[str, list[LongFormRow]]] = {}
         for rows in titles.values():
             if rows[0].scope:
@@ -80,7 +86,7 @@ def long_table(folders: Sequence[Path]) -> Table:
     columns = (Column("System", numbers=False), Column("Searched in", numbers=False),
                *map(Column, ("Window (s)", "Success@1", "Success@5", "Time IoU of the first")))  # fmt: skip
     note = "Success: the middle of the passage lies in a window returned. " + NOTE
-    return Table("3", "Moments in long recordings", columns, [body], [note])
+    return Table(number, title, columns, [body], [note])
 
 
 def success(rows: Iterable[LongFormRow]) -> str:
@@ -96,7 +102,7 @@ def main() -> None:
 
     def work(args: argparse.Namespace) -> None:
         made = [table for split in ("test", "test_unseen") for table in tables(args.results, split)]
-        made.append(long_table(args.results))
+        made += [long_table(args.results, *of) for of in LONG]
         print("\n".join(to_markdown(table) for table in made if table.blocks[0]))
 
     run_script(parser, work)
