@@ -51,6 +51,7 @@ EXTRAS = {
         "faster-whisper>=1.2,<2",
         "onnx>=1.23,<2",
         "onnxruntime>=1.23,<2",
+        "whisper-normalizer>=0.1.15,<0.2",  # word errors as Whisper's are published, British spellings included
     ],
 }
 ALL = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

@@ -1,7 +1,8 @@
 """The one exception for faults in what the user gave, and what is safe to read and to show."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 BREAKS = {"\u2028", "\u2029"}  # of lines and paragraphs, which are no control characters
@@ -13,6 +14,22 @@ class InputError(Exception):
     The message is one line: what is wrong, where (file, line or id), and what to do. The command line prints
     it to standard error and exits with status 2.
     """
+
+
+@contextmanager
+def reporting(report: Callable[[str], None]) -> Iterator[None]:
+    """Report an ``InputError`` raised within, and go on behind it.
+
+    >>> faults = []
+    >>> with reporting(faults.append):
+    ...     raise InputError("table.tsv:3: q7: has no words")
+    >>> faults
+    ['table.tsv:3: q7: has no words']
+    """
+    try:
+        yield
+    except InputError as error:
+        report(str(error))
 
 
 def each_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

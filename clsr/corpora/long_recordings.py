@@ -64,12 +64,13 @@ def lengthen(
 
     Passages come in an order drawn from the seed, with silences of 0.2 to 0.8 s between them. A recording is closed
     when it is as long as asked for and what is left fills another; the last takes the rest. With ``chapters``, passages
-    are put together again as they were read: those whose ids agree up to the last hyphen, as LibriSpeech's of one
-    chapter do, follow one another by id without a silence. A chapter that is long enough is a recording; shorter ones
+    are put together again as they were read: those whose ids agree up to a last number, as LibriSpeech's of one chapter
+    (``61-70968-0003``) and SLUE's of one document do (``Harp_(music)_3``), follow one another by that number without a
+    silence. A chapter that is long enough is a recording; shorter ones
     are joined with the next short ones until they are. One passage at a time is in memory. Of several passages that
-    answer a question, the most relevant counts, then the first by id. The answer's span is that of its first place in
-    the passage's transcript, in proportion to the characters before and in it (times of tokens are not looked for): an
-    estimate.
+    answer a question, the most relevant counts, then the first by id. The answer's span is the one that the set has
+    for this passage (``questions/answer_spans``); without one it is that of its first place in the passage's
+    transcript, in proportion to the characters before and in it: an estimate.
 
     Args:
         retrieval_set: its folder.
@@ -109,8 +110,10 @@ def lengthen(
     questions = []
     for id_, text in whole.questions.items():
         recording, span = places[gold[id_]]
-        answer = whole.answers.get(id_)
+        answer, said = whole.answers.get(id_), whole.answer_spans.get(id_)
         answer_span = find_answer(texts[gold[id_]], answer, span) if answer else None
+        if said is not None and said.passage == gold[id_]:
+            answer_span = span[0] + said.start_s, span[0] + said.end_s
         questions.append(LongQuestion(id_, text, audio.get(id_), recording, gold[id_], span, answer, answer_span))
     write_lines(output / QUESTIONS, (_line(question, output) for question in questions))
     return questions
@@ -175,7 +178,8 @@ def _shuffled(
 def _read_on(passages: Sequence[Utterance], least_s: float, taken: dict[str, Span]) -> Iterator[Iterator[np.ndarray]]:
     """The waveforms of each recording of chapters."""
     short: list[Utterance] = []
-    for _, of_chapter in groupby(passages, key=lambda passage: passage.id.rpartition("-")[0]):
+    ordered = sorted(passages, key=lambda passage: _place(passage.id))
+    for _, of_chapter in groupby(ordered, key=lambda passage: _place(passage.id)[0]):
         chapter = list(of_chapter)
         if _length_s(chapter) >= least_s:
             yield _join(chapter, taken)
@@ -186,6 +190,12 @@ def _read_on(passages: Sequence[Utterance], least_s: float, taken: dict[str, Spa
             short = []
     if short:
         yield _join(short, taken)
+
+
+def _place(id_: str) -> tuple[str, int, str]:
+    """The chapter that an id names, the number in it, and the id."""
+    named = re.fullmatch(r"(.+)[-_](\d+)", id_)
+    return (named[1], int(named[2]), id_) if named else (id_, 0, id_)
 
 
 def _join(passages: Sequence[Utterance], taken: dict[str, Span]) -> Iterator[np.ndarray]:

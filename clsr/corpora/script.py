@@ -1,8 +1,9 @@
 """The frame of a recipe's own scripts: a command line, log lines, and bad input reported in one line."""
 
 import logging
+import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from clsr.errors import InputError
 
@@ -14,6 +15,18 @@ def run_script(parser: ArgumentParser, work: Callable[[Namespace], None]) -> Non
         work(parser.parse_args())
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
+
+
+def stop_at(faults: Sequence[str]) -> None:
+    """Print every fault in a line of its own and end the script with status 2, if there is any.
+
+    Raises:
+        SystemExit: there is one.
+    """
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        sys.exit(2)
 
 
 def positive(text: str) -> int:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clsr.errors import InputError
+from clsr.data.kaldi import ReportFault, refuse
+from clsr.errors import InputError, reporting
 
 _SENTENCE_END = re.compile("[.!?]+[\"'”’)\\]]*(?=\\s|$)|[。！？!?]+[」』”’）]*")
 
@@ -41,16 +42,20 @@ class SquadQuestion(NamedTuple):
     answer_start: int | None
 
 
-def read_squad(path: str | Path) -> list[SquadQuestion]:
-    """Questions of a file, in its order; those marked as impossible to answer are left out.
+def read_squad(path: str | Path, report: ReportFault = refuse) -> list[SquadQuestion]:
+    """Questions of a file, in its order, without those that are reported or marked as impossible to answer.
 
     A byte order mark is accepted. An answer that does not stand where ``answer_start`` says is looked for; where the
     paragraph has it several times, the place nearest to that counts. A question that is there twice, word for word,
     about the same paragraph, counts once.
 
+    Args:
+        path: of the file.
+        report: takes each fault, with article, paragraph and question: a field is missing or empty, or an id is there
+            twice with different texts; without one the first fault is refused.
+
     Raises:
-        InputError: no such file, no JSON of this form (naming article, paragraph and question), a text is empty, an id
-            is there twice with different texts, or no question is left.
+        InputError: no such file, no JSON of this form, or no question is left.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,13 +64,16 @@ def read_squad(path: str | Path) -> list[SquadQuestion]:
         whole = json.loads(path.read_bytes().decode("utf-8-sig"))
     except ValueError as error:  # of either step
         raise InputError(f"{path}: is no JSON in UTF-8 ({error}); fetch it again") from error
+    found: list[str] = []
     questions: dict[str, SquadQuestion] = {}
-    for question in _questions(path, whole):
+    for question in _questions(path, whole, found.append):
         first = questions.setdefault(question.id, question)
         if (first.question, first.context) != (question.question, question.context):
             place = f"{path}: article {question.article}, paragraph {question.paragraph}"
-            raise InputError(f"{place}: question {question.id}: the id is there twice; make ids unique")
-    if not questions:
+            found.append(f"{place}: question {question.id}: the id is there twice; make ids unique")
+    for fault in found:
+        report(fault)
+    if not questions and not found:
         raise InputError(f"{path}: has no question that can be answered; name another file")
     return list(questions.values())
 
@@ -113,20 +121,30 @@ def answer_passage(text: str, start: int, end: int, least: int) -> str:
     return text[spans[first][0] : spans[last][1]]
 
 
-def _questions(path: Path, whole: Any) -> Iterator[SquadQuestion]:
-    for number, article in enumerate(_list(whole, "data", f"{path}")):
+def _questions(path: Path, whole: Any, report: ReportFault) -> Iterator[SquadQuestion]:
+    for number, article in enumerate(_objects(whole, "data", f"{path}", report)):
         place = f"{path}: article {number}"
-        title = _text(article, "title", place)
-        for index, paragraph in enumerate(_list(article, "paragraphs", place)):
-            within = f"{place}, paragraph {index}"
-            paragraph_id = str(paragraph.get("id") or f"{number}_{index}")
-            for entry in _list(paragraph, "qas", within):
-                context = _text(paragraph, "context", within)
-                id_ = _text(entry, "id", f"{within}, a question", number_too=True)
-                question = " ".join(_text(entry, "question", f"{within}, question {id_}").split())
-                if not entry.get("is_impossible"):
-                    answer, start = _answer(entry, context, f"{within}, question {id_}")
-                    yield SquadQuestion(id_, title, number, index, paragraph_id, question, context, answer, start)
+        with reporting(report):
+            title = _text(article, "title", place)
+            for index, paragraph in enumerate(_objects(article, "paragraphs", place, report)):
+                for entry in _objects(paragraph, "qas", f"{place}, paragraph {index}", report):
+                    if entry.get("is_impossible"):
+                        continue
+                    with reporting(report):
+                        yield _question(entry, paragraph, (title, number, index), f"{place}, paragraph {index}")
+
+
+def _question(
+    entry: dict[str, Any], paragraph: dict[str, Any], article: tuple[str, int, int], within: str
+) -> SquadQuestion:
+    """The question of an entry; ``article`` has the title, its number and that of the paragraph."""
+    title, number, index = article
+    context = _text(paragraph, "context", within)
+    id_ = _text(entry, "id", f"{within}, a question", number_too=True)
+    question = " ".join(_text(entry, "question", f"{within}, question {id_}").split())
+    answer, start = _answer(entry, context, f"{within}, question {id_}")
+    paragraph_id = str(paragraph.get("id") or f"{number}_{index}")
+    return SquadQuestion(id_, title, number, index, paragraph_id, question, context, answer, start)
 
 
 def _answer(entry: dict[str, Any], context: str, place: str) -> tuple[str, int | None]:
@@ -138,6 +156,13 @@ def _answer(entry: dict[str, Any], context: str, place: str) -> tuple[str, int |
     stated = stated if isinstance(stated, int) else 0
     found = [match.start() for match in re.finditer(f"(?={re.escape(answer)})", context)]
     return answer, min(found, key=lambda start: abs(start - stated), default=None)
+
+
+def _objects(value: Any, key: str, place: str, report: ReportFault) -> list[Any]:
+    """The objects in a list, none where there is no such list, which is reported."""
+    with reporting(report):
+        return _list(value, key, place)
+    return []
 
 
 def _list(value: Any, key: str, place: str) -> list[Any]:

@@ -2,17 +2,22 @@
 
 A retrieval set is a folder: ``passages/`` (a Kaldi data directory), ``questions/`` (one too, or ``text`` alone when the
 questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``. Where answers are known,
-``questions/answers`` has them, in words: a Kaldi file of some or all of the questions.
+``questions/answers`` has them, in words, and ``questions/answer_spans`` when they are said, as ``question-id passage-id
+start_s end_s``: Kaldi files of some or all of the questions.
 """
 
+import contextlib
+import math
 import os
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from clsr.data.kaldi import (
+    TOLERANCE_S,
     ReportFault,
     Utterance,
     check_data_dir,
@@ -27,6 +32,14 @@ from clsr.data.kaldi import (
 from clsr.errors import InputError
 
 
+class AnswerSpan(NamedTuple):
+    """When an answer is said: the passage, and seconds from its begin."""
+
+    passage: str
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True)
 class RetrievalSet:
     """Passages, questions, and which passages answer which question.
@@ -38,6 +51,7 @@ class RetrievalSet:
         question_speech: the questions spoken, sorted by id; ``None`` when they are text alone.
         relevance: question id -> passage id -> relevance, 0 for judged and not relevant.
         answers: the answer in words, by the ids of the questions that have a known one.
+        answer_spans: when it is said, by the ids of the questions of which that is known.
     """
 
     path: Path
@@ -46,6 +60,7 @@ class RetrievalSet:
     question_speech: list[Utterance] | None
     relevance: dict[str, dict[str, int]]
     answers: dict[str, str] = field(default_factory=dict)
+    answer_spans: dict[str, AnswerSpan] = field(default_factory=dict)
 
 
 def is_retrieval_set(path: str | Path) -> bool:
@@ -67,15 +82,18 @@ def read_retrieval_set(path: str | Path) -> RetrievalSet:
         raise InputError(f"{path / 'passages' / 'text'}: no such file; write what is said in each passage")
     questions = read_text(path / "questions" / "text")
     speech = read_data_dir(path / "questions") if (path / "questions" / "wav.scp").is_file() else None
-    relevance = _read_relevance(path / "qrels", questions, {passage.id for passage in passages}, refuse)
-    return RetrievalSet(path, passages, questions, speech, relevance, _read_answers(path, questions, refuse))
+    lengths = {passage.id: passage.duration_s for passage in passages}
+    relevance = _read_relevance(path / "qrels", questions, lengths, refuse)
+    answers, spans = _read_answers(path, questions, refuse), _read_answer_spans(path, questions, lengths, refuse)
+    return RetrievalSet(path, passages, questions, speech, relevance, answers, spans)
 
 
 def check_retrieval_set(path: str | Path) -> list[str]:
     """All faults of a retrieval set as ``path:line: id: what, what to do``; empty if it is sound.
 
     Adds to the checks of both data directories: malformed lines of ``qrels``, ids there that no file knows, questions
-    that no passage answers, and answers to no question. A passage without a question is no fault.
+    that no passage answers, answers to no question, and times of answers outside their passage. A passage without a
+    question is no fault.
 
     Raises:
         InputError: the folder is no retrieval set at all.
@@ -92,6 +110,9 @@ def check_retrieval_set(path: str | Path) -> list[str]:
     table = path / "passages" / ("segments" if (path / "passages" / "segments").is_file() else "wav.scp")
     _read_relevance(path / "qrels", questions, read_table(table, _ignore), faults.append)
     _read_answers(path, questions, faults.append)
+    with contextlib.suppress(InputError):  # of the passages, whose faults are reported above
+        lengths = {passage.id: passage.duration_s for passage in read_data_dir(path / "passages")}
+        _read_answer_spans(path, questions, lengths, faults.append)
     return faults
 
 
@@ -139,6 +160,8 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
             else:
                 write_data_dir(folder / "questions", whole.question_speech)
             write_answers(folder / "questions" / "answers", whole.answers)
+            spans = ((id_, f"{s.passage} {s.start_s:.3f} {s.end_s:.3f}") for id_, s in whole.answer_spans.items())
+            write_answers(folder / "questions" / "answer_spans", dict(spans))
             write_relevance(folder / "qrels", whole.relevance)
         for folder, whole in zip(unfinished, sets, strict=True):
             shutil.rmtree(whole.path, ignore_errors=True)
@@ -163,6 +186,31 @@ def _read_answers(path: Path, questions: Collection[str], report: ReportFault) -
     for id_ in sorted(entries.keys() - set(questions)):
         report(f"{file}:{entries[id_].line}: {id_}: is not in questions/text; add it or remove the line")
     return {id_: entry.value for id_, entry in entries.items() if id_ in questions}
+
+
+def _read_answer_spans(
+    path: Path, questions: Collection[str], lengths: Mapping[str, float], report: ReportFault
+) -> dict[str, AnswerSpan]:
+    """When answers are said, of the questions that have a line; a line that is none is reported."""
+    file = path / "questions" / "answer_spans"
+    spans = {}
+    for id_, (line, value) in (read_table(file, report) if file.is_file() else {}).items():
+        place, fields = f"{file}:{line}: {id_}", value.split()
+        try:
+            passage, start_s, end_s = fields[0], float(fields[1]), float(fields[2])
+            if len(fields) != 3 or not 0 <= start_s < end_s < math.inf:
+                raise ValueError
+        except (ValueError, IndexError):
+            report(f"{place}: {value!r} is not 'passage-id start_s end_s'; give 0 <= start_s < end_s")
+            continue
+        if id_ not in questions or passage not in lengths:
+            unknown = f"{id_} is not in questions/text" if id_ not in questions else f"{passage} is not in passages/"
+            report(f"{place}: {unknown}; add it or remove the line")
+        elif end_s > lengths[passage] + TOLERANCE_S:
+            report(f"{place}: ends at {end_s} s, passage {passage} at {lengths[passage]:.3f} s; mend the times")
+        else:
+            spans[id_] = AnswerSpan(passage, start_s, min(end_s, lengths[passage]))
+    return spans
 
 
 def _ignore(fault: str) -> None:

@@ -31,6 +31,7 @@ from clsr.evaluation.scores import (
     measure_recognition,
     measure_retrieval,
 )
+from clsr.metrics.english import is_english
 from clsr.metrics.recall import invert, rank
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.systems.clsr import ClsrSystem
@@ -190,7 +191,8 @@ def _measure_wer(
     hypotheses = {
         u.id: fold_accents(text) for u, text in zip(passages, texts, strict=True)
     }  # some write as they please
-    return measure_recognition(references, {i: hypotheses[i] for i in references})
+    english = is_english(u.text for u in passages if u.text is not None)
+    return measure_recognition(references, {i: hypotheses[i] for i in references}, english)
 
 
 def _measure_rows(system: System, whole: RetrievalSet, recognised: _Recognised, wer: RecognitionErrors | None,

@@ -1,10 +1,12 @@
 """The report of an evaluation: written to a folder, read back, and compared with others."""
 
+from __future__ import annotations
+
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clsr.errors import InputError
 from clsr.evaluation.scores import (
@@ -20,10 +22,11 @@ from clsr.evaluation.scores import (
     differences,
     row_differences,
 )
-from clsr.metrics.recall import METRICS, Interval
+from clsr.metrics.recall import METRICS, SUCCESSES, Interval
 from clsr.metrics.word_errors import Unit, WordErrors
 
-_COLUMNS: tuple[tuple[str, Direction, str], ...] = (
+_Column = tuple[str, Direction, str]  # title, direction, metric
+_COLUMNS: tuple[_Column, ...] = (
     ("Q-C R@1", "q2c", "recall@1"),
     ("Q-C R@5", "q2c", "recall@5"),
     ("Q-C R@10", "q2c", "recall@10"),
@@ -32,8 +35,9 @@ _COLUMNS: tuple[tuple[str, Direction, str], ...] = (
     ("C-Q R@5", "c2q", "recall@5"),
     ("C-Q R@10", "c2q", "recall@10"),
 )
-_TITLES = [title for title, _, _ in _COLUMNS]
+_WAYS: dict[Direction, str] = {"q2c": "Q-C", "c2q": "C-Q"}
 _RATE_TITLES: dict[Unit, str] = {"word": "WER (errors/words)", "character": "CER (errors/characters)"}
+_ENGLISH_TITLE = "WER, Whisper's normaliser"
 _ABSENT = "–"
 _IN_PERCENT = "In percent, with 95 % bootstrap intervals over queries."
 _IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the interval leaves out 0."
@@ -104,13 +108,15 @@ def compare(paths: Sequence[Path]) -> str:
     for run, report in enumerate(reports, 1):
         for row in report.rows:
             runs_of.setdefault(row.name, {})[run] = row
-    body = [[name, str(run), *_row_cells(row)] for name, runs in runs_of.items() for run, row in runs.items()]
-    lines += ["", _table(["Row", "Run", _rate_title(reports), *_TITLES], body)]
+    layout = _Layout.of(reports)
+    body = [[name, str(run), *layout.cells(row)] for name, runs in runs_of.items() for run, row in runs.items()]
+    lines += ["", _table(["Row", "Run", *layout.titles], body)]
     others = [(run, row, runs[1]) for runs in runs_of.values() for run, row in runs.items() if 1 in runs and run > 1]
     if others:
         seed = reports[0].seed
-        body = [[a.name, f"{run} − 1", *_difference_cells(row_differences(a, b, seed))] for run, a, b in others]
-        lines += ["", "## Differences from run 1", "", _IN_POINTS, "", _table(["Row", "Runs", *_TITLES], body)]
+        body = [[a.name, f"{run} − 1", *layout.difference_cells(row_differences(a, b, seed))] for run, a, b in others]
+        titles = ["Row", "Runs", *layout.retrieval_titles]
+        lines += ["", "## Differences from run 1", "", _IN_POINTS, "", _table(titles, body)]
     if doubts := dict.fromkeys(doubt for run, a, b in others for doubt in _doubts(run, a, b)):
         lines += ["", *doubts]
     return "\n".join(lines) + "\n"
@@ -138,41 +144,73 @@ def _report_markdown(report: Report, against: Sequence[Difference]) -> str:
         f"- Commit {report.commit}, seed {report.seed}, {report.hardware}",
         "",
     ]
-    retrieved = any(row.retrieval(direction) for row in report.rows for direction in DIRECTIONS)
-    titles = _TITLES if retrieved else []
-    body = [[row.name, *_row_cells(row)[: 1 + len(titles)]] for row in report.rows]
-    lines += [_IN_PERCENT if retrieved else "In percent. The set has no questions, so nothing was retrieved.", ""]
-    lines.append(_table(["Row", _rate_title([report]), *titles], body))
+    layout = _Layout.of([report])
+    body = [[row.name, *layout.cells(row)] for row in report.rows]
+    unasked = "In percent. The set has no questions, so nothing was retrieved."
+    lines += [_IN_PERCENT if layout.columns else unasked, ""]
+    lines.append(_table(["Row", *layout.titles], body))
     if against:
         pairs = dict.fromkeys((difference.a, difference.b) for difference in against)
-        body = [[f"{a} − {b}", *_difference_cells([d for d in against if (d.a, d.b) == (a, b)])] for a, b in pairs]
-        lines += ["", "## Differences", "", _IN_POINTS, "", _table(["Rows", *_TITLES], body)]
+        body = [
+            [f"{a} − {b}", *layout.difference_cells([d for d in against if (d.a, d.b) == (a, b)])] for a, b in pairs
+        ]
+        lines += ["", "## Differences", "", _IN_POINTS, "", _table(["Rows", *layout.retrieval_titles], body)]
     return "\n".join(lines) + "\n"
 
 
-def _rate_title(reports: Sequence[Report]) -> str:
-    """What the column of error rates counts; characters, where any row does."""
-    units = {row.wer.unit for report in reports for row in report.rows if row.wer}
-    return _RATE_TITLES["character" if "character" in units else "word"]
+class _Layout(NamedTuple):
+    """The columns of a page after the name of a row: error rates, then retrieval."""
 
+    rates: list[str]
+    columns: list[_Column]
 
-def _row_cells(row: ReportRow) -> list[str]:
-    """Word error rate, then every retrieval column."""
-    wer = row.wer and f"{100 * row.wer.total.value:.1f} ({row.wer.total.errors}/{row.wer.total.words})"
-    cells = [wer or _ABSENT]
-    for _, direction, metric in _COLUMNS:
-        retrieval = row.retrieval(direction)
-        cells.append(_ABSENT if retrieval is None else _percent("{:.1f} [{:.1f}, {:.1f}]", retrieval.intervals[metric]))
-    return cells
+    @classmethod
+    def of(cls, reports: Sequence[Report]) -> _Layout:
+        """What some reports have figures for: characters, where any row counts them; success, where it was measured."""
+        rows = [row for report in reports for row in report.rows]
+        units = {row.wer.unit for row in rows if row.wer}
+        rates = [_RATE_TITLES["character" if "character" in units else "word"]]
+        rates += [_ENGLISH_TITLE] if any(row.wer and row.wer.english for row in rows) else []
+        found = [(direction, of) for row in rows for direction in DIRECTIONS if (of := row.retrieval(direction))]
+        columns = list(_COLUMNS) if found else []
+        for direction in DIRECTIONS:
+            if any(way == direction and SUCCESSES[0] in of.intervals for way, of in found):
+                columns += [
+                    (f"{_WAYS[direction]} success@{metric.partition('@')[2]}", direction, metric)
+                    for metric in SUCCESSES
+                ]
+        return cls(rates, columns)
 
+    @property
+    def retrieval_titles(self) -> list[str]:
+        """Of the columns of differences."""
+        return [title for title, _, _ in self.columns]
 
-def _difference_cells(against: Sequence[Difference]) -> list[str]:
-    """Every retrieval column, marked where significant."""
-    cells = {
-        (d.direction, d.metric): _percent("{:+.1f} [{:+.1f}, {:+.1f}]", d.interval) + " *" * d.significant
-        for d in against
-    }
-    return [cells.get((direction, metric), _ABSENT) for _, direction, metric in _COLUMNS]
+    @property
+    def titles(self) -> list[str]:
+        """Of the columns of rows."""
+        return [*self.rates, *self.retrieval_titles]
+
+    def cells(self, row: ReportRow) -> list[str]:
+        """Error rates, then every retrieval column."""
+        totals = [row.wer.total, row.wer.english] if row.wer else [None, None]
+        cells = [
+            _ABSENT if total is None else f"{100 * total.value:.1f} ({total.errors}/{total.words})"
+            for total in totals[: len(self.rates)]
+        ]
+        for _, direction, metric in self.columns:
+            retrieval = row.retrieval(direction)
+            interval = retrieval.intervals.get(metric) if retrieval else None
+            cells.append(_ABSENT if interval is None else _percent("{:.1f} [{:.1f}, {:.1f}]", interval))
+        return cells
+
+    def difference_cells(self, against: Sequence[Difference]) -> list[str]:
+        """Every retrieval column, marked where significant."""
+        cells = {
+            (d.direction, d.metric): _percent("{:+.1f} [{:+.1f}, {:+.1f}]", d.interval) + " *" * d.significant
+            for d in against
+        }
+        return [cells.get((direction, metric), _ABSENT) for _, direction, metric in self.columns]
 
 
 def _percent(form: str, interval: Interval) -> str:
@@ -212,9 +250,11 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
 
 
 def _rate_object(wer: RecognitionErrors) -> dict[str, Any]:
-    """An error rate, with its unit where that is not words."""
-    unit = {} if wer.unit == "word" else {"unit": wer.unit}
-    return {"value": wer.total.value, **wer.total._asdict(), **unit}
+    """An error rate, with its unit where that is not words, and the one by Whisper's English normaliser."""
+    more: dict[str, Any] = {} if wer.unit == "word" else {"unit": wer.unit}
+    if wer.english:
+        more["english"] = {"value": wer.english.value, **wer.english._asdict()}
+    return {"value": wer.total.value, **wer.total._asdict(), **more}
 
 
 def _transcript_objects(rows: Iterable[ReportRow]) -> Iterator[dict[str, Any]]:
@@ -253,9 +293,19 @@ def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[Quer
     q2c, c2q = (
         content[direction]
         and Retrieval(
-            {metric: Interval(**content[direction][metric]) for metric in METRICS}, queries.get((name, direction), [])
+            {
+                metric: Interval(**content[direction][metric])
+                for metric in (*METRICS, *SUCCESSES)
+                if metric in METRICS or metric in content[direction]
+            },
+            queries.get((name, direction), []),
         )
         for direction in DIRECTIONS
     )
-    recognition = wer and RecognitionErrors(WordErrors(wer["errors"], wer["words"]), [], wer.get("unit", "word"))
+    recognition = wer and RecognitionErrors(
+        WordErrors(wer["errors"], wer["words"]),
+        [],
+        wer.get("unit", "word"),
+        wer.get("english") and WordErrors(wer["english"]["errors"], wer["english"]["words"]),
+    )
     return ReportRow(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])

@@ -1,13 +1,23 @@
 """What an evaluation measures: error rate and retrieval of each system, and the differences between systems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from clsr.errors import InputError
-from clsr.metrics.recall import METRICS, Interval, Rankings, Relevance, bootstrap, paired_difference, per_query
+from clsr.metrics.english import english_normaliser
+from clsr.metrics.recall import (
+    METRICS,
+    SUCCESSES,
+    Interval,
+    Rankings,
+    Relevance,
+    bootstrap,
+    paired_difference,
+    per_query,
+)
 from clsr.metrics.word_errors import Unit, WordErrors, error_unit, pool, word_errors
 
 Direction = Literal["q2c", "c2q"]
@@ -26,11 +36,20 @@ class UtteranceErrors(NamedTuple):
 
 
 class RecognitionErrors(NamedTuple):
-    """Pooled word errors, the transcripts they were counted on (none when read back from a report), what they count."""
+    """Errors of the transcripts of a system.
+
+    Attributes:
+        total: pooled, by our normalisation.
+        transcripts: what they were counted on; none when read back from a report.
+        unit: what they count.
+        english: pooled word errors by Whisper's English normaliser; None where the set may not be English, or the
+            package is missing.
+    """
 
     total: WordErrors
     transcripts: list[UtteranceErrors]
     unit: Unit = "word"
+    english: WordErrors | None = None
 
 
 class QueryResult(NamedTuple):
@@ -133,12 +152,15 @@ class Difference(NamedTuple):
         return self.interval.low > 0 or self.interval.high < 0
 
 
-def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> RecognitionErrors:
+def measure_recognition(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], english: bool = False
+) -> RecognitionErrors:
     """Count word errors of each utterance and pool them.
 
     Args:
         references: reference transcript by utterance id.
         hypotheses: recognised transcript by utterance id.
+        english: count them by Whisper's English normaliser, too.
 
     Raises:
         InputError: an utterance has no hypothesis, or the references hold no word at all.
@@ -152,11 +174,23 @@ def measure_recognition(references: Mapping[str, str], hypotheses: Mapping[str, 
     total = pool(WordErrors(transcript.errors, transcript.words) for transcript in transcripts)
     if total.words == 0:
         raise InputError("text: no word in any reference, so there is no word error rate: fill in the transcripts")
-    return RecognitionErrors(total, transcripts, error_unit(references.values()))
+    counted = _english_errors(transcripts) if english else None
+    return RecognitionErrors(total, transcripts, error_unit(references.values()), counted)
+
+
+def _english_errors(transcripts: Sequence[UtteranceErrors]) -> WordErrors | None:
+    """Word errors of the same transcripts after Whisper's English normaliser."""
+    normalise = english_normaliser()
+    if normalise is None:
+        return None
+    total = pool(word_errors(normalise(one.reference), normalise(one.hypothesis), "word") for one in transcripts)
+    return total if total.words else None
 
 
 def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -> Retrieval:
     """Measure each query's ranking and the mean over queries with its 95 % interval.
+
+    Success is measured beside recall where a query has several relevant candidates.
 
     Args:
         rankings: as `clsr.metrics.recall.rank` gives them.
@@ -167,12 +201,14 @@ def measure_retrieval(rankings: Rankings, relevance: Relevance, seed: int = 0) -
         InputError: as `clsr.metrics.recall.per_query`.
     """
     values = per_query(rankings, relevance)
+    several = any(sum(grade > 0 for grade in relevance[query].values()) > 1 for query in rankings)
+    measured = (*METRICS, *SUCCESSES) if several else METRICS
     queries = []
     for row, query in enumerate(sorted(rankings)):
         found = (at for at, (candidate, _) in enumerate(rankings[query], 1) if relevance[query].get(candidate, 0) > 0)
-        metrics = {metric: float(values[metric][row]) for metric in METRICS}
+        metrics = {metric: float(values[metric][row]) for metric in measured}
         queries.append(QueryResult(query, next(found, None), rankings[query][:10], metrics))
-    return Retrieval({metric: bootstrap(values[metric], seed=seed) for metric in METRICS}, queries)
+    return Retrieval({metric: bootstrap(values[metric], seed=seed) for metric in measured}, queries)
 
 
 def differences(report: Report) -> list[Difference]:
@@ -188,7 +224,7 @@ def row_differences(a: ReportRow, b: ReportRow, seed: int) -> list[Difference]:
     for direction in DIRECTIONS:
         first, second = a.retrieval(direction), b.retrieval(direction)
         if first and second and first.queries and first.query_ids == second.query_ids:
-            for metric in METRICS:
+            for metric in (metric for metric in first.intervals if metric in second.intervals):
                 interval = paired_difference(first.values(metric), second.values(metric), seed=seed)
                 found.append(Difference(a.name, b.name, direction, metric, interval))
     return found

@@ -9,6 +9,8 @@ import numpy as np
 from clsr.errors import InputError
 
 METRICS = ("recall@1", "recall@5", "recall@10", "mrr@10")
+SUCCESSES = ("success@1", "success@5", "success@10")
+"""What is measured beside them where a query has several relevant candidates; with one, it is the recall."""
 
 Rankings = dict[str, list[tuple[str, float]]]
 """The candidates of each query with their scores, best first."""
@@ -16,7 +18,11 @@ Rankings = dict[str, list[tuple[str, float]]]
 Relevance = Mapping[str, Mapping[str, int]]
 """The grade of each judged candidate of each query (TREC qrels): relevant when above 0."""
 
-_MEASURES = dict(zip(METRICS, (ir_measures.R @ 1, ir_measures.R @ 5, ir_measures.R @ 10, ir_measures.RR @ 10)))
+_MEASURES = {
+    **{f"recall@{k}": ir_measures.R @ k for k in (1, 5, 10)},
+    "mrr@10": ir_measures.RR @ 10,
+    **{f"success@{k}": ir_measures.Success @ k for k in (1, 5, 10)},
+}
 _BLOCK_SCORES = 4_000_000  # scores in memory at once: 32 MB in double precision
 
 
@@ -75,8 +81,9 @@ def per_query(rankings: Rankings, relevance: Relevance) -> dict[str, np.ndarray]
     """Measure each query's ranking, through ir-measures.
 
     ``recall@k`` is the share of a query's relevant candidates among its first ``k``: 0 or 1 where one is relevant,
-    and below 1 at small ``k`` where there are many. ``mrr@10`` is one over the rank of the first relevant candidate,
-    0 past rank 10. The order is that of the ranking itself, ties included; scores are not looked at again.
+    and below 1 at small ``k`` where there are many. ``success@k`` (hit) is 1 where any of them is. ``mrr@10`` is one
+    over the rank of the first relevant candidate, 0 past rank 10. The order is that of the ranking itself, ties
+    included; scores are not looked at again.
 
     Args:
         rankings: at least 10 candidates deep where there are as many.
@@ -99,7 +106,7 @@ def per_query(rankings: Rankings, relevance: Relevance) -> dict[str, np.ndarray]
     # The evaluators sort by score and break ties in another way: scores made of the ranks keep our order.
     run = {query: {candidate: -float(at) for at, (candidate, _) in enumerate(rankings[query])} for query in query_ids}
     grades = {query: dict(relevance[query]) for query in query_ids}
-    values = {metric: np.zeros(len(query_ids)) for metric in METRICS}
+    values = {metric: np.zeros(len(query_ids)) for metric in _MEASURES}
     metric_of = {measure: metric for metric, measure in _MEASURES.items()}
     for result in ir_measures.iter_calc(list(_MEASURES.values()), grades, run):
         values[metric_of[result.measure]][row_of[result.query_id]] = result.value

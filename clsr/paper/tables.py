@@ -27,6 +27,7 @@ from clsr.paper.cells import (
     system_name,
 )
 from clsr.paper.config import TABLE_NAMES
+from clsr.paper.further import further_figures
 from clsr.paper.published import DATASETS, Published
 from clsr.paper.results import (
     ABLATION,
@@ -353,7 +354,8 @@ def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Pub
         if parts[0]:
             seeds.append(f"{condition.label}: {'; '.join(parts)}")
     notes = [*_sentence("Seeds of", seeds), *_sentence("Not run:", _not_run(shown, systems, paper))]
-    return [*notes, *_meaning_of_wer(shown, systems), *_character_errors(shown)]
+    notes += [*_meaning_of_wer(shown, systems), *_character_errors(shown)]
+    return [*notes, *further_figures(shown, systems)]
 
 
 def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:

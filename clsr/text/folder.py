@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.hub import HUBS, find_folder
+from clsr.pickled_weights import in_safetensors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -142,7 +143,7 @@ def _find(reference: str) -> Path:
             f"text encoder '{reference}': no such folder; give a folder, pip:PACKAGE, hf:ORG/NAME, modelscope:NAME or "
             f"{OFFLINE_TEXT_ENCODER}"
         )
-    return Path(reference)
+    return in_safetensors(Path(reference))
 
 
 def _offline_folder() -> Path:

@@ -98,6 +98,26 @@ def test_chapters_are_read_on_without_silence(readings: Path, tmp_path: Path) ->
     assert (second.recording.name, second.passage_span) == ("r001.wav", (0.0, 1.0))
 
 
+def test_articles_are_joined_by_number(readings: Path, tmp_path: Path) -> None:
+    numbered = {
+        "1-1-0": "Oak_10",
+        "2-1-0": "Oak_9",
+        "2-1-1": "Harp_(music)_2",
+        "3-1-0": "Harp_(music)_1",
+        "3-1-1": "Elm",
+    }
+    for file in [*readings.glob("passages/*"), readings / "qrels"]:
+        if file.suffix != ".wav" and file.name != "spk2utt":
+            lines = [
+                " ".join(numbered.get(word, word) for word in line.split()) for line in file.read_text().splitlines()
+            ]
+            file.write_text("".join(f"{line}\n" for line in sorted(lines)))
+    (readings / "questions" / "answer_spans").write_text("q1 Harp_(music)_2 0.25 0.5\n")
+    harp, other = lengthen(readings, tmp_path / "long", minutes=2 / 60, chapters=True)
+    assert harp.passage_span == (1.0, 2.0) and other.passage_span == (0.0, 1.0)  # 2 stands behind 1, 10 behind 9
+    assert harp.answer_span == (1.25, 1.5) and other.answer_span is None
+
+
 def test_short_chapters_are_joined(readings: Path, tmp_path: Path) -> None:
     main(["data", "lengthen", "--set", str(readings), "--output", str(tmp_path / "long"), "--minutes", str(2.5 / 60),
           "--chapters"])  # fmt: skip

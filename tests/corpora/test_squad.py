@@ -96,6 +96,21 @@ def test_faults_name_their_place(path: Path, paragraph: dict[str, Any], message:
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
+def test_every_fault_is_reported(path: Path) -> None:
+    first = {"context": "The cat sat.", "qas": [make_question("a", " "), make_question("b"), {"question": "Who?"}]}
+    faults: list[str] = []
+    questions = read_squad(
+        write(path, first, {"context": "x"}, {"context": "", "qas": [make_question("c")]}), faults.append
+    )
+    assert [question.id for question in questions] == ["b"]
+    assert [fault.removeprefix(f"{path}: article 0, ").partition(";")[0] for fault in faults] == [
+        "paragraph 0, question a: question is missing or empty",
+        "paragraph 0, a question: id is missing or empty",
+        "paragraph 1: qas is missing or no list of objects",
+        "paragraph 2: context is missing or empty",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -83,6 +83,27 @@ def test_answers_are_of_questions_that_there_are(tone_set: Path) -> None:
         read_retrieval_set(tone_set)
 
 
+def test_times_of_answers_lie_in_their_passage(tone_set: Path) -> None:
+    length_s = read_retrieval_set(tone_set).passages[0].duration_s
+    file = tone_set / "questions" / "answer_spans"
+    file.write_text(f"q-a p-a 0.01 {length_s:.3f}\n")
+    (span,) = read_retrieval_set(tone_set).answer_spans.items()
+    assert span == ("q-a", ("p-a", 0.01, pytest.approx(length_s, abs=1e-3)))
+    assert check_retrieval_set(tone_set) == []
+    for line, what in {
+        "q-a p-a 0.5 0.5": "is not 'passage-id start_s end_s'",
+        "q-a p-a 0": "is not 'passage-id start_s end_s'",
+        "q-z p-a 0 0.1": "q-z is not in questions/text",
+        "q-a p-z 0 0.1": "p-z is not in passages/",
+        "q-a p-a 0 99": "ends at 99.0 s, passage p-a at",
+    }.items():
+        file.write_text(f"{line}\n")
+        (fault,) = check_retrieval_set(tone_set)
+        assert fault.startswith(f"{file}:1: {line[:3]}: ") and what in fault
+        with pytest.raises(InputError, match="answer_spans:1: q-"):
+            read_retrieval_set(tone_set)
+
+
 def test_faults_of_all_parts_are_reported_once(tone_set: Path) -> None:
     (tone_set / "passages" / "a.wav").unlink()
     (tone_set / "questions" / "text").write_text("q-a Where?\nq-b\nq-c Where?\n")
@@ -110,6 +131,7 @@ def test_other_folders_are_no_retrieval_sets(tone_set: Path) -> None:
 
 def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path) -> None:
     """With text questions and with spoken ones; audio stays where it is, and what was there before is replaced."""
+    (tone_set / "questions" / "answer_spans").write_text("q-a p-a 0.000 0.050\n")
     (tone_set / "questions" / "answers").write_text("q-a a low one\n")
     read = read_retrieval_set(tone_set)
     assert read.answers == {"q-a": "a low one"}
@@ -125,7 +147,7 @@ def test_sets_are_read_back_as_they_were_written(tone_set: Path, tmp_path: Path)
     for whole in (text, speech):
         again = read_retrieval_set(whole.path)
         assert (again.questions, again.relevance) == (read.questions, read.relevance)
-        assert again.answers == read.answers
+        assert again.answers == read.answers and again.answer_spans == read.answer_spans == {"q-a": ("p-a", 0.0, 0.05)}
         assert [passage.text for passage in again.passages] == [passage.text for passage in read.passages]
         assert {passage.recording.resolve() for passage in again.passages} == {
             passage.recording.resolve() for passage in read.passages

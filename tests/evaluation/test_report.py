@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from clsr.errors import InputError
+from clsr.evaluation import scores
 from clsr.evaluation.report import compare, read_report, write_report
 from clsr.evaluation.scores import ModelInfo, Report, ReportRow, differences, measure_recognition, measure_retrieval
 from clsr.metrics.recall import METRICS, invert
@@ -90,6 +91,37 @@ def test_json_has_the_agreed_keys_and_values(tmp_path: Path) -> None:
         {"a": "clsr-soft", "b": "cascade", "direction": "q2c", "metric": "recall@1", "value": 0.25}
     )
     assert 0 < first["low"] < 0.25 < first["high"]
+
+
+def test_success_stands_beside_recall_of_several(tmp_path: Path) -> None:
+    relevance = {"p0": {"q0": 1, "q1": 1}, "p1": {"q2": 1}}
+    rankings = {"p0": [("q9", 3.0), ("q1", 2.0), ("q0", 1.0)], "p1": [("q2", 1.0)]}
+    several = measure_retrieval(rankings, relevance)
+    assert several.intervals["recall@1"].value == several.intervals["success@1"].value == 0.5
+    assert several.queries[0].metrics["success@5"] == 1
+    one = row("clsr", 20)
+    of_several = ReportRow("clsr-soft", one.wer, one.q2c, several)
+    write_report(report(one, of_several), tmp_path)
+    written, (_, read) = json.loads((tmp_path / "report.json").read_text())["rows"], read_report(tmp_path).rows
+    assert "success@1" not in written[0]["c2q"] and written[1]["c2q"]["success@1"]["value"] == 0.5
+    assert read.c2q == several
+    page = (tmp_path / "report.md").read_text()
+    assert cells(page, "Row ")[-3:] == ["C-Q success@1", "C-Q success@5", "C-Q success@10"]
+    assert cells(page, "clsr-soft")[-2].startswith("100.0") and cells(page, "clsr")[-1] == "–"
+
+
+def test_both_normalisations_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "english_normaliser", lambda: lambda text: text.replace("it's", "it is"))
+    recognition = measure_recognition({"a": "it's a cat"}, {"a": "it is a cat"}, english=True)
+    assert recognition.total == (2, 3) and recognition.english == (0, 4)
+    write_report(report(ReportRow("clsr", recognition), row("clsr-soft", 20)), tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert cells(page, "Row ")[1:3] == ["WER (errors/words)", "WER, Whisper's normaliser"]
+    assert cells(page, "clsr")[1:3] == ["66.7 (2/3)", "0.0 (0/4)"] and cells(page, "clsr-soft")[2] == "–"
+    read = read_report(tmp_path).rows
+    assert read[0].wer and read[0].wer.english == (0, 4) and read[1].wer and read[1].wer.english is None
+    monkeypatch.setattr(scores, "english_normaliser", lambda: None)  # the package is missing
+    assert measure_recognition(REFERENCES, HYPOTHESES, english=True).english is None
 
 
 def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:

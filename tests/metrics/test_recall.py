@@ -3,7 +3,7 @@ import pytest
 
 from clsr.errors import InputError
 from clsr.metrics import recall
-from clsr.metrics.recall import METRICS, bootstrap, invert, paired_difference, per_query, rank
+from clsr.metrics.recall import METRICS, SUCCESSES, bootstrap, invert, paired_difference, per_query, rank
 
 
 def ids(letter: str, count: int) -> list[str]:
@@ -89,6 +89,14 @@ def test_several_relevant_candidates_share_the_recall() -> None:
     rankings = {"q": ranking("a", "x", "b", "y", "z", "c")}
     values = per_query(rankings, {"q": {"a": 1, "b": 2, "c": 1, "d": 1, "x": 0}})
     assert [values[metric].item() for metric in METRICS] == [1 / 4, 2 / 4, 3 / 4, 1]
+    assert [values[metric].item() for metric in SUCCESSES] == [1, 1, 1]
+
+
+def test_success_is_a_hit_of_any() -> None:
+    rankings = {"late": ranking("x", "y", "b", "a"), "never": ranking("x", "y")}
+    values = per_query(rankings, {"late": {"a": 1, "b": 1}, "never": {"a": 1}})
+    assert values["success@1"].tolist() == [0, 0]
+    assert values["success@5"].tolist() == values["success@10"].tolist() == [1, 0]
 
 
 def test_tied_scores_keep_the_order_of_the_ranking() -> None:
@@ -108,6 +116,7 @@ def test_metrics_agree_with_counting() -> None:
     for row, query in enumerate(query_ids):
         hits = [relevance[query][name] for name, _ in rankings[query]]
         for k in (1, 5, 10):
+            assert values[f"success@{k}"][row] == (max(hits[:k]) > 0)
             assert values[f"recall@{k}"][row] == pytest.approx(sum(hits[:k]) / sum(relevance[query].values()))
         assert values["mrr@10"][row] == pytest.approx(next((1 / at for at, hit in enumerate(hits[:10], 1) if hit), 0))
 

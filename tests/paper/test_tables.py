@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,29 @@ def test_table_3_has_the_papers_settings_below_ours(tmp_path: Path, write_result
     write_result(tmp_path / "b", MINI | {"vq": "yes"}, {"clsr": 0.5})
     with pytest.raises(InputError, match="b/report.json: its tags have pretrain_asr=nothing, .* yes or no"):
         make(tmp_path, "3")
+
+
+def test_the_papers_drcd_is_what_people_read(tmp_path: Path, write_result: Write) -> None:
+    write_result(tmp_path / "dev", {"dataset": "drcd_dev", "split": "test"}, {"clsr": 0.5})
+    table = make(tmp_path, "2")
+    assert [row[:5] for row in table.blocks[0]] == [
+        ["drcd_dev (test)", "CLSR, hard codes (clsr)", "E2E", "Speech", "Speech"]
+    ]
+    write_result(tmp_path / "people", {"dataset": "drcd", "split": "odsqa"}, {"clsr": 0.5})
+    assert "paper: CLSR" in [row[1] for row in make(tmp_path, "2").blocks[0]]
+
+
+def test_figures_without_a_column_stand_below(tmp_path: Path, write_result: Write) -> None:
+    written = write_result(tmp_path, MINI, {"clsr": 0.5, "whisper-bge": 0.4})
+    assert not any("success" in note or "normaliser" in note for note in make(tmp_path, "2").notes)
+    content = json.loads(written.read_text())
+    content["rows"][0]["wer"]["english"] = {"value": 0.08, "errors": 80, "words": 1000}
+    content["rows"][0]["c2q"]["success@1"] = {"value": 0.7, "low": 0.6, "high": 0.8}
+    written.write_text(json.dumps(content))
+    english, meaning, success = make(tmp_path, "2").notes[-3:]
+    assert english == "WER by Whisper's English normaliser: mini (test): clsr 8.0."
+    assert meaning.startswith("Where a passage answers several questions") and "suggests recall" in meaning
+    assert success == "C-Q success@1: mini (test): clsr 70.0."
 
 
 def test_table_4_and_7_compare_with_their_baselines(tmp_path: Path, write_result: Write) -> None:

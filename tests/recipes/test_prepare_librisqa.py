@@ -131,6 +131,16 @@ def test_faulty_questions(corpus: Path, tmp_path: Path, rows: Any, message: str)
     check_refused(run(corpus, tmp_path / "sets"), message, tmp_path)
 
 
+def test_answers_and_every_faulty_row(corpus: Path, tmp_path: Path) -> None:
+    first = make_question("test-clean", "61-70968-0000", answer="It is\n read.")
+    write(corpus, "test", [first, make_question("test-clean", "61-70968-0001", answer=None)])
+    assert run(corpus, tmp_path / "sets").returncode == 0
+    assert read_retrieval_set(tmp_path / "sets" / "test").answers == {"61-70968-0000": "It is read."}
+    write(corpus, "test", [{}, first, make_question("test-clean", "x")])
+    errors = [line for line in run(corpus, tmp_path / "again").stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and "row 0: speech_path is missing" in errors[0] and "row 2: speech_path" in errors[1]
+
+
 def test_faulty_transcripts(corpus: Path, tmp_path: Path) -> None:
     path = corpus / "LibriSpeech/test-clean/61/70968/61-70968.trans.txt"
     path.write_text("61-70968-0000 A B\n61-70968-0001\n")

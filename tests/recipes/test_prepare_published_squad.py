@@ -148,6 +148,18 @@ def test_one_to_one(
     assert [check_retrieval_set(tmp_path / "sets" / name) for name in ("train", "dev", "test")] == [[], [], []]
 
 
+def test_the_transcripts_answer_names_the_sentence(
+    script: ModuleType, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The publisher found the answer where its words stand first: "e" is the second letter of the first sentence."""
+    assert script.sentence_at(WREN_HYPOTHESIS, WREN_HYPOTHESIS.index("only")) == 2
+    assert script.sentence_at(WREN_HYPOTHESIS, WREN_HYPOTHESIS.index("nly")) == 2
+    assert run(script, capsys, corpus, tmp_path / "sets", "--pairs", "all", "--answer-in", "transcript")[0] == 0
+    test = read_retrieval_set(tmp_path / "sets" / "test")
+    assert test.relevance == {f"w{number}": {"0_1_0": 1} for number in (1, 2, 3, 4)}
+    assert test.answers == {"w1": "one", "w2": "Only one of them", "w3": "the male", "w4": "loudly"}
+
+
 def test_all_pairs(script: ModuleType, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(script, capsys, corpus, tmp_path / "sets", "--pairs", "all")[0] == 0
     test = read_retrieval_set(tmp_path / "sets" / "test")

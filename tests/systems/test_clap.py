@@ -121,6 +121,17 @@ def test_a_checkpoint_is_a_released_folder_too(trained: Path, tiny_settings: Tra
     assert torch.equal(*recognised)
 
 
+def test_a_release_may_be_a_pickle(clap: Clap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As laion/clap-htsat-unfused is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for part in (clap.model.config, clap.extractor, clap.tokenizer):
+        part.save_pretrained(tmp_path / "clap")
+    torch.save(clap.model.state_dict(), tmp_path / "clap" / "pytorch_model.bin")
+    system = load_system(f"clap:{tmp_path / 'clap'}")
+    (found,) = system.recognise([noise(9000)])
+    assert torch.allclose(found, ClapSystem(clap).recognise([noise(9000)])[0], atol=1e-6)
+
+
 def test_training_goes_on_from_a_folder(
     trained: Path, tiny_settings: TrainingConfig, tone_corpus: Path, tmp_path: Path
 ):

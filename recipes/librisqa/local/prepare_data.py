@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from clsr.audio.waveform import duration_s
 from clsr.corpora.holdout import held_out
-from clsr.corpora.script import run_script
+from clsr.corpora.script import run_script, stop_at
 from clsr.corpora.sources import Source, check_audio, check_sources
-from clsr.data.kaldi import Utterance
+from clsr.data.kaldi import ReportFault, Utterance
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
-from clsr.errors import InputError
+from clsr.errors import InputError, reporting
 from clsr.vocabulary import normalise
 
 DEV_SHARE = 0.02  # of the training questions, by whole speakers
@@ -38,11 +38,12 @@ log = logging.getLogger("clsr")
 
 
 class Pair(NamedTuple):
-    """A question, and the utterance that answers it."""
+    """A question, the utterance that answers it, and the answer, a sentence; nothing where the file has none."""
 
     question: str
     utterance: str
     speaker: str
+    answer: str
 
 
 def sources() -> list[Source]:
@@ -56,11 +57,11 @@ def sources() -> list[Source]:
     return found
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Questions of a LibriSQA file, in its order.
+def read_pairs(path: Path, report: ReportFault) -> list[Pair]:
+    """Questions of a LibriSQA file, in its order, without the rows that are reported, by their number from 0.
 
     Raises:
-        InputError: it is no list of objects, or one lacks a question or the id of an utterance; with its number from 0.
+        InputError: it is no list.
     """
     try:
         rows = json.loads(path.read_bytes().decode("utf-8-sig"))
@@ -68,17 +69,22 @@ def read_pairs(path: Path) -> list[Pair]:
         raise InputError(f"{path}: is no JSON in UTF-8 ({error}); fetch it again") from error
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: is no list of questions; fetch it again")
-    return [_pair(row, f"{path}: row {number}") for number, row in enumerate(rows)]
+    pairs = []
+    for number, row in enumerate(rows):
+        with reporting(report):
+            pairs.append(_pair(row, f"{path}: row {number}"))
+    return pairs
 
 
 def _pair(row: Any, place: str) -> Pair:
     for key in ("speech_path", "question"):
         if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
             raise InputError(f"{place}: {key} is missing or empty; fetch the file again")
-    names = UTTERANCE.findall(row["speech_path"])
+    names, answer = UTTERANCE.findall(row["speech_path"]), row.get("answer")
     if not names:
         raise InputError(f"{place}: speech_path {row['speech_path']!r} has no id of LibriSpeech such as 61-70968-0000")
-    return Pair(" ".join(row["question"].split()), "-".join(names[-1]), names[-1][0])
+    answer = " ".join(answer.split()) if isinstance(answer, str) else ""
+    return Pair(" ".join(row["question"].split()), "-".join(names[-1]), names[-1][0], answer)
 
 
 def read_transcripts(part: Path, utterances: Iterable[str]) -> dict[str, str]:
@@ -114,7 +120,7 @@ def make_set(path: Path, pairs: Iterable[Pair], part: Path, transcripts: dict[st
     """The retrieval set of pairs; a question is named after its utterance, further ones are numbered."""
     passages: dict[str, Utterance] = {}
     counts: dict[str, int] = {}
-    questions, relevance = {}, {}
+    questions, relevance, answers = {}, {}, {}
     for pair in pairs:
         if pair.utterance not in passages:
             audio = recording(part, pair.utterance)
@@ -124,13 +130,18 @@ def make_set(path: Path, pairs: Iterable[Pair], part: Path, transcripts: dict[st
         id_ = pair.utterance if counts[pair.utterance] == 1 else f"{pair.utterance}-q{counts[pair.utterance]}"
         questions[id_] = pair.question
         relevance[id_] = {pair.utterance: 1}
-    return RetrievalSet(path, list(passages.values()), questions, None, relevance)
+        if normalise(pair.answer):
+            answers[id_] = pair.answer
+    return RetrievalSet(path, list(passages.values()), questions, None, relevance, answers)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Write the sets, after everything is read and found."""
     check_sources(args.corpus, sources())
-    pairs = {split: read_pairs(args.corpus / f"LibriSQA-PartI/LibriSQA-PartI-{split}.json") for split in PARTS}
+    faults: list[str] = []
+    files = {split: args.corpus / f"LibriSQA-PartI/LibriSQA-PartI-{split}.json" for split in PARTS}
+    pairs = {split: read_pairs(file, faults.append) for split, file in files.items()}
+    stop_at(faults)
     parts = {split: args.corpus / "LibriSpeech" / part for split, part in PARTS.items()}
     for split, part in parts.items():
         how = f"{SPEECH}/{part.name}.tar.gz && tar -xzf {part.name}.tar.gz"

@@ -6,6 +6,10 @@ The corpus folder holds SQuAD v1.1 (train-v1.1.json, dev-v1.1.json: what was rea
 recordings, Spoken-SQuAD_audio/{train_wav,dev_wav}/TopicIndex_ParagraphIndex_SentenceIndex.wav. A passage is the
 sentence that holds the answer: one recording. The publisher's testing set is test; dev is held out from its training
 set by titles.
+
+Which sentence that is can be told by the written answer, or by where the publisher found the answer in its transcript.
+The second, one to one, gives the paper's 3,884 pairs of the testing set; but what it names is the first place of these
+words, which may be in another sentence than the answer.
 """
 
 import argparse
@@ -19,10 +23,10 @@ from typing import Literal, NamedTuple
 from clsr.audio.waveform import duration_s
 from clsr.corpora.holdout import held_out
 from clsr.corpora.one_to_one import one_to_one
-from clsr.corpora.script import run_script
+from clsr.corpora.script import run_script, stop_at
 from clsr.corpora.sources import Source, check_audio, check_sources
 from clsr.corpora.squad import SquadQuestion, read_squad
-from clsr.data.kaldi import Utterance
+from clsr.data.kaldi import ReportFault, Utterance
 from clsr.data.retrieval_set import RetrievalSet, write_retrieval_sets
 from clsr.errors import InputError
 from clsr.vocabulary import normalise
@@ -53,17 +57,19 @@ SOURCES = (
 )
 
 Kind = Literal["all", "one-to-one"]
+AnswerText = Literal["written", "transcript"]
 log = logging.getLogger("clsr")
 
 
 class Pair(NamedTuple):
-    """A question, the written sentence that answers it, and the recording of that."""
+    """A question, the written sentence that answers it, the recording of that, and the written answer."""
 
     id: str
     title: str
     question: str
     context: str
     recording: Path
+    answer: str
 
 
 def sentences_written(text: str, count: int) -> list[tuple[int, int]] | None:
@@ -83,43 +89,72 @@ def sentences_spoken(transcript: str) -> int:
     return len(transcript.strip().removesuffix(".").split(". "))
 
 
-def find_pair(written: SquadQuestion, spoken: SquadQuestion, audio: Path) -> Pair | str:
-    """The sentence that the written answer starts in and its recording, or why there is none."""
+def sentence_at(transcript: str, position: int) -> int:
+    """Number, from 0, of the sentence of a transcript that holds a character."""
+    return len(re.findall(r"\. +", transcript[:position]))
+
+
+def find_pair(written: SquadQuestion, spoken: SquadQuestion, audio: Path, answer_in: AnswerText) -> Pair | str:
+    """The sentence that the answer starts in and its recording, or why there is none."""
     spans = sentences_written(written.context, sentences_spoken(spoken.context))
     if spans is None:
         return "of paragraphs with other sentences than were read"
-    if written.answer_start is None:
+    start = written.answer_start if answer_in == "written" else spoken.answer_start
+    if start is None:
         return "whose answer is not in the paragraph"
-    number = max(i for i, (start, _) in enumerate(spans) if start <= written.answer_start)
+    if answer_in == "written":
+        number = max(i for i, (begin, _) in enumerate(spans) if begin <= start)
+    else:
+        number = sentence_at(spoken.context, start)
     sentence = written.context[slice(*spans[number])].strip()
     if not normalise(sentence):
         return "of sentences without words"
     recording = audio / f"{written.article}_{written.paragraph}_{number}.wav"
-    return Pair(written.id, written.title, written.question, sentence, recording)
+    return Pair(written.id, written.title, written.question, sentence, recording, written.answer)
 
 
-def read_pairs(corpus: Path, written: str, spoken: str, audio: str) -> list[Pair]:
-    """Pairs of one of the publisher's two sets; how many questions are left out is logged."""
-    questions = {question.id: question for question in read_squad(corpus / written)}
+class PublishedSet(NamedTuple):
+    """Files of one of the publisher's two sets, relative to the corpus."""
+
+    written: str
+    spoken: str
+    audio: str
+
+
+TRAIN = PublishedSet("train-v1.1.json", "spoken_train-v1.1.json", "Spoken-SQuAD_audio/train_wav")
+TEST = PublishedSet("dev-v1.1.json", "spoken_test-v1.1.json", "Spoken-SQuAD_audio/dev_wav")
+
+
+def read_pairs(corpus: Path, of: PublishedSet, answer_in: AnswerText, report: ReportFault) -> list[Pair]:
+    """Pairs of one of the publisher's two sets; how many questions are left out is logged, faulty ones are reported."""
+    written, spoken, audio = of
+    faults: list[str] = []
+    questions = {question.id: question for question in read_squad(corpus / written, faults.append)}
     pairs, left_out = [], Counter[str]()
-    for recognised in read_squad(corpus / spoken):
+    for recognised in read_squad(corpus / spoken, faults.append):
         question = questions.get(recognised.id)
-        found = find_pair(question, recognised, corpus / audio) if question else f"that {written} does not have"
+        if question is None:
+            found: Pair | str = f"that {written} does not have"
+        else:
+            found = find_pair(question, recognised, corpus / audio, answer_in)
         if isinstance(found, Pair):
             pairs.append(found)
         else:
             left_out[found] += 1
     for reason, count in left_out.items():
         log.info("%s: %d questions %s are left out", corpus / spoken, count, reason)
-    if not pairs:
+    if not pairs and not faults:
         raise InputError(f"{corpus / spoken}: no question is left; check that {written} belongs to it")
+    for fault in faults:
+        report(fault)
     return pairs
 
 
-def make_splits(corpus: Path, kind: Kind) -> dict[str, list[Pair]]:
+def make_splits(corpus: Path, kind: Kind, answer_in: AnswerText) -> dict[str, list[Pair]]:
     """Train, dev and test; one to one, no question or passage is in two of them."""
-    test = read_pairs(corpus, "dev-v1.1.json", "spoken_test-v1.1.json", "Spoken-SQuAD_audio/dev_wav")
-    rest = read_pairs(corpus, "train-v1.1.json", "spoken_train-v1.1.json", "Spoken-SQuAD_audio/train_wav")
+    faults: list[str] = []
+    test, rest = (read_pairs(corpus, of, answer_in, faults.append) for of in (TEST, TRAIN))
+    stop_at(faults)
     titles = held_out((pair.title for pair in rest), DEV_SHARE)
     dev = [pair for pair in rest if pair.title in titles]
     train = [pair for pair in rest if pair.title not in titles]
@@ -133,7 +168,7 @@ def make_splits(corpus: Path, kind: Kind) -> dict[str, list[Pair]]:
 def make_set(path: Path, pairs: Iterable[Pair]) -> RetrievalSet:
     """The retrieval set of pairs: a passage is a recording, whatever number of questions it answers."""
     passages: dict[Path, Utterance] = {}
-    questions, relevance = {}, {}
+    questions, relevance, answers = {}, {}, {}
     for pair in pairs:
         if pair.recording not in passages:
             end_s = duration_s(pair.recording)
@@ -141,13 +176,15 @@ def make_set(path: Path, pairs: Iterable[Pair]) -> RetrievalSet:
             passages[pair.recording] = Utterance(pair.recording.stem, pair.recording, 0.0, end_s, text, "google-tts")
         questions[pair.id] = pair.question
         relevance[pair.id] = {pair.recording.stem: 1}
-    return RetrievalSet(path, list(passages.values()), questions, None, relevance)
+        if pair.answer:
+            answers[pair.id] = " ".join(pair.answer.split())
+    return RetrievalSet(path, list(passages.values()), questions, None, relevance, answers)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Write the sets, after everything is read and found."""
     check_sources(args.corpus, SOURCES)
-    splits = make_splits(args.corpus, args.pairs)
+    splits = make_splits(args.corpus, args.pairs, args.answer_in)
     check_audio([pair.recording for pairs in splits.values() for pair in pairs], AUDIO)
     sets = [make_set(args.output / name, pairs) for name, pairs in splits.items()]
     args.output.mkdir(parents=True, exist_ok=True)
@@ -162,6 +199,10 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder as described above")
     parser.add_argument("output", type=Path, help="folder for train/, dev/ and test/")
     parser.add_argument("--pairs", choices=["all", "one-to-one"], default="one-to-one", help="which pairs (one-to-one)")
+    parser.add_argument(
+        "--answer-in", choices=["written", "transcript"], default="written",
+        help="text whose answer names the sentence: transcript gives the paper's pairs (written)",
+    )  # fmt: skip
     run_script(parser, prepare)
 
 
