@@ -65,9 +65,6 @@ def _convert(pickled: Path, safe: Path) -> None:
         tensors = {name: weight.clone().contiguous() for name, weight in weights.items() if torch.is_tensor(weight)}
     except OSError:
         raise
-    except Exception as error:  # pickle, zipfile and torch each raise their own kinds
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{pickled}: holds more than weights, or is damaged ({reason}): copy the model again"
-        ) from error
+    except Exception as error:  # torch's own words say how to run the code in it
+        raise InputError(f"{pickled}: holds more than weights, or is damaged: copy the model again") from error
     save_file(tensors, safe, metadata={"format": "pt"})

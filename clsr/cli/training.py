@@ -48,10 +48,12 @@ class Train:
         from clsr.hub import find_folder
         from clsr.settings import read_settings, start_settings
 
-        start = find_folder(self.start) if self.start and not self.own_start else self.start and Path(self.start)
+        start = None
+        if self.start:
+            start = Path(self.start) if self.own_start else find_folder(self.start)
         base = start_settings(start) if start and self.own_start else None
         config = read_settings(TrainingConfig, self.configs, self.given, base)
-        self.stage()(config, self.data, self.output, start or None)
+        self.stage()(config, self.data, self.output, start)
         print(f"{self.output}: done")
 
 
