@@ -53,6 +53,16 @@ class Stage(NamedTuple):
     peak_mb: float | None  # peak of the whole process during the stage
 
 
+class SyntheticIndex(NamedTuple):
+    """An index of synthetic windows, and what it cost to build."""
+
+    model: Model
+    table: LanceTable
+    queries: list[EncodedQuery]
+    stages: dict[str, Stage]
+    sizes_mb: dict[str, float]
+
+
 def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0, directory: Path | None = None) -> dict:
     """Build an index of synthetic windows with the writer of ``clsr index``, and time searches of it.
 
@@ -74,21 +84,10 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     Raises:
         InputError: there are too few windows, too few for so many questions, or the width is no multiple of 64.
     """
-    if windows < max(LEAST_WINDOWS, questions) or width % HEAD_WIDTH:
-        raise InputError(
-            f"{windows} windows of width {width}: give at least {max(LEAST_WINDOWS, questions)}, and a multiple of 64"
-        )
     if directory is None:
         with tempfile.TemporaryDirectory() as folder:
             return measure(windows, width, questions, seed, Path(folder))
-    generator = np.random.default_rng(seed)
-    text_encoder = lower_text_encoder(make_text_encoder(width), "auto")  # as in clsr search
-    meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
-    model = Model(RandomWeights(), text_encoder=text_encoder)
-    stages, sizes_mb = _build(directory, windows, meanings, language, model)
-    table = IndexTables(IndexLocation.of(directory)).windows
-    assert table is not None  # it was just made
-    queries = _queries(table, generator.choice(windows, questions, replace=False), meanings, language)
+    model, table, queries, stages, sizes_mb = make_index(directory, windows, width, questions, seed)
     truth = nearest(table, np.stack([query.vector for query in queries]), TOP_K)
     milliseconds, peaks_mb = {}, {}
     milliseconds["exact, from disk"], peaks_mb["exact, from disk"] = _searches(
@@ -100,9 +99,9 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     milliseconds[of_folder], peaks_mb[of_folder] = _searches(cached, queries, exact=True, only=only)
     before_mb = _size_mb(directory)
     found: list[float | None] = []
-    stages["IVF-PQ"] = _stage(lambda: found.append(build_approximate(table)))
-    sizes_mb["IVF-PQ"] = _size_mb(directory) - before_mb
-    milliseconds["IVF-PQ"], peaks_mb["IVF-PQ"] = _searches(_index(directory, 0), queries, exact=False)
+    stages["IVF-RQ"] = _stage(lambda: found.append(build_approximate(table)))
+    sizes_mb["IVF-RQ"] = _size_mb(directory) - before_mb
+    milliseconds["IVF-RQ"], peaks_mb["IVF-RQ"] = _searches(_index(directory, 0), queries, exact=False)
     return {
         "windows": windows,
         "width": width,
@@ -121,6 +120,31 @@ def measure(windows: int, width: int = 768, questions: int = 200, seed: int = 0,
     }
 
 
+def make_index(directory: Path, windows: int, width: int, questions: int, seed: int = 0) -> SyntheticIndex:
+    """Build an index of synthetic windows without an approximate index, and questions about some of them.
+
+    Args:
+        directory: folder of the index.
+        windows, width, questions, seed: as for ``measure``.
+
+    Raises:
+        InputError: as ``measure``.
+    """
+    if windows < max(LEAST_WINDOWS, questions) or width % HEAD_WIDTH:
+        raise InputError(
+            f"{windows} windows of width {width}: give at least {max(LEAST_WINDOWS, questions)}, and a multiple of 64"
+        )
+    generator = np.random.default_rng(seed)
+    text_encoder = lower_text_encoder(make_text_encoder(width), "auto")  # as in clsr search
+    meanings, language = Meanings(width, generator), Language(text_encoder.tokenizer, generator)
+    model = Model(RandomWeights(), text_encoder=text_encoder)
+    stages, sizes_mb = _build(directory, windows, meanings, language, model)
+    table = IndexTables(IndexLocation.of(directory)).windows
+    assert table is not None  # it was just made
+    queries = _queries(table, generator.choice(windows, questions, replace=False), meanings, language)
+    return SyntheticIndex(model, table, queries, stages, sizes_mb)
+
+
 def table(result: dict) -> str:
     """Return a measurement as Markdown tables."""
     of = f"{result['windows']:,} windows, vectors {result['width']} wide, {result['questions']} questions"
@@ -132,7 +156,8 @@ def table(result: dict) -> str:
     recall = result["recall_at_10"]
     lines += [
         "",
-        f"Recall at 10 of IVF-PQ: {recall['questions']:.3f} for the questions, {recall['windows']:.3f} for windows.",
+        f"Recall at 10 of the approximate index: {recall['questions']:.3f} for the questions, "
+        f"{recall['windows']:.3f} for windows.",
         "",
         "| windows ranked for a query, ms | mode | p50 | p95 | with their words, p50 | p95 | peak MB |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -236,7 +261,7 @@ def _milliseconds(search: Callable[[EncodedQuery], object], queries: Sequence[En
 
 
 def _recall(table: LanceTable, queries: Sequence[EncodedQuery], truth: Sequence[Sequence[str]]) -> float:
-    """Share of the ten nearest windows that IVF-PQ finds."""
+    """Share of the ten nearest windows that IVF-RQ finds."""
     ranker = Ranker(TableReader.of(table), cache_bytes=0)
     found = [{window.id for window in ranker.dense(query.vector, TOP_K)} for query in queries]
     return float(np.mean([len(ids.intersection(ten)) / len(ten) for ids, ten in zip(found, truth, strict=True)]))

@@ -15,6 +15,7 @@ from clsr.lance import TableReader, numbers
 
 CACHE_BYTES = 2**30  # of vectors at most: 349,525 of 768 numbers, or twice as many of 384
 PART = 5000  # least number of vectors for a thread
+BLOCK = 256  # vectors that a thread copies at once: they stay in its processor's cache
 
 WindowSpan = tuple[str, str, float, float]
 """What ``SPAN_COLUMNS`` hold of a window: id, recording, start and end in seconds."""
@@ -38,9 +39,10 @@ class VectorCache(NamedTuple):
             limit: windows at most.
             among: positions that count; ``None`` is all.
         """
-        cosines = cosines_of(self.vectors, vector)
-        if among is not None:
-            cosines = cosines[among]
+        if among is not None and 2 * len(among) > len(self.vectors):  # to copy so many would take longer
+            cosines = cosines_of(self.vectors, vector)[among]
+        else:
+            cosines = cosines_of(self.vectors, vector, among)
         count = min(limit, len(cosines))
         if not count:
             return np.zeros(0, np.intp), np.zeros(0, np.float32)
@@ -57,8 +59,10 @@ class VectorCache(NamedTuple):
         return np.where(self.rows[at] == rows, at, -1)
 
 
-def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
+def cosines_of(vectors: np.ndarray, vector: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
     """Cosines ``(N,)`` of unit vectors ``(N, E)`` with one ``(E,)``, each summed by itself, on all processors.
+
+    With positions ``at``, ``(M,)``, those of these vectors alone: ``(M,)``.
 
     Equal vectors have equal cosines. In the product of a whole matrix they need not, since there the order of summing
     depends on the row's place. Besides, the threads of NumPy's library of products go on spinning after it, and take
@@ -66,11 +70,17 @@ def cosines_of(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """
     vector = np.asarray(vector, np.float32)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ends = np.linspace(0, len(vectors), 1 + max(1, min(4 * threads, len(vectors) // PART))).astype(int).tolist()
-    cosines = np.empty(len(vectors), np.float32)
+    count = len(vectors) if at is None else len(at)
+    ends = np.linspace(0, count, 1 + max(1, min(4 * threads, count // PART))).astype(int).tolist()
+    cosines = np.empty(count, np.float32)
 
     def part(start: int, end: int) -> None:
-        np.einsum("ne,e->n", vectors[start:end], vector, out=cosines[start:end])
+        if at is None:
+            np.einsum("ne,e->n", vectors[start:end], vector, out=cosines[start:end])
+            return
+        for first in range(start, end, BLOCK):
+            block = slice(first, min(first + BLOCK, end))
+            np.einsum("ne,e->n", vectors[at[block]], vector, out=cosines[block])
 
     if len(ends) == 2:
         part(*ends)

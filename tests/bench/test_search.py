@@ -66,7 +66,7 @@ def test_rows_are_those_of_an_index(measured: tuple[dict, Path]) -> None:
 def test_a_small_run_measures_all(measured: tuple[dict, Path]) -> None:
     result = json.loads(json.dumps(measured[0]))
     assert (result["windows"], result["width"], result["questions"]) == (500, 64, 30)
-    assert list(result["seconds"]) == ["table", "full-text index, compaction", "IVF-PQ"] == list(result["disk_mb"])
+    assert list(result["seconds"]) == ["table", "full-text index, compaction", "IVF-RQ"] == list(result["disk_mb"])
     assert all(value > 0 for value in (*result["seconds"].values(), *result["disk_mb"].values()))
     assert result["recall_at_10"] == {"windows": 1.0, "questions": 1.0}  # every partition is looked into, all refined
     for modes in result["milliseconds"].values():
@@ -79,9 +79,9 @@ def test_a_small_run_measures_all(measured: tuple[dict, Path]) -> None:
 def test_the_tables_name_everything(measured: tuple[dict, Path]) -> None:
     text = search.table(measured[0])
     assert text.startswith("500 windows, vectors 64 wide, 30 questions; ")
-    for name in ("| IVF-PQ |", "| exact, from disk | hybrid |", "| exact, in memory | dense |", "| hits, with"):
+    for name in ("| IVF-RQ |", "| exact, from disk | hybrid |", "| exact, in memory | dense |", "| hits, with"):
         assert name in text
-    assert "Recall at 10 of IVF-PQ: 1.000 for the questions" in text
+    assert "Recall at 10 of the approximate index: 1.000 for the questions" in text
 
 
 def test_nearest_is_that_of_all_vectors(measured: tuple[dict, Path]) -> None:

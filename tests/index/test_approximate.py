@@ -5,6 +5,7 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pytest
+from lancedb.index import IvfPq
 
 from clsr.index.approximate import build_approximate, measure_recall
 from clsr.index.location import IndexLocation
@@ -40,7 +41,7 @@ def test_recall_is_that_of_what_exact_search_finds(tmp_path: Path, caplog: pytes
     assert 0.8 < recall <= 1.0
     assert caplog.messages == [f"approximate index of 1500 vectors: recall@10 {recall:.3f} against exact search"]
     (index,) = table.list_indices()
-    assert (index.index_type, index.columns, index.name) == ("IvfPq", ["vector"], "vectors_in_39")  # sqrt(1500)
+    assert (index.index_type, index.columns, index.name) == ("IvfRq", ["vector"], "vectors_in_39")  # sqrt(1500)
 
 
 def test_index_is_rebuilt_once_the_table_doubled(tmp_path: Path) -> None:
@@ -54,6 +55,25 @@ def test_index_is_rebuilt_once_the_table_doubled(tmp_path: Path) -> None:
     add(tmp_path, clustered(200, 3), first=1100)
     assert build_approximate(table) is not None
     assert [index.name for index in table.list_indices()] == ["vectors_in_36"]
+
+
+def test_index_of_version_0_1_is_replaced(tmp_path: Path) -> None:
+    """That version built IVF-PQ, which is searched until the next run of ``clsr index`` that writes something."""
+    add(tmp_path, clustered(600, 1))
+    table = IndexTables(IndexLocation.of(tmp_path)).windows
+    assert table is not None
+    table.create_index("vector", config=IvfPq("dot", 24, 4), name="vectors_in_24")
+    assert 0.8 < measure_recall(table) <= 1.0
+    assert build_approximate(table) is not None
+    assert [(index.index_type, index.name) for index in table.list_indices()] == [("IvfRq", "vectors_in_24")]
+
+
+def test_width_without_bytes_of_bits_gets_none(tmp_path: Path) -> None:
+    add(tmp_path, clustered(300, 1)[:, :20])
+    table = IndexTables(IndexLocation.of(tmp_path)).windows
+    assert table is not None
+    assert build_approximate(table) is None
+    assert table.list_indices() == []
 
 
 def test_few_windows_get_none(tmp_path: Path) -> None:

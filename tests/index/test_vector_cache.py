@@ -58,6 +58,8 @@ def test_nearest_equals_a_full_sort_with_row_ties() -> None:
         inside = np.arange(7, 2000, 3)
         at, _ = cached.nearest(question, 100, inside)
         assert at.tolist() == [i for i in best if i % 3 == 1 and i >= 7][:100]
+        few = np.array([1999, 50, 7, 1999 - 50])
+        assert cached.nearest(question, 3, few)[0].tolist() == [i for i in best if i in few][:3]
     assert len(cached.nearest(question, 3000)[0]) == 2000
     assert len(cached.nearest(question, 10, np.zeros(0, np.intp))[0]) == 0
 
@@ -69,6 +71,8 @@ def test_cosines_are_the_same_in_many_threads(count: int) -> None:
     assert found.shape == (count,) and found.dtype == np.float32
     assert found == pytest.approx(vectors @ question, abs=1e-6)
     assert np.array_equal(found, np.resize(cosines_of(vectors[:1001], question), count))  # wherever a vector lies
+    some = np.arange(count)[::-3]
+    assert np.array_equal(cosines_of(vectors, question, some), found[some])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
