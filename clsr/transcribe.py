@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from clsr.audio.decoding import Decoder
 from clsr.audio.files import search_files
-from clsr.audio.pauses import pieces, quietest
-from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
+from clsr.audio.pauses import pieces
+from clsr.audio.pieces import Piece, PieceStream
+from clsr.audio.waveform import SAMPLE_RATE, Remarks, stream_progress
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Recognition
@@ -37,6 +40,8 @@ class Transcript:
         times: begin and end of each token, in seconds from the start of the file.
         duration_s: length of what was transcribed.
         id: of the utterance, where a data directory names it.
+        partial: whether some of the file could not be decoded, and is not in the text.
+        reason: what is wrong with the file; empty where all is well.
     """
 
     audio: str
@@ -45,12 +50,16 @@ class Transcript:
     times: list[tuple[float, float]]
     duration_s: float
     id: str | None = None
+    partial: bool = False
+    reason: str = ""
 
     def to_json(self) -> str:
         """The transcript as one line of JSON; times to the millisecond."""
         values = asdict(self) | {"times": [[round(start, 3), round(end, 3)] for start, end in self.times]}
-        if self.id is None:
-            del values["id"]
+        del values["partial"]
+        for name in ("id", "reason"):
+            if not values[name]:
+                del values[name]
         return json.dumps(values | {"duration_s": round(self.duration_s, 3)}, ensure_ascii=False)
 
 
@@ -73,39 +82,50 @@ def find_utterances(paths: Sequence[Path]) -> list[Utterance]:
 
 
 def transcribe(recogniser: SpeechRecogniser, utterances: Iterable[Utterance]) -> Iterator[Transcript | InputError]:
-    """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing."""
-    for utterance in utterances:
-        try:
-            yield transcribe_one(recogniser, utterance)
-        except InputError as error:
-            yield error
+    """Transcribe one utterance after the other; one that cannot be read gives its error and stops nothing.
+
+    A process of its own decodes the files.
+    """
+    with Decoder() as decoder:
+        for utterance in utterances:
+            try:
+                yield transcribe_one(recogniser, utterance, decoder)
+            except InputError as error:
+                yield error
 
 
-def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance) -> Transcript:
+def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance, decoder: Decoder | None = None) -> Transcript:
     """Transcribe an utterance, or a whole file where the utterance has no id.
+
+    Args:
+        recogniser: transcribes the pieces.
+        utterance: the utterance, or the file.
+        decoder: decodes it in a process of its own; by default this process does.
 
     Raises:
         InputError: the audio cannot be read.
     """
-    end_s = utterance.end_s if utterance.id else duration_s(utterance.recording)
+    path, remarks = utterance.recording, Remarks()
+    start_s, end_s = (utterance.start_s, utterance.end_s) if utterance.id else (0.0, None)
+    blocks = decoder.stream(path, start_s, end_s) if decoder else stream_progress(path, start_s, end_s, remarks)
     found: list[Recognition] = []
     starts_s: list[float] = []
-    waiting: list[np.ndarray] = []
-    position_s = utterance.start_s
-    while position_s < end_s:
-        stop_s = min(end_s, position_s + PIECE_S)
-        waveform = read_waveform(utterance.recording, position_s, stop_s)
-        if stop_s < end_s:
-            waveform = waveform[: quietest(waveform)]
-            stop_s = position_s + len(waveform) / SAMPLE_RATE
-        waiting.append(waveform)
-        starts_s.append(position_s)
-        position_s = stop_s  # not the length of the waveform, which resampling rounds
-        if len(waiting) == PIECES or position_s >= end_s:
-            found += transcribe_sounding(recogniser.transcribe, waiting)
-            waiting = []
-    length_s = end_s - utterance.start_s
-    return _join(recogniser, found, starts_s, str(utterance.recording), length_s, utterance.id or None)
+    length_s, coming = 0.0, _pieces_of(blocks)
+    while some := list(islice(coming, PIECES)):
+        found += transcribe_sounding(recogniser.transcribe, [piece.waveform for piece in some])
+        starts_s += [start_s + piece.start_s for piece in some]
+        length_s = some[-1].end_s
+    transcript = _join(recogniser, found, starts_s, str(path), length_s, utterance.id or None)
+    remarks = decoder.remarks if decoder else remarks
+    return replace(transcript, partial=bool(remarks.losses), reason="; ".join([*remarks.losses, *remarks.notes]))
+
+
+def _pieces_of(blocks: Iterable[np.ndarray]) -> Iterator[Piece]:
+    """The pieces of a recording, each but the last ending in a quiet moment, as its blocks come."""
+    cutter = PieceStream(PIECE_S)
+    for _ in cutter.follow(blocks):
+        yield from cutter.take()
+    yield from cutter.take()
 
 
 def transcribe_waveforms(recogniser: SpeechRecogniser, waveforms: Mapping[str, np.ndarray]) -> list[Transcript]:

@@ -1,11 +1,13 @@
 """Recordings of any length and rate to text with times."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
 from clsr.audio.pauses import quietest
@@ -89,3 +91,18 @@ def test_unreadable_file_stops_no_other(encoder: SpeechEncoder, say_in_tones: Sa
     assert isinstance(second, Transcript) and second.text == "sun"
     with pytest.raises(InputError, match="missing.wav"):
         find_utterances([tmp_path / "missing.wav"])
+
+
+def test_what_is_wrong_with_a_file_is_told(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
+    soundfile.write(tmp_path / "a.mp3", say_in_tones("red dog sun " * 6), SAMPLE_RATE)
+    whole = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "b.mp3").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(tmp_path / "c.ogg", say_in_tones("sun"), SAMPLE_RATE)
+    with open(tmp_path / "c.ogg", "ab") as file:
+        file.write(random.Random(0).randbytes(20_000))
+    sound, cut_off, joined = transcribe(encoder, find_utterances([tmp_path]))
+    assert isinstance(sound, Transcript) and (sound.partial, sound.reason) == (False, "")
+    assert isinstance(cut_off, Transcript) and not cut_off.partial
+    assert "it was cut off" in json.loads(cut_off.to_json())["reason"]
+    assert isinstance(joined, Transcript) and joined.partial and joined.text == "sun"
+    assert "20,000 of " in joined.reason

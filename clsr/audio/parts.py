@@ -446,14 +446,20 @@ def _mended(content: Content, kind: _Chunked, start: int, first: int) -> bytes:
     return bytes(header)
 
 
+_AU_HEADER_BYTES = 24  # at least
+
+
 def _au_parts(content: Content, begin_at: int) -> list[FilePart]:
     parts: list[FilePart] = []
     start: int | None = begin_at
     begin = re.compile(rb"\.snd\x00\x00[\s\S]{6}\x00\x00\x00[\x01-\x1b]")
     while start is not None:
-        first, size = struct.unpack(">II", content.at(start + 4, 8).ljust(8, b"\0"))
-        first, after = start + first, start + first + size
-        if size and begins_recording(content.at(after, HEAD_BYTES)):
+        header_bytes, size = struct.unpack(">II", content.at(start + 4, 8).ljust(8, b"\0"))
+        is_wrong = not _AU_HEADER_BYTES <= header_bytes < content.size - start
+        if is_wrong:
+            header_bytes = _AU_HEADER_BYTES
+        first, after = start + header_bytes, start + header_bytes + size
+        if size and not is_wrong and begins_recording(content.at(after, HEAD_BYTES)):
             return [*parts, FilePart(start, after)]
         following = (
             next(content.find(begin, min(after, first) if size else first), None) if after < content.size else None
@@ -461,11 +467,11 @@ def _au_parts(content: Content, begin_at: int) -> list[FilePart]:
         if size == 0xFFFFFFFF:
             following = next(content.find(begin, first), None)
         end = content.size if following is None else following
-        header, remark = b"", ""
-        if end - after >= CONSIDERABLE_BYTES and not content.holds_tags(after):
-            header = content.at(start, 8) + b"\xff\xff\xff\xff" + content.at(start + 12, first - start - 12)
-            remark = _longer(size, end - first)
-        parts.append(FilePart(start, end, header, remark))
+        is_longer = end - after >= CONSIDERABLE_BYTES and not content.holds_tags(after)
+        header = b""
+        if is_longer or is_wrong:
+            header = b".snd" + struct.pack(">II", header_bytes, 0xFFFFFFFF) + content.at(start + 12, header_bytes - 12)
+        parts.append(FilePart(start, end, header, _longer(size, end - first) if is_longer else ""))
         start = following
     return parts
 

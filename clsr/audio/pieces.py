@@ -63,6 +63,11 @@ class PieceStream:
             return None
         return [piece for piece in self._pieces if piece.start_s < end_s and start_s < piece.end_s]
 
+    def take(self) -> list[Piece]:
+        """The pieces cut so far, which are forgotten."""
+        taken, self._pieces = self._pieces, []
+        return taken
+
     def forget(self, before_s: float) -> None:
         """Drop the pieces that end before."""
         self._pieces = [piece for piece in self._pieces if piece.end_s > before_s]

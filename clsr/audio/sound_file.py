@@ -19,6 +19,7 @@ _UNKNOWN_FRAMES = 1 << 60  # libsndfile's word for a length that the header does
 _UNRECOGNISED = 1  # libsndfile's code for a format that it does not know
 _CHANGES = "mid stream"  # in its word for a FLAC file that changes its rate or channels
 _FOLLOWED = ("MP3", "FLAC")  # which libsndfile reads to the length that is promised, however much there is
+_KNOWN = ("WAV", "WAVEX", "RF64", "AIFF", "CAF", "AU", "OGG")  # whose parts are looked at to their last byte
 
 
 class SoundFile(soundfile.SoundFile):
@@ -107,6 +108,8 @@ class SoundFile(soundfile.SoundFile):
             unread = self._unread()
             if changes or unread >= CONSIDERABLE_BYTES // 2:
                 yield from self._go_on(position, end, block_frames, unread)
+        elif end is None and self.format not in _KNOWN:
+            self.losses += self._content.loss(self._part.end - self._unread(), self._part)
 
     def _promised(self, start: int, end: int | None, block_frames: int) -> Iterator[np.ndarray]:
         if self.format != "MP3":  # MP3 headers only estimate

@@ -35,7 +35,7 @@ class Transcribe:
     json: bool = False
 
     def run(self) -> int:
-        """Print each transcript as soon as it is there; a file that cannot be read stops no other."""
+        """Print each transcript as soon as it is there; 2 if a file could not be read, or not all of it."""
         from clsr.model import load
         from clsr.transcribe import find_utterances, transcribe
 
@@ -46,8 +46,11 @@ class Transcribe:
             if isinstance(result, InputError):
                 failed = True
                 print(f"clsr: {printable_line(str(result))}", file=sys.stderr)
-            else:
-                print(result.to_json() if self.json else _transcript_line(result), flush=True)
+                continue
+            print(result.to_json() if self.json else _transcript_line(result), flush=True)
+            if result.reason:
+                failed |= result.partial
+                print(printable_line(f"clsr: {result.audio}: {result.reason}"), file=sys.stderr)
         return 2 if failed else 0
 
 

@@ -233,6 +233,10 @@ def writing(location: IndexLocation) -> Iterator[None]:
             f"{location}: cannot be written ({brief(error)}); what was indexed before is whole: "
             "free space or mend the permissions, then run again"
         ) from error
+    except ValueError as error:  # LanceDB's word for a file that is not as it was written
+        raise InputError(
+            f"{location}: a file in it is damaged ({brief(error)}); delete the folder, index again"
+        ) from error
 
 
 @contextmanager

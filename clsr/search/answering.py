@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from clsr.audio.waveform import read_waveform
+from clsr.audio.decoding import Decoder
 from clsr.errors import InputError
 from clsr.index.config import Mode
 from clsr.index.filters import Filter
@@ -68,8 +68,9 @@ def ask(
     try:
         if isinstance(answerer, str):
             answerer = load_answerer(answerer)
-        windows = [read_waveform(hit.recording, hit.window_start_s, hit.window_end_s) for hit in hits]
-        put = question if isinstance(question, str) else read_spoken_query(question)
+        with Decoder() as decoder:
+            windows = [decoder.read_waveform(hit.recording, hit.window_start_s, hit.window_end_s) for hit in hits]
+            put = question if isinstance(question, str) else read_spoken_query(question, decoder.read_waveform)
         return Reply(query.text, answerer.answer(put, windows), hits)
     except InputError as error:
         return Reply(query.text, None, hits, str(error))

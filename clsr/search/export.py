@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsr.audio.waveform import read_waveform, write_waveform
+from clsr.audio.waveform import write_waveform
 from clsr.errors import InputError, printable_line
 from clsr.search.hit import Hit
 
@@ -57,6 +57,8 @@ def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
         InputError: a file of that name exists (nothing is written then), a recording cannot be read, or the folder
             cannot be written.
     """
+    from clsr.audio.decoding import Decoder
+
     files = [folder / f"{hit.rank:02}_{_clip_name(hit)}_{hit.start_s:.1f}s.wav" for hit in hits]
     there = next((file for file in files if file.exists()), None)
     if there:
@@ -65,9 +67,10 @@ def save_clips(hits: Sequence[Hit], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); name another place") from error
-    for hit, file in zip(hits, files, strict=True):
-        start_s, end_s = max(0.0, hit.start_s - CLIP_MARGIN_S), hit.end_s + CLIP_MARGIN_S
-        write_waveform(file, read_waveform(hit.recording, start_s, end_s))
+    with Decoder() as decoder:
+        for hit, file in zip(hits, files, strict=True):
+            start_s, end_s = max(0.0, hit.start_s - CLIP_MARGIN_S), hit.end_s + CLIP_MARGIN_S
+            write_waveform(file, decoder.read_waveform(hit.recording, start_s, end_s))
     return files
 
 

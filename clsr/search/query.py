@@ -71,9 +71,11 @@ def encode_queries(queries: Sequence[Query], model: Model) -> list[EncodedQuery]
         vectors = np.asarray(model.query_encoder.encode(list(typed.values()), "question"))
         encoded |= {i: EncodedQuery(typed[i], vector) for i, vector in zip(typed, vectors, strict=True)}
     if spoken:
+        from clsr.audio.decoding import Decoder
         from clsr.models.sounding import encode_sounding
 
-        waveforms = [read_spoken_query(query) for query in spoken.values()]
+        with Decoder() as decoder:
+            waveforms = [read_spoken_query(query, decoder.read_waveform) for query in spoken.values()]
         encode = partial(model.speech_encoder.encode, side="question")
         found = encode_sounding(encode, model.text_encoder, waveforms, "question")
         for i, text, vector in zip(spoken, found.transcripts, found.vectors, strict=True):

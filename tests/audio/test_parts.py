@@ -143,6 +143,13 @@ def test_au_sizes_are_not_believed(size: int) -> None:
     np.testing.assert_array_equal(read_waveform(lying), read_waveform(whole))
 
 
+@pytest.mark.parametrize("header_bytes", [0, 8, 23, 999_999, 0xFFFFFFFF])
+def test_au_header_lengths_are_not_believed(header_bytes: int) -> None:
+    whole = encoded("au", np.random.default_rng(0).uniform(-0.5, 0.5, (4 * SAMPLE_RATE, 1)).astype(np.float32))
+    lying = whole[:4] + struct.pack(">I", header_bytes) + whole[8:]
+    np.testing.assert_array_equal(read_waveform(lying), read_waveform(whole))
+
+
 def test_a_recording_that_begins_silent_is_read() -> None:
     sound = np.concatenate([np.zeros(SAMPLE_RATE), tone(440, 3.0)[:, 0]]).astype(np.float32)[:, None]
     lying = with_size(encoded("wav", sound), b"data", 0, "<I", 0)
@@ -347,3 +354,12 @@ def test_bytes_after_the_last_page_are_told(kind: str, codec: str, rate: int) ->
     seconds, (loss,) = seconds_and_losses(content)
     assert seconds == pytest.approx(2.0, abs=0.1)
     assert loss.startswith("20,000 of ")
+
+
+@pytest.mark.parametrize("name", ["SDS", "MAT4"])
+def test_bytes_after_the_length_promised_are_told(name: str) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, tone(440, 2.0), SAMPLE_RATE, format=name)
+    assert seconds_and_losses(stream.getvalue()) == (2.0, [])
+    seconds, (loss,) = seconds_and_losses(2 * stream.getvalue())
+    assert seconds == 2.0 and loss.startswith(f"{len(stream.getvalue()):,} of ")

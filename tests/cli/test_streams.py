@@ -3,8 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
+
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform
+from clsr.cli.main import main
 
 CODE = """
 import sys
@@ -61,3 +67,23 @@ def test_a_full_standard_output_is_one_line() -> None:
 def test_a_closed_standard_output_gets_nothing() -> None:
     done = run("out", redirect=">&-")
     assert (done.returncode, done.stderr) == (0, b"said\n")
+
+
+def test_decoders_print_nothing_of_their_own(
+    tone_model: Path, say_in_tones: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.mp3", say_in_tones("red dog red dog"), SAMPLE_RATE)
+    content = bytearray(Path("a.mp3").read_bytes())
+    content[-700:-300] = b"\x55" * 400  # behind the words
+    Path("a.mp3").write_bytes(content)
+    read_waveform("a.mp3")
+    assert (
+        "Note: Illegal Audio-MPEG-Header" in capfd.readouterr().err
+    )  # printed by the library itself, where this process decodes
+    assert main(["index", "--model", str(tone_model), "--index", "i", "--windows", "0.6/0.3", "a.mp3"]) in (0, 2)
+    assert main(["transcribe", "--model", str(tone_model), "a.mp3"]) in (0, 2)
+    assert main(["search", "--index", "i", "--audio", "a.mp3", "--save-clips", "clips"]) == 0
+    err = capfd.readouterr().err
+    assert "Note:" not in err
+    assert "clips/01_a_" in err

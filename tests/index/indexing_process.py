@@ -1,6 +1,8 @@
 """A process that indexes, to be killed: prints each window when its transaction is done.
 
-Usage: python indexing_process.py INDEX RECORDINGS SECONDS_A_TRANSACTION
+Usage: python indexing_process.py INDEX RECORDINGS SECONDS_A_TRANSACTION [--command]
+
+``--command`` indexes as ``clsr index`` does, and so ends with its status.
 """
 
 import sys
@@ -12,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "fixtures"))
 import pyarrow
 from loudness import LoudnessSource, LoudnessSpeechEncoder
 
+import clsr.cli.main
 import clsr.systems.sources
 from clsr.index import indexer, writer
 from clsr.index.config import IndexConfig
@@ -20,7 +23,7 @@ from clsr.index.recordings import RecordingEntry
 from clsr.model import Model
 
 
-def main(index_dir: str, recordings: str, seconds: str) -> None:
+def main(index_dir: str, recordings: str, seconds: str, *options: str) -> int:
     """Index the recordings, telling of each window that was written."""
     commit = writer.IndexWriter.commit
 
@@ -39,9 +42,13 @@ def main(index_dir: str, recordings: str, seconds: str) -> None:
     writer.IndexWriter.commit = tell  # type: ignore[method-assign]
     indexer.COMMIT_AUDIO_S = float(seconds)
     print("ready", flush=True)
+    if options:
+        sys.argv[1:] = ["index", "--model", recordings, "--index", index_dir, "--windows", "4/3", recordings]
+        return clsr.cli.main.main()
     model = Model(Path(recordings), recogniser=LoudnessSpeechEncoder())  # type: ignore[arg-type]
     Index.create(index_dir, model, IndexConfig("4/3", batch_s=4.0)).add([recordings])
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

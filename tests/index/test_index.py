@@ -499,6 +499,16 @@ def test_damaged_table_is_refused(speech_encoder: Any, model: Model, speak: Spea
         Index.open(tmp_path / "index").search(words="cat")
 
 
+def test_a_damaged_earlier_version_is_one_line(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "index", model, SMALL)
+    index.add([speak(tmp_path / "a.wav", "cat")])
+    first = max((tmp_path / "index" / "windows.lance" / "_versions").glob("*.manifest"))  # numbers count down
+    first.write_bytes(2 * first.read_bytes())
+    with pytest.raises(InputError, match="index: a file in it is damaged"):
+        index.add([speak(tmp_path / "b.wav", "sea")])
+    assert sorted(row["text"] for row in rows(tmp_path / "index")) == ["cat", "sea"]
+
+
 def test_damaged_description_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text('{"model": ')
     with pytest.raises(InputError, match=r"index\.json: cannot be read"):

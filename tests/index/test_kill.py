@@ -31,6 +31,32 @@ def start(index: Path, recordings: Path, told: Path) -> "subprocess.Popen[bytes]
         )
 
 
+@pytest.mark.slow
+def test_an_interrupted_command_resumes_as_it_says(speak: Speak, tmp_path: Path) -> None:
+    recordings, index = tmp_path / "talks", tmp_path / "index"
+    recordings.mkdir()
+    for name in "abcdef":
+        speak(recordings / f"{name}.wav", "the cat dog tea sea sun boat tea " * 5)
+    process = start_command(index, recordings)
+    written = [process.stdout.readline().split()[0] for _ in range(1 + 8)][1:]  # type: ignore[union-attr]
+    for _ in range(2):  # people press Ctrl-C twice
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (130, "clsr: interrupted; the same command resumes where it stopped\n")
+    assert Index.open(index).verify().damage == []
+    assert written == [row["id"] for row in rows(index)][:8] and len(rows(index)) < 6 * 13
+    out, err = start_command(index, recordings).communicate(timeout=300)
+    assert err == "" and not any(id_ in out for id_ in written)  # none is encoded again
+    assert len(rows(index)) == 6 * 13  # windows of 4 s, every 3 s, in 40 s
+    assert Index.open(index).verify() == ([], [])
+
+
+def start_command(index: Path, recordings: Path) -> "subprocess.Popen[str]":
+    arguments = [sys.executable, str(PROCESS), str(index), str(recordings), "8", "--command"]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def rows(index: Path) -> list[dict[str, Any]]:
     table = IndexTables(IndexLocation.of(index)).windows
     return table.to_arrow().to_pylist() if table is not None else []
