@@ -13,8 +13,8 @@ _MOST_COUNTED_BYTES = 1 << 28  # of frames, which take some seconds
 TS_PACKETS = {188: 0, 192: 4, 204: 0}  # of MPEG transport streams: bytes of a packet, and those before its first
 
 _MAGIC = re.compile(
-    rb"RIFF[\s\S]{4}XWMA|(RIFF|RIFX|RF64|BW64)[\s\S]{4}(WAVE|AVI )|FORM[\s\S]{4}(AIF[FC]|8SVX|16SV)|fLaC|OggS|caff|\.snd"
-    rb"|#!AMR|wvpk|MAC |TTA[12]|tBaK|MPCK|MP\+|DSD |FRM8|NIST_1A|FLV\x01|Creative Voice File|riff\x2e\x91\xcf\x11"
+    rb"RIFF[\s\S]{4}XWMA|(RIFF|RIFX|RF64|BW64)[\s\S]{4}(WAVE|AVI )|FORM[\s\S]{4}(AIF[FC]|8SVX|16SV)|fLaC|OggS|caff"
+    rb"|\.snd|#!AMR|wvpk|MAC |TTA[12]|tBaK|MPCK|MP\+|DSD |FRM8|NIST_1A|FLV\x01|Creative Voice File|riff\x2e\x91\xcf\x11"
     rb"|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\x0b\x77[\s\S]{3}|\x7f\xfe\x80\x01|\xfe\x7f\x01\x80"
     rb"|\x1f\xff\xe8\x00|\xff\x1f\x00\xe8|\x00\x00\x01\xba|ID3[\x02-\x04]|OFR |\.RMF\x00|\.ra\xfd|ajkg"
 )

@@ -122,7 +122,11 @@ def visit(browser: Any, serve: Callable[..., str]) -> Iterator[Callable[..., Any
     contexts = []
 
     def open_page(
-        service: SearchService, config: ServeConfig | None = None, path: str = "/", refused: bool = False, **options: Any
+        service: SearchService,
+        config: ServeConfig | None = None,
+        path: str = "/",
+        refused: bool = False,
+        **options: Any,
     ) -> Any:
         url = serve(service, config)
 
