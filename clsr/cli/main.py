@@ -129,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("clsr").setLevel(logging.INFO)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if "TMPDIR" in os.environ and not os.path.isdir(os.environ["TMPDIR"]):
+        del os.environ["TMPDIR"]  # in which LanceDB would fail; the system's own folder is taken
     command: Command | None = None
     try:
         command = read_command([argument for argument in arguments if argument != "--debug"])

@@ -298,6 +298,15 @@ def test_an_unexpected_error_is_one_line(clsr: Command, monkeypatch: pytest.Monk
         main(["report", "x", "--debug"])
 
 
+def test_a_missing_temporary_folder_is_not_used(
+    clsr: Command, tone_model: Path, say_in_tones, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    write_waveform(tmp_path / "talk.wav", say_in_tones("old boat"))
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    status, _, err = clsr("index", "--model", tone_model, "--index", tmp_path / "index", tmp_path / "talk.wav")
+    assert status == 0, err
+
+
 # What is wrong with what was given
 
 
