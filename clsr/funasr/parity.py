@@ -222,7 +222,7 @@ def write_random_release(folder: Path, shape: Shape, seed: int = 0, tokens: Sequ
         torch.save(model.state_dict(), folder / "model.pt")
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     (folder / "tokens.json").write_text(json.dumps(tokens, ensure_ascii=False, indent=0), encoding="utf-8")
-    (folder / "am.mvn").write_text(_random_cmvn(seed), encoding="utf-8")
+    (folder / "am.mvn").write_text(random_cmvn(seed), encoding="utf-8")
 
 
 def release_config(shape: Shape) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def release_config(shape: Shape) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _random_cmvn(seed: int) -> str:
+def random_cmvn(seed: int) -> str:
     """Return an ``am.mvn`` whose numbers are about those of the released ones, no two alike."""
     draw = np.random.default_rng(seed)
     shift = -13.5 + 1.5 * draw.standard_normal(FEATURE_SIZE)

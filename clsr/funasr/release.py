@@ -7,20 +7,26 @@ SeACo variants included. Only PyYAML and torch are needed, and of ``model.pt`` n
 from __future__ import annotations
 
 import json
-import pickle
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from clsr.audio.features import FEATURE_SIZE
 from clsr.checkpoint import current_commit, save_checkpoint
 from clsr.checkpoint_folder import RELEASE, Meta
 from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
+from clsr.funasr.release_files import (
+    FRONTEND_CHOICES,
+    ConfigKeys,
+    Section,
+    read_cmvn,
+    read_weights,
+    require_files,
+    require_fit,
+)
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
 from clsr.settings import read_yaml
@@ -29,7 +35,6 @@ from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 FILES = ("config.yaml", "model.pt", "am.mvn")
 TOKEN_FILES = ("tokens.json", "tokens.txt")  # the first that is there, as FunASR does
 OUTPUT_LAYER = "decoder.output_layer."
-MOST_NAMES = 100  # of weights, in a message
 
 # What stands in a release beside the recogniser: an embedding that nothing reads, BiCif's second predictor for time
 # stamps, SeACo's bias towards given words, and the CTC branch of training.
@@ -74,16 +79,7 @@ CHOICES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "decoder_conf.lora_list": (None, (None, [])),
     "predictor_conf.smooth_factor": (1.0, (1.0,)),
     "predictor_conf.noise_threshold": (0, (0,)),
-    "frontend_conf.fs": (16000, (16000,)),
-    "frontend_conf.window": ("hamming", ("hamming",)),
-    "frontend_conf.n_mels": (80, (80,)),
-    "frontend_conf.frame_length": (25, (25,)),
-    "frontend_conf.frame_shift": (10, (10,)),
-    "frontend_conf.lfr_m": (1, (7,)),
-    "frontend_conf.lfr_n": (1, (6,)),
-    "frontend_conf.snip_edges": (True, (True,)),
-    "frontend_conf.upsacle_samples": (True, (True,)),
-}
+} | FRONTEND_CHOICES
 SIZES = {
     "encoder_conf": "output_size attention_heads linear_units num_blocks kernel_size dropout_rate",
     "decoder_conf": "attention_heads linear_units num_blocks att_layer_num kernel_size dropout_rate",
@@ -159,15 +155,12 @@ def read_release(folder: Path) -> Release:
     Raises:
         InputError: a file is missing or damaged, or does not fit the others.
     """
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    tokens = next((folder / name for name in TOKEN_FILES if (folder / name).is_file()), None)
-    if missing or tokens is None:
-        names = ", ".join([*missing, *([] if tokens else [" or ".join(TOKEN_FILES)])])
-        raise InputError(f"{folder}: no {names} in it: name the whole folder of a FunASR model")
+    require_files(folder, *([name] for name in FILES), TOKEN_FILES)
+    tokens = next(folder / name for name in TOKEN_FILES if (folder / name).is_file())
     model = read_model_config(folder / "config.yaml")
     cmvn = read_cmvn(folder / "am.mvn")
     vocabulary = read_tokens(tokens)
-    weights = _read_weights(folder / "model.pt")
+    weights = read_weights(folder / "model.pt")
     ignored = {start: sum(name.startswith(start) for name in weights) for start in IGNORED}
     kept = {name: weight.float() for name, weight in weights.items() if not name.startswith(IGNORED)}
     _require_fit(kept, model, vocabulary, folder / "model.pt", tokens)
@@ -181,7 +174,7 @@ def read_model_config(path: Path) -> ModelConfig:
         InputError: it describes something else than a Paraformer that can be imported; the key is named.
     """
     values = read_yaml(path)
-    _require_known(values, path)
+    ConfigKeys(CHOICES, SIZES, INDIFFERENT).require_known(values, path)
     encoder, decoder = (Section(path, f"{name}_conf", values) for name in ("encoder", "decoder"))
     predictor = Section(path, "predictor_conf", values)
     width = encoder.size("output_size", 256)
@@ -220,91 +213,6 @@ def read_model_config(path: Path) -> ModelConfig:
     )
 
 
-class Section:
-    """One ``..._conf`` of a ``config.yaml``, with FunASR's defaults for what it leaves out."""
-
-    def __init__(self, path: Path, name: str, values: Mapping[str, Any]):
-        self.path = path
-        self.name = name
-        self.values: Mapping[str, Any] = values.get(name) or {}
-
-    def _fault(self, key: str, wanted: str) -> InputError:
-        found = repr(self.values[key]) if key in self.values else "not given"
-        return InputError(f"{self.path}: {self.name}.{key} is {found}, and should be {wanted}: mend the file")
-
-    def size(self, key: str, default: int | None, least: int = 1) -> int:
-        """Return a whole number."""
-        value = self.values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self._fault(key, f"a whole number of at least {least}")
-        return value
-
-    def divisor(self, key: str, default: int, whole: int) -> int:
-        """Return a whole number that divides another."""
-        value = self.size(key, default)
-        if whole % value:
-            raise self._fault(key, f"a divisor of {whole}, encoder_conf.output_size")
-        return value
-
-    def number(self, key: str, default: float, least: float, most: float) -> float:
-        """Return a number in a range."""
-        value = self.values.get(key, default)
-        if not isinstance(value, int | float) or not least <= value <= most:
-            raise self._fault(key, f"a number from {least} to {most}")
-        return float(value)
-
-    def require(self, key: str, wanted: int) -> None:
-        """See that a number is the one that others imply."""
-        if self.size(key, None) != wanted:
-            raise self._fault(key, f"{wanted}, as encoder_conf.output_size is")
-
-
-def _require_known(values: Mapping[str, Any], path: Path) -> None:
-    """See that a ``config.yaml`` describes a network that is implemented here."""
-    for key, (default, known) in CHOICES.items():
-        section, _, name = key.rpartition(".")
-        inside = values.get(section) or {} if section else values
-        if not isinstance(inside, Mapping):
-            raise InputError(f"{path}: {section} is {inside!r}, and should hold keys and values: mend the file")
-        value = inside.get(name, default)
-        if value not in known:
-            found = repr(value) if name in inside else f"not given, which means {default!r}"
-            raise InputError(f"{path}: {key} is {found}; what can be imported has {' or '.join(map(repr, known))}")
-    for section in SIZES:
-        known_keys = {key.rpartition(".")[2] for key in CHOICES if key.startswith(f"{section}.")}
-        known_keys |= {*SIZES[section].split(), *INDIFFERENT[section].split()}
-        if unknown := sorted(map(str, (values.get(section) or {}).keys() - known_keys)):
-            raise InputError(f"{path}: {section} has {', '.join(unknown)}, and it is not known what that changes")
-
-
-def read_cmvn(path: Path) -> dict[str, Tensor]:
-    """Read ``am.mvn``, Kaldi's text form of two layers: what is added to a stacked feature, and what scales the sum.
-
-    Returns:
-        ``cmvn.shift`` and ``cmvn.scale``, ``(560,)`` each.
-
-    Raises:
-        InputError: a layer is missing, or does not hold 560 numbers.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}): copy it again") from error
-    found = {}
-    for name, layer in (("cmvn.shift", "<AddShift>"), ("cmvn.scale", "<Rescale>")):
-        match = re.search(rf"{layer}\s+\d+\s+\d+\s+<LearnRateCoef>\s+\S+\s+\[([^\]]*)\]", text)
-        try:
-            values = torch.tensor([float(value) for value in match[1].split()]) if match else torch.empty(0)
-        except ValueError as error:
-            raise InputError(f"{path}: {layer} holds something else than numbers ({error}): copy it again") from error
-        if len(values) != FEATURE_SIZE or not values.isfinite().all():
-            raise InputError(
-                f"{path}: {layer} holds {len(values)} numbers, not {FEATURE_SIZE} finite ones: copy it again"
-            )
-        found[name] = values
-    return found
-
-
 def read_tokens(path: Path) -> ReleaseVocabulary:
     """Read ``tokens.json``, a list, or ``tokens.txt``, a token a line.
 
@@ -326,28 +234,6 @@ def read_tokens(path: Path) -> ReleaseVocabulary:
         raise InputError(f"{path}: {error}: copy the file that belongs to the model") from error
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Load tensors by name; anything in the file that would run code is refused by torch before it is looked at."""
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if named := re.search(r"GLOBAL (\S+)", str(error)):
-            raise InputError(
-                f"{path}: asks to call {named[1]}, which weights never need, and nothing of it was run: get the model "
-                "from a source that you trust"
-            ) from error
-        raise InputError(f"{path}: damaged, or no weights of PyTorch: copy it again") from error
-    except Exception as error:  # torch and zipfile raise many kinds for a file cut short
-        reason = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
-        raise InputError(f"{path}: damaged or cut short ({reason}): copy it again") from error
-    for inside in ("state_dict", "model_state_dict", "model"):
-        if isinstance(weights, Mapping) and isinstance(weights.get(inside), Mapping):
-            weights = weights[inside]
-    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
-        raise InputError(f"{path}: holds something else than tensors by name: name the folder of a FunASR model")
-    return dict(weights)
-
-
 def _require_fit(
     weights: Mapping[str, Tensor], model: ModelConfig, vocabulary: ReleaseVocabulary, path: Path, tokens: Path
 ) -> None:
@@ -361,23 +247,7 @@ def _require_fit(
     with torch.device("meta"):  # names and shapes alone
         own = Paraformer(model, len(vocabulary)).state_dict()
     own = {name: weight for name, weight in own.items() if not name.startswith("cmvn.")}
-    for fault, names in (("unknown", weights.keys() - own.keys()), ("missing", own.keys() - weights.keys())):
-        if names:
-            raise InputError(
-                f"{path}: {len(names)} {fault} weights, so it is not the model that config.yaml describes: "
-                f"{_listed(sorted(names))}"
-            )
-    for name, weight in weights.items():
-        if weight.shape != own[name].shape:
-            raise InputError(
-                f"{path}: weight {name} is {tuple(weight.shape)}, but {tuple(own[name].shape)} by config.yaml: bring "
-                "the two files that belong together"
-            )
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:MOST_NAMES])} and {rest} more"
+    require_fit(weights, own, path)
 
 
 def _output_layer(release: Release, vocabulary: Vocabulary, seed: int) -> tuple[dict[str, Tensor], int]:

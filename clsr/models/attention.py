@@ -186,9 +186,9 @@ class CrossAttention(nn.Module):
         return self.linear_out(context.reshape(tokens.shape))
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
-    """Layer normalisation with the epsilon of the released models."""
-    return nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+def layer_norm(width: int, epsilon: float = LAYER_NORM_EPSILON) -> nn.LayerNorm:
+    """Layer normalisation, by default with the epsilon of the released Paraformers."""
+    return nn.LayerNorm(width, eps=epsilon)
 
 
 def sinusoidal_positions(count: int, width: int, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ Why torch's own int8 and not ONNX Runtime's or OpenVINO's: docs/results/speed.md
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -115,24 +115,43 @@ def lower(recogniser: RecogniserT, precision: Precision) -> RecogniserT:
         InputError: int8 is chosen on an accelerator.
         ValueError: the recogniser was lowered before.
     """
-    device = recogniser.paraformer.cmvn.shift.device
+    paraformer = recogniser.paraformer
+    parts = (paraformer.frontend, paraformer.encoder, paraformer.decoder)
+    precision = lower_speech_parts(recogniser, parts, precision, paraformer.cmvn.shift.device)
+    if isinstance(recogniser, SpeechEncoder):
+        lower_text_encoder(recogniser.text_encoder, precision)
+    return recogniser
+
+
+def lower_speech_parts(
+    model: nn.Module, parts: Iterable[nn.Module], precision: Precision, device: torch.device
+) -> Precision:
+    """Turn those parts of a model that recognise speech to a precision, in place, and return it.
+
+    Args:
+        model: whose size decides what "auto" is.
+        parts: of the model.
+        precision: numbers to compute in.
+        device: of the model.
+
+    Raises:
+        InputError: int8 is chosen on an accelerator.
+        ValueError: the model was lowered before.
+    """
     if precision == "auto":
-        precision = best_precision(recogniser, device)
+        precision = best_precision(model, device)
     if precision == "int8" and device.type != "cpu":
         raise InputError(f"precision int8 is for processors: take bf16 on {device.type}")
-    if any(isinstance(module, OnednnLinear | Int8Linear) for module in recogniser.modules()):
+    if any(isinstance(module, OnednnLinear | Int8Linear) for module in model.modules()):
         raise ValueError("lowered before: load the model anew")
-    paraformer = recogniser.paraformer
-    for part in (paraformer.frontend, paraformer.encoder, paraformer.decoder):
+    for part in parts:
         if precision == "int8":
             replace_linear(part, Int8Linear)
             if torch.cpu._is_avx512_bf16_supported():
                 _multiply(part, "bfloat16")
         else:
             lower_part(part, precision, device)
-    if isinstance(recogniser, SpeechEncoder):
-        lower_text_encoder(recogniser.text_encoder, precision)
-    return recogniser
+    return precision
 
 
 def lower_text_encoder(text_encoder: TextEncoder, precision: Precision) -> TextEncoder:

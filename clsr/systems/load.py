@@ -54,7 +54,7 @@ def load_system(
     if model.scheme in WHISPERS:
         return _load_whisper(model, find_folder(model.place), text_encoder, device, precision)
     if model.scheme:
-        return _load_released(model.scheme, find_folder(model.place), text_encoder)
+        return _load_released(model, find_folder(model.place), text_encoder)
     folder = Path(reference)
     kind = read_meta(folder).kind
     if kind == PARABGE:
@@ -64,16 +64,16 @@ def load_system(
     if kind == WHISPER:
         return _load_whisper(ModelReference(kind, reference), folder, text_encoder, device, precision)
     if kind == CLAP:
-        return _load_released(kind, folder, text_encoder)
+        return _load_released(ModelReference(kind, reference), folder, text_encoder)
     return load_clsr(folder, text_encoder, device, precision)
 
 
-def _load_released(scheme: str, folder: Path, text_encoder: str | None) -> System[Any]:
-    if scheme == CLAP:
+def _load_released(model: ModelReference, folder: Path, text_encoder: str | None) -> System[Any]:
+    if model.scheme == CLAP:
         return ClapSystem(load_clap(folder))
-    recogniser = load_funasr(folder)
+    recogniser = load_funasr(folder, language=model.language)
     return Pipeline(
-        lambda waveforms: recogniser.transcripts(recogniser.recognise(waveforms)),
+        lambda waveforms: [recognition.text for recognition in recogniser.transcribe(waveforms)],
         load_text_encoder(text_encoder or OFFLINE_TEXT_ENCODER),
         "funasr-bge",
     )

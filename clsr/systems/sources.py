@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from clsr import checkpoint_folder
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
 from clsr.errors import InputError
+from clsr.funasr.sentence_pieces import SENSE_VOICE_PIECES
 from clsr.hub import HUBS, find_folder
 from clsr.text.encoder import SentenceEncoder, load_query_encoder
 from clsr.text.folder import open_text_encoder
@@ -35,7 +36,7 @@ class ModelReference(NamedTuple):
 
     scheme: str  # one of ``WHISPERS``, "funasr", "clap"; empty for a checkpoint folder
     place: str  # a folder, or what else ``clsr.hub.find_folder`` takes
-    language: str | None = None  # that Whisper shall write
+    language: str | None = None  # spoken, for Whisper and SenseVoice
 
     def __str__(self) -> str:
         """The reference as it is written, folders absolute."""
@@ -56,7 +57,7 @@ def parse_reference(text: str | Path) -> ModelReference:
     if scheme not in (*WHISPERS, FUNASR, CLAP):
         return ModelReference("", str(text))
     named = _LANGUAGE.fullmatch(place)
-    if named is None or scheme not in WHISPERS or Path(place).is_dir():
+    if named is None or scheme == CLAP or Path(place).is_dir():
         return ModelReference(scheme, place)
     return ModelReference(scheme, named["place"], named["language"])
 
@@ -100,7 +101,7 @@ def open_source(reference: str | Path, text_encoder: str | None = None) -> Model
     Args:
         reference: a checkpoint folder, ``whisper:PLACE`` (also ``faster-whisper:PLACE``) or ``funasr:PLACE``; a place
             is a folder, or what else ``clsr.hub.find_folder`` takes. ``whisper:PLACE#fr`` writes French; without a
-            language a multilingual Whisper detects it.
+            language a multilingual Whisper detects it, and so does a SenseVoice.
         text_encoder: reference of the text encoder; ``None`` is that of a CLSR model, or the bundled one for a
             recogniser that has none.
 
@@ -112,9 +113,9 @@ def open_source(reference: str | Path, text_encoder: str | None = None) -> Model
         raise InputError(f"{reference}: is measured only (clsr evaluate): name a CLSR checkpoint, whisper:PLACE or "
                          "funasr:PLACE")  # fmt: skip
     if model.scheme == FUNASR:
-        from clsr.systems.funasr import require_paraformer
+        from clsr.systems.funasr import require_readable
 
-        require_paraformer(find_folder(model.place))
+        require_readable(find_folder(model.place), model.language)
     if model.scheme:
         return CascadeSource(model, find_folder(model.place), text_encoder)
     if model.place.startswith(HUBS) and not Path(model.place).is_dir():
@@ -195,7 +196,8 @@ class CascadeSource:
     def fingerprint(self, text_encoder: SentenceEncoder | None) -> str:
         """Digest of the weights, the tokens, the language and the text encoder."""
         files = [name for name in ("model.bin", "model.safetensors", "model.pt") if (self.folder / name).is_file()]
-        tokens = [name for name in ("tokenizer.json", "tokens.json", "tokens.txt", "vocabulary.txt")
+        tokens = [name for name in ("tokenizer.json", "tokens.json", "tokens.txt", "vocabulary.txt",
+                              SENSE_VOICE_PIECES)
                   if (self.folder / name).is_file()]  # fmt: skip
         if not files or not tokens:
             lacking = "weights (model.bin, model.safetensors or model.pt)" if not files else "tokenizer.json or tokens"
@@ -223,7 +225,7 @@ class CascadeSource:
         if self.model.scheme == FUNASR:
             from clsr.systems.funasr import load_funasr
 
-            return load_funasr(self.folder, device, precision)
+            return load_funasr(self.folder, device, precision, self.model.language)
         if not self.model.scheme and checkpoint_folder.is_release(self.folder):
             return checkpoint.load_recogniser(self.folder, device, precision)
         from clsr.systems.whisper_conversion import in_ctranslate2
