@@ -33,7 +33,7 @@ DATASETS = {
 """The paper's name of each dataset, by its tag."""
 
 SPOKEN_QUESTIONS = {"slue_sqa5", "drcd", "drcd_dev"}
-"""Datasets whose questions are speech; drcd is what people read aloud (ODSQA), drcd_dev the same file by other voices."""
+"""Datasets whose questions are speech: drcd is what people read aloud (ODSQA), drcd_dev the same by other voices."""
 
 Published = dict[str, dict[str, list[str]]]
 """Cells of each system's row, by dataset."""
