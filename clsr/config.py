@@ -233,15 +233,17 @@ class LossConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Adam with linear warm-up and cosine decay to a hundredth.
+    """Adam with linear warm-up.
 
     Args:
         learning_rate: highest learning rate.
-        warmup_steps: number of steps to reach it.
-        max_steps: number of training steps.
+        warmup_steps: number of steps to reach the highest rate.
+        max_steps: number of training steps; with ``trainer.patience`` the limit.
         clip_norm: largest norm of the gradient; above it the gradient is scaled down.
         weight_decay: decoupled weight decay.
         released_share: learning rate of what comes from a release, as a share of ``learning_rate``.
+        schedule: rate after the warm-up: "cosine" decays to a hundredth at the last step; "constant" stays, so that
+            training may end wherever the development metric has stopped rising.
     """
 
     learning_rate: float = 2e-3
@@ -250,6 +252,7 @@ class OptimizerConfig:
     clip_norm: float = 5.0
     weight_decay: float = 0.0
     released_share: float = 0.2
+    schedule: Literal["cosine", "constant"] = "cosine"
 
 
 @dataclass
@@ -288,7 +291,7 @@ class DataConfig:
     """Batches of speech.
 
     Args:
-        batch_s: seconds of audio in a batch, without padding.
+        batch_s: seconds of audio in a batch, without padding; spoken questions come on top.
         buckets: number of duration classes; a batch is of one class.
         max_utterance_s: longest training utterance, in seconds; longer ones are skipped, and counted.
         noise_probability: share of training utterances that get white noise.
@@ -297,6 +300,8 @@ class DataConfig:
         workers: number of processes that prepare batches and fill the cache; 0 does it in the training process.
         feature_dir: folder that keeps what a released front end makes of each utterance, by content; without one it is
             made anew by each run.
+        questions: what training takes of a question: "typed" is its text; "spoken" its recording, which the model
+            recognises as it does a passage. "spoken" needs a set whose questions are spoken.
     """
 
     batch_s: float = 60.0
@@ -307,6 +312,7 @@ class DataConfig:
     cache_gb: float = 2.0
     workers: int = 0
     feature_dir: str | None = None
+    questions: Literal["typed", "spoken"] = "typed"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

@@ -45,6 +45,7 @@ class SpeechBatch(NamedTuple):
     ctc_targets: Tensor  # (B, S), empty without CTC
     ctc_lengths: Tensor  # (B,)
     pair_rows: Tensor  # (B,) row of a question about the utterance; -1 where there is none
+    question_rows: Tensor | None = None  # (B,) row of the question that the utterance is, -1 for a passage; None: typed
 
 
 def split_batch(batch: SpeechBatch, max_frames: int) -> list[SpeechBatch]:
@@ -64,6 +65,7 @@ def _rows(batch: SpeechBatch, rows: slice) -> SpeechBatch:
     return SpeechBatch(
         batch.ids[rows], batch.features[rows, : frames.max()], frames, batch.targets[rows, : tokens.max()], tokens,
         batch.ctc_targets[rows, : units.max()], units, batch.pair_rows[rows],
+        batch.question_rows[rows] if batch.question_rows is not None else None,
     )  # fmt: skip
 
 
@@ -81,11 +83,22 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
     Kept are filter banks (of a baseline with a front end of its own: what that makes), or where waveforms are altered,
     these: twice the memory, and filter banks to be computed at each step.
+
+    Where questions are spoken, a training batch has one recorded question of each passage behind its passages.
+
+    Args:
+        split: utterances and pairs.
+        encoders: transcripts to target indices.
+        config: noise, cache.
+        seed: of all draws.
+        in_pairs: whether passages bring their questions; else cuts of these are to be asked for, as of any utterance.
     """
 
-    def __init__(self, split: Split, encoders: Encoders, config: DataConfig, seed: int):
+    def __init__(self, split: Split, encoders: Encoders, config: DataConfig, seed: int, in_pairs: bool = True):
         self.split = split
-        self.utterances = {utterance.id: utterance for utterance in split.utterances}
+        self.in_pairs = in_pairs and bool(split.questions)
+        self.utterances = {utterance.id: utterance for utterance in split.speech}
+        self._row_of = {question.id: row for row, question in enumerate(split.questions)}
         self.encoders = encoders
         self.config = config
         self.seed = seed
@@ -99,12 +112,15 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
     def __getitem__(self, cuts: CutSet) -> SpeechBatch:
         ids = [cut.id for cut in cuts]
+        if self.in_pairs:
+            ids += [self.split.questions[row].id for i in ids if (row := self._question(i)) >= 0]
         texts = [self.utterances[i].text or "" for i in ids]
         features, frame_lengths = pad([self._features(i).float() for i in ids])
         targets, target_lengths = pad([_long(self.encoders.targets(text)) for text in texts])
         ctc_targets, ctc_lengths = pad([_long(self.encoders.ctc(text)) for text in texts])
         rows = _long([self._question(i) for i in ids])
-        return SpeechBatch(ids, features, frame_lengths, targets, target_lengths, ctc_targets, ctc_lengths, rows)
+        asked = _long([self._row_of.get(i, -1) for i in ids]) if self._row_of else None
+        return SpeechBatch(ids, features, frame_lengths, targets, target_lengths, ctc_targets, ctc_lengths, rows, asked)
 
     def _question(self, utterance_id: str) -> int:
         """Return the row of a question about an utterance, in each epoch another one of its own; -1 without any."""
@@ -218,6 +234,16 @@ def _filter_banks(waveform: np.ndarray) -> tuple[Tensor, float]:
     return fbank(waveform), float(np.mean(waveform.astype(np.float64) ** 2))
 
 
+def _within(split: Split, max_s: float) -> dict[str, list[int]]:
+    """Return the rows of each passage whose recorded question is short enough."""
+    short = {i: [row for row in rows if split.questions[row].duration_s <= max_s] for i, rows in split.pairs_of.items()}
+    left_out = len(split.questions) - len({row for rows in short.values() for row in rows})
+    if left_out:
+        log.warning("%d of %d spoken questions are longer than %g s and left out (data.max_utterance_s)",
+                    left_out, len(split.questions), max_s)  # fmt: skip
+    return {i: rows for i, rows in short.items() if rows}
+
+
 def _long(values: Sequence[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.long)
 
@@ -249,12 +275,14 @@ class SpeechDataModule(LightningDataModule):
         if len(short) < len(train.utterances):
             log.warning("%d of %d training utterances are longer than %g s and left out (data.max_utterance_s)",
                         len(train.utterances) - len(short), len(train.utterances), config.max_utterance_s)  # fmt: skip
-        for utterance in short:
+        for utterance in (*short, *train.questions):
             if not set(encoders.targets(utterance.text or "")) - {UNKNOWN}:
                 raise InputError(f"{utterance.id}: transcript '{utterance.text}' holds no known piece: mend or drop it")
-        self.train_set = SpeechDataset(Split(short, train.pairs, train.pairs_of), encoders, config, seed)
+        pairs_of = _within(train, config.max_utterance_s) if train.questions else train.pairs_of
+        kept = Split(short, train.pairs, pairs_of, train.questions)
+        self.train_set = SpeechDataset(kept, encoders, config, seed)
         quiet = DataConfig(batch_s=config.batch_s, buckets=config.buckets, cache_gb=config.cache_gb)
-        self.dev_set = SpeechDataset(dev, encoders, quiet, seed)
+        self.dev_set = SpeechDataset(dev, encoders, quiet, seed, in_pairs=False)
         self._train_sampler = self._sampler(short, shuffle=True)
         self._progress = EpochProgress()
 
@@ -278,7 +306,7 @@ class SpeechDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """This device's development batches, in a fixed order."""
-        sampler = self._sampler(self.dev_set.split.utterances, False)
+        sampler = self._sampler(self.dev_set.split.speech, False)
         return self._loader(self.dev_set, sampler, validation_rank(self.trainer), 0, 0)
 
     def _loader(

@@ -7,7 +7,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,19 +32,22 @@ from clsr.evaluation.scores import (
     measure_recognition,
     measure_retrieval,
 )
+from clsr.hub import find_folder
 from clsr.metrics.english import is_english
 from clsr.metrics.recall import invert, rank
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.systems.clsr import ClsrSystem
 from clsr.systems.load import load_system
 from clsr.systems.protocol import System
+from clsr.systems.sources import parse_reference
+from clsr.training_record import TrainingRecord, read_training
 from clsr.vocabulary import fold_accents, normalise
 
 READ_AT_ONCE = 64  # recordings in memory
 ORACLE = "text"  # the row of the reference transcripts
 ROWS = (
     ORACLE, "cascade", "cascade-8best", "clsr", "clsr-unquantised", "clsr-soft", "parabge", "clap", "speechdpr",
-    "whisper-bge", "whisper-bge-noisy", "funasr-bge",
+    "whisper-bge", "whisper-bge-noisy", "whisper-bge-scratch", "whisper-bge-scratch-noisy", "funasr-bge",
 )  # fmt: skip
 
 
@@ -73,16 +77,19 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     whole = read_retrieval_set(data) if is_retrieval_set(data) else None
     passages = whole.passages if whole else read_data_dir(data)
     rows: list[ReportRow] = []
-    for system in systems:
+    for system, model in zip(systems, models, strict=True):
         if whole and config.rows == (ORACLE,):  # of the transcripts alone: nothing is to be recognised
             rows += _measure_rows(system, whole, _Recognised([], 0.0), None, config, oracle=system is systems[0])
             continue
         recognised = _recognise(system, passages, config.seed, config.snr_db)
         wer = _measure_wer(system, passages, recognised, data)
+        measured: Iterable[ReportRow] = ()
         if whole:
-            rows += _measure_rows(system, whole, recognised, wer, config, oracle=system is systems[0])
+            measured = _measure_rows(system, whole, recognised, wer, config, oracle=system is systems[0])
         elif wer:
-            rows.append(ReportRow(_named_by(system), wer, None, None, recognised.seconds, _audio_seconds(passages)))
+            measured = [ReportRow(_named_by(system), wer, None, None, recognised.seconds, _audio_seconds(passages))]
+        training = trained(str(model))
+        rows += (row if row.name == ORACLE else replace(row, training=training) for row in measured)
     snr = {"snr_db": config.snr_db, "question_snr_db": config.question_snr_db}
     lowered = {} if config.precision == "float32" else {"precision": config.precision}
     return Report(
@@ -97,6 +104,11 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         rows=rows,
         tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | lowered | dict(config.tags),
     )
+
+
+def trained(reference: str) -> TrainingRecord | None:
+    """Say how a system was trained, by its reference; ``None`` of a checkpoint that keeps no record."""
+    return read_training(find_folder(parse_reference(reference).place))
 
 
 def _check_rows(models: Sequence[str | Path], systems: Sequence[System], config: EvaluationConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from clsr.evaluation.scores import (
 )
 from clsr.metrics.recall import METRICS, SUCCESSES, Interval
 from clsr.metrics.word_errors import Unit, WordErrors
+from clsr.training_record import CurvePoint, TrainingRecord
 
 _Column = tuple[str, Direction, str]  # title, direction, metric
 _COLUMNS: tuple[_Column, ...] = (
@@ -39,6 +41,7 @@ _WAYS: dict[Direction, str] = {"q2c": "Q-C", "c2q": "C-Q"}
 _RATE_TITLES: dict[Unit, str] = {"word": "WER (errors/words)", "character": "CER (errors/characters)"}
 _ENGLISH_TITLE = "WER, Whisper's normaliser"
 _ABSENT = "–"
+CURVE_POINTS = 12  # of a learning curve, in report.md
 _IN_PERCENT = "In percent, with 95 % bootstrap intervals over queries."
 _IN_POINTS = "In points, with 95 % paired-bootstrap intervals; `*` where the interval leaves out 0."
 
@@ -155,7 +158,39 @@ def _report_markdown(report: Report, against: Sequence[Difference]) -> str:
             [f"{a} − {b}", *layout.difference_cells([d for d in against if (d.a, d.b) == (a, b)])] for a, b in pairs
         ]
         lines += ["", "## Differences", "", _IN_POINTS, "", _table(["Rows", *layout.retrieval_titles], body)]
+    lines += _training_lines(report.rows)
     return "\n".join(lines) + "\n"
+
+
+def _training_lines(rows: Sequence[ReportRow]) -> list[str]:
+    """How systems were trained, and their learning curves; nothing where that is not known of any."""
+    trainings: dict[str, tuple[TrainingRecord, list[str]]] = {}
+    for row in rows:
+        if row.training:
+            trainings.setdefault(json.dumps(row.training.to_object()), (row.training, []))[1].append(row.name)
+    if not trainings:
+        return []
+    body, curves = [], []
+    for training, names in trainings.values():
+        total, title = training.total, ", ".join(names)
+        ended = {True: "it had stopped rising", False: "the limit of steps"}[training.converged]
+        cost = [f"{total.steps:,}", f"{total.seconds:,.0f}", f"{total.examples:,}"] if total.steps else [_ABSENT] * 3
+        body.append([title, training.start, training.questions or _ABSENT, *cost, ended if training.curve else _ABSENT])
+        if training.best:
+            shown = _evenly(training.curve, CURVE_POINTS)
+            points = ", ".join(f"{point.step}: {100 * point.value:.1f}" for point in shown)
+            best = f"best {100 * training.best.value:.1f} at step {training.best.step}"
+            unit = "%" if training.metric != "dev/ce" else "hundredths of a nat"
+            curves.append(f"- {title}, {training.metric} in {unit} by step: {points} ({best})")
+    header = ["Rows", "Started from", "Questions", "Steps", "Seconds", "Examples", "Ended when"]
+    text = "Steps, seconds and examples count all trainings since the start."
+    return ["", "## Training", "", text, "", _table(header, body), "", *curves]
+
+
+def _evenly(points: Sequence[CurvePoint], most: int) -> list[CurvePoint]:
+    """At most so many points of a curve, evenly spread, the last one among them."""
+    step = max(1, math.ceil(len(points) / most))
+    return list(points[::-1][::step][::-1])
 
 
 class _Layout(NamedTuple):
@@ -240,6 +275,7 @@ def _report_object(report: Report, against: Sequence[Difference]) -> dict[str, A
             "c2q": row.c2q and {metric: interval._asdict() for metric, interval in row.c2q.intervals.items()},
             "seconds": row.seconds,
             "audio_seconds": row.audio_seconds,
+            **({"training": row.training.to_object()} if row.training else {}),
         }
         for row in report.rows
     ]
@@ -308,4 +344,5 @@ def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[Quer
         wer.get("unit", "word"),
         wer.get("english") and WordErrors(wer["english"]["errors"], wer["english"]["words"]),
     )
-    return ReportRow(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"])
+    training = TrainingRecord.from_object(content["training"]) if "training" in content else None
+    return ReportRow(name, recognition, q2c, c2q, content["seconds"], content["audio_seconds"], training)

@@ -19,6 +19,7 @@ from clsr.metrics.recall import (
     per_query,
 )
 from clsr.metrics.word_errors import Unit, WordErrors, error_unit, pool, word_errors
+from clsr.training_record import TrainingRecord
 
 Direction = Literal["q2c", "c2q"]
 DIRECTIONS: tuple[Direction, ...] = ("q2c", "c2q")
@@ -95,6 +96,7 @@ class ReportRow:
         c2q: questions found for passages.
         seconds: time to encode all passages.
         audio_seconds: their duration.
+        training: how the system was trained.
     """
 
     name: str
@@ -103,6 +105,7 @@ class ReportRow:
     c2q: Retrieval | None = None
     seconds: float | None = None
     audio_seconds: float | None = None
+    training: TrainingRecord | None = None
 
     def retrieval(self, direction: Direction) -> Retrieval | None:
         """Return one direction by its name."""

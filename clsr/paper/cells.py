@@ -35,6 +35,8 @@ SYSTEMS = {
     "speechdpr": SystemLabel("SpeechDPR", "E2E"),
     "whisper-bge": SystemLabel("Whisper + text encoder", *_PIPELINE, paper="Whisper+BGE"),
     "whisper-bge-noisy": SystemLabel("Whisper + fine-tuned text encoder", *_PIPELINE, paper="Whisper+BGE*"),
+    "whisper-bge-scratch": SystemLabel("small Whisper from nothing + text encoder", *_PIPELINE),
+    "whisper-bge-scratch-noisy": SystemLabel("small Whisper from nothing + fine-tuned text encoder", *_PIPELINE),
     "funasr-bge": SystemLabel("FunASR + text encoder", *_PIPELINE),
     "parabge": SystemLabel("ParaBGE", "E2E"),
     "cascade": SystemLabel("CLSR's transcript + text encoder", *_PIPELINE),
@@ -78,6 +80,21 @@ def retrieval_cells(name: str, rows: BySeed | None) -> list[str]:
 def _retrieval_cell(rows: Iterable[ReportRow], direction: Direction, metric: str) -> str:
     found = [retrieval.intervals[metric] for row in rows if (retrieval := row.retrieval(direction))]
     return interval_cell(found) or ABSENT
+
+
+def training_cells(rows: BySeed) -> list[str]:
+    """What the first training of a system started from, and steps, seconds and examples of all, means over seeds."""
+    trainings = [row.training for row in rows.values() if row.training]
+    if not trainings:
+        return [ABSENT] * 4
+    starts = ", ".join(sorted({training.start for training in trainings}))
+    totals = [training.total for training in trainings]
+    if not any(total.steps for total in totals):
+        return [starts, *[ABSENT] * 3]
+    figures = (sum(values) / len(totals) for values in zip(*totals, strict=True))
+    limit = "" if all(training.converged for training in trainings) else " †"
+    steps, *others = (f"{figure:,.0f}" for figure in figures)
+    return [starts, steps + limit, *others]
 
 
 def interval_cell(intervals: Sequence[Interval]) -> str:

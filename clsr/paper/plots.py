@@ -19,10 +19,11 @@ Curve = tuple[list[float], list[float]]
 
 
 def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
-    """Draw word error rate and losses against the training step.
+    """Draw word error rate, development recall and losses against the training step.
 
-    One panel has every column that ends in ``wer``, in percent, another every column that has ``loss`` in its name; a
-    panel without curves is left out. Runs share the axes, each counting its own steps, and are named by their folders.
+    One panel has every column that ends in ``wer``, in percent, one every column that has ``recall`` in its name, in
+    percent too, and one every column that has ``loss`` in its name; a panel without curves is left out. Runs share the
+    axes, each counting its own steps, and are named by their folders.
 
     Args:
         metrics_csvs: what Lightning's CSVLogger wrote, one file a run.
@@ -33,18 +34,20 @@ def learning_curve(metrics_csvs: Sequence[Path], output: Path) -> None:
             figure.
     """
     image_format(output)
-    curves: dict[str, dict[str, Curve]] = {"word error rate (%)": {}, "loss": {}}
+    curves: dict[str, dict[str, Curve]] = {"word error rate (%)": {}, "recall (%)": {}, "loss": {}}
     for run, file in zip(_run_names(metrics_csvs), metrics_csvs):
         for name, (steps, values) in _read_metrics(file).items():
             label = f"{run} {name}".strip()
             if name.endswith("wer"):
                 curves["word error rate (%)"][label] = steps, [100 * value for value in values]
+            elif "recall" in name:
+                curves["recall (%)"][label] = steps, [100 * value for value in values]
             elif "loss" in name:
                 curves["loss"][label] = steps, values
     drawn = {title: lines for title, lines in curves.items() if lines}
     if not drawn:
         raise InputError(
-            f"{metrics_csvs[0]}: no column with a word error rate or a loss: name a training's metrics.csv"
+            f"{metrics_csvs[0]}: no column with a word error rate, a recall or a loss: name a training's metrics.csv"
         )
     figure = new_figure(9, 3.5 * len(drawn))
     panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]

@@ -25,6 +25,7 @@ from clsr.paper.cells import (
     printed,
     retrieval_cells,
     system_name,
+    training_cells,
 )
 from clsr.paper.config import TABLE_NAMES
 from clsr.paper.further import further_figures
@@ -45,6 +46,14 @@ _WER = Column("WER (↓)", "ASR")
 _DATASET = Column("Dataset", numbers=False)
 _MODEL = Column("Model", numbers=False)
 _PARADIGM = Column("Paradigm", numbers=False)
+_TRAINING = (Column("Start", "Training", numbers=False),
+             *(Column(title, "Training") for title in ("Steps", "Seconds", "Examples")))  # fmt: skip
+_OF_TRAINING = (
+    "Training: what the first of all trainings of a system started from, and what all of them took, means over seeds. "
+    "† The limit of steps ended the last one before its development metric had stopped rising."
+)
+
+_WHISPERS = tuple(name for name in SYSTEMS if name.startswith("whisper-"))
 
 SUMMARY_NAMES = {
     "drcd_selection (odsqa) spoken questions": "ODSQA, spoken questions",
@@ -78,10 +87,11 @@ def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[T
 
 def table_2(conditions: Sequence[Condition]) -> Table:
     """Every system on every clean set."""
-    systems = [name for name in SYSTEMS if name not in ("parabge", "whisper-bge-noisy", "clsr-unquantised")]
+    aside = ("parabge", "clsr-unquantised")
+    systems = [name for name in SYSTEMS if name not in aside and not name.endswith("-noisy")]
     types = (Column("Question", "Type", numbers=False), Column("Context", "Type", numbers=False))
-    columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
     whole = _clean(conditions)
+    columns = (_DATASET, _MODEL, _PARADIGM, *types, _WER, *_RECALLS)
     blocks = [_system_block(c, systems, published.TABLE_2, types=True) for c in whole if _measured(c, systems)]
     notes = [
         NUMBERS,
@@ -90,7 +100,8 @@ def table_2(conditions: Sequence[Condition]) -> Table:
     ]
     if any("speechdpr" in published.TABLE_2.get(c.dataset, {}) for c in whole):
         notes.append("19.94* is a recall@20.")
-    return Table("2", "Main results", columns, blocks, [*notes, *_remarks(whole, systems, published.TABLE_2)])
+    table = Table("2", "Main results", columns, blocks, [*notes, *_remarks(whole, systems, published.TABLE_2)])
+    return _with_training(table, whole)
 
 
 def table_4(conditions: Sequence[Condition]) -> Table:
@@ -102,7 +113,7 @@ def table_4(conditions: Sequence[Condition]) -> Table:
 def table_7(conditions: Sequence[Condition]) -> Table:
     """CLSR beside Whisper+BGE, fine-tuned on Whisper's transcripts too."""
     return _comparison("7", "CLSR and Whisper+BGE fine-tuned on noisy transcripts (*)",
-                       ["whisper-bge", "whisper-bge-noisy", "clsr", "clsr-soft"], published.TABLE_7,
+                       [*_WHISPERS, "clsr", "clsr-soft"], published.TABLE_7,
                        _clean(conditions), paradigm=False)  # fmt: skip
 
 
@@ -112,7 +123,19 @@ def _comparison(
     kinds = (_PARADIGM,) if paradigm else ()
     columns = (_DATASET, _MODEL, *kinds, _WER, *_RECALLS)
     blocks = [_system_block(c, systems, paper, paradigm=paradigm) for c in whole if _measured(c, systems)]
-    return Table(name, title, columns, blocks, [NUMBERS, *_remarks(whole, systems, paper)])
+    table = Table(name, title, columns, blocks, [NUMBERS, *_remarks(whole, systems, paper)])
+    return _with_training(table, whole)
+
+
+def _with_training(table: Table, conditions: Sequence[Condition]) -> Table:
+    """Add what is known of the training of each row; nothing where that is known of none."""
+    cells = {(condition.label, system_name(name)): training_cells(rows)
+             for condition in conditions for name, rows in condition.rows.items()}  # fmt: skip
+    if all(found[0] == ABSENT for found in cells.values()):
+        return table
+    blocks = [[[*row, *cells.get((block[0][0], row[1]), [ABSENT] * len(_TRAINING))] for row in block]
+              for block in table.blocks]  # fmt: skip
+    return replace(table, columns=(*table.columns, *_TRAINING), blocks=blocks, notes=[*table.notes, _OF_TRAINING])
 
 
 def table_3(conditions: Sequence[Condition]) -> Table:
@@ -216,13 +239,14 @@ def _longform_cells(name: str, rows: list[LongFormRow], all_rows: Mapping[str, l
 
 def table_6(conditions: Sequence[Condition]) -> Table:
     """How long it takes to encode all passages."""
-    systems = ["whisper-bge", "cascade", "cascade-8best", "clsr", "clsr-soft"]
+    systems = ["whisper-bge", "whisper-bge-scratch", "cascade", "cascade-8best", "clsr", "clsr-soft"]
     columns = (_DATASET, _MODEL, _WER, _RECALLS[0], _RECALLS[3],
                Column("Cost Time (s)"), Column("SpeedUp"))  # fmt: skip
     timed = [c for c in _clean(conditions) if _measured(c, systems)]
     blocks = []
     for condition in timed:
-        baseline_s = mean(row.seconds for row in condition.rows.get("whisper-bge", {}).values())
+        baseline = condition.rows.get("whisper-bge") or condition.rows.get("whisper-bge-scratch", {})
+        baseline_s = mean(row.seconds for row in baseline.values())
         block = []
         for name in systems:
             if name in condition.rows:
@@ -361,7 +385,7 @@ def _remarks(conditions: Sequence[Condition], systems: Sequence[str], paper: Pub
 def _not_run(shown: Sequence[Condition], systems: Sequence[str], paper: Published) -> list[str]:
     """Systems that were not run, those of the same sets together, and the datasets that only the paper has."""
     by_place: dict[str, list[str]] = {}
-    for name in systems:
+    for name in (name for name in systems if "scratch" not in name):  # which stands in for a released one
         run, missing = ([c.label for c in shown if (name in c.rows) is there] for there in (True, False))
         if missing:
             place = "any set of this table" if not run else ", ".join(missing)

@@ -28,8 +28,9 @@ _COLOURS = {"clsr-soft": "#08519c", "cascade": "#d95f02"}  # the rows of the fig
 _MARKERS = {"as trained": "D", "earlier checkpoint": "o", "noise": "s", "unseen voice": "^"}
 _NOISE_ROWS = {
     "text": "#969696", "clsr-soft": "#08519c", "clsr": "#6baed6", "cascade-8best": "#fdae6b", "cascade": "#d95f02",
-    "whisper-bge": "#31a354", "whisper-bge-noisy": "#a1d99b", "funasr-bge": "#e7298a", "parabge": "#756bb1",
-    "clap": "#8c6d31", "speechdpr": "#000000",
+    "whisper-bge": "#31a354", "whisper-bge-noisy": "#a1d99b", "whisper-bge-scratch": "#006d2c",
+    "whisper-bge-scratch-noisy": "#74c476", "funasr-bge": "#e7298a", "parabge": "#756bb1", "clap": "#8c6d31",
+    "speechdpr": "#000000",
 }  # fmt: skip
 
 

@@ -28,7 +28,8 @@ from clsr.systems.parabge import NO_TARGETS
 from clsr.systems.released import load_released, weights_digest
 from clsr.text.folder import Side
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import RecallMeter, contrast, groups_of
+from clsr.training.pairs import RecallMeter, contrast, groups_of, sides_of
+from clsr.training_record import begin_record
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -96,7 +97,7 @@ class Clap(nn.Module):
 
 
 class ClapModule(pl.LightningModule):
-    """Train both towers on spoken passages and the text of their questions."""
+    """Train both towers on spoken passages and the text of their questions; spoken ones go to the audio tower."""
 
     def __init__(self, clap: Clap, config: TrainingConfig, splits: tuple[Split, Split]):
         super().__init__()
@@ -112,18 +113,20 @@ class ClapModule(pl.LightningModule):
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of a batch."""
-        speech = self.clap(batch.features, batch.frame_lengths)[batch.pair_rows >= 0]
-        rows = batch.pair_rows[batch.pair_rows >= 0].tolist()
+        vectors = self.clap(batch.features, batch.frame_lengths)
+        speech, pair_rows, questions = sides_of(vectors, batch.pair_rows, batch.question_rows)
+        rows = pair_rows.tolist()
         if not rows:
             return speech.sum()  # 0
-        questions = self.clap.encode_texts([self.train_pairs[row].question for row in rows])
+        if questions is None:
+            questions = self.clap.encode_texts([self.train_pairs[row].question for row in rows])
         loss = contrast(speech, questions, self.groups[rows].to(self.device), self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(rows))
         return loss
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        self.meter.add(self.clap(batch.features, batch.frame_lengths), batch.pair_rows)
+        self.meter.add(self.clap(batch.features, batch.frame_lengths), batch.pair_rows, batch.question_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
@@ -182,14 +185,15 @@ def train_clap(config: TrainingConfig, data: Path, output: Path, start: Path | N
         start: released weights, or a checkpoint of this system, in place of random weights.
     """
     pl.seed_everything(config.seed, verbose=False)
-    splits = read_splits(data)
+    splits = read_splits(data, config.data.questions)
     require_pairs(splits, data)
     if start is None:
         clap = new_clap(config.model, load_text_encoder(config.text_encoder).tokenizer)
     else:
         clap = load_clap(start)
     batches = SpeechDataModule(*splits, NO_TARGETS._replace(features=clap.features), config.data, config.seed)
-    origin = Origin(data_digest(splits[0]), data_digest(splits[1]), "", weights_digest(start))
+    train, dev = (data_digest(split) for split in splits)
+    origin = Origin(train, dev, "", weights_digest(start), begin_record(start))
     state, metrics = fit(ClapModule(clap, config, splits), batches, config, output, "dev/recall@1", origin)
     weights = {name.removeprefix("clap.model."): value for name, value in state.items()}
     for part in (clap.model.config, clap.extractor, clap.tokenizer):

@@ -28,6 +28,7 @@ from clsr.systems.whisper import KIND as WHISPER
 from clsr.systems.whisper import load_whisper
 from clsr.systems.whisper_conversion import in_ctranslate2
 from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser
+from clsr.training_record import read_training
 
 N_BEST = 5  # hypotheses of a beam
 
@@ -88,7 +89,9 @@ def _load_whisper(
             f"{scheme}:{folder}: needs the text encoder that was fine-tuned on its transcripts (clsr data transcribed, "
             "clsr train-text): name it with --text-encoder"
         )
-    row = "whisper-bge-noisy" if scheme.endswith(NOISY) else "whisper-bge"
+    training = read_training(folder)
+    row = "whisper-bge-scratch" if training and training.start == "nothing" else "whisper-bge"
+    row += NOISY if scheme.endswith(NOISY) else ""
     write: Callable[[Sequence[np.ndarray]], list[str]]
     if scheme.endswith(BEAM):
         recogniser = WhisperRecogniser(

@@ -23,10 +23,8 @@ from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
 from clsr.text.folder import Side
 from clsr.training.asr import fit_cmvn, front_end
-from clsr.training.devices import gather_rows, share
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.losses import bank_nll, batch_nll
-from clsr.training.pairs import PairBank, RecallMeter
+from clsr.training.pairs import PairBank, RecallMeter, contrast_with_bank, sides_of
 
 KIND = "parabge"
 NO_TARGETS = Encoders(lambda text: [0], lambda text: [])  # of what learns no transcripts
@@ -88,27 +86,17 @@ class ParaBgeModule(pl.LightningModule):
         return optimizers(self, self.config)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
-        """Return the symmetric NLL of a batch."""
-        speech, rows = self.model(batch.features, batch.frame_lengths), batch.pair_rows
-        if self.config.loss.negatives != "batch":
-            speech, rows = gather_rows(speech), gather_rows(rows)
-        speech, rows = speech[rows >= 0], rows[rows >= 0]
-        temperature = self.config.loss.temperature
-        bank = self.bank.on(speech.device)
-        if not len(rows):
-            loss = speech.sum()  # 0
-        elif self.config.loss.negatives == "bank":
-            loss = bank_nll(speech, rows, bank.questions, bank.passages, temperature, bank.groups)
-        else:
-            loss = batch_nll(speech, bank.questions[rows], temperature, bank.groups[rows])
-        if self.config.loss.negatives == "batch":
-            loss = loss * share(torch.tensor(len(rows), device=rows.device))
+        """Return the symmetric NLL of a batch; spoken questions go through the same encoder as passages."""
+        loss_config = self.config.loss
+        vectors = self.model(batch.features, batch.frame_lengths)
+        sides = sides_of(vectors, batch.pair_rows, batch.question_rows, gather=loss_config.negatives != "batch")
+        loss = contrast_with_bank(sides, self.bank, loss_config)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(batch.ids))
         return loss
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        self.meter.add(self.model(batch.features, batch.frame_lengths), batch.pair_rows)
+        self.meter.add(self.model(batch.features, batch.frame_lengths), batch.pair_rows, batch.question_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
@@ -125,7 +113,7 @@ def train_parabge(config: TrainingConfig, data: Path, output: Path, start: Path 
         start: recogniser whose encoder it starts from, as the paper's does.
     """
     pl.seed_everything(config.seed, verbose=False)
-    splits = read_splits(data)
+    splits = read_splits(data, config.data.questions)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     model = ParaBge(config.model, text_encoder.width)

@@ -49,8 +49,13 @@ class SpeechDpr(nn.Module):
         self.question_map = PassageProjection(text_width)
 
     def forward(self, features: Tensor, frame_lengths: Tensor, questions: Tensor) -> Tensor:
-        """Score the passages of a batch, ``(B, T, F)``, for questions ``(Q, E)``: cosines ``(Q, B)``."""
+        """Score the passages of a batch, ``(B, T, F)``, for typed questions ``(Q, E)``: cosines ``(Q, B)``."""
         return cosines(self.question_map(questions), self.speech(features, frame_lengths))
+
+    def score_spoken(self, features: Tensor, frame_lengths: Tensor, are_questions: Tensor) -> Tensor:
+        """Score the passages of a batch, ``(B, T, F)``, for the spoken questions in it, marked ``(B,)``: ``(Q, P)``."""
+        vectors = self.speech(features, frame_lengths)
+        return cosines(vectors[are_questions], vectors[~are_questions])
 
 
 class SpeechDprModule(pl.LightningModule):
@@ -80,8 +85,11 @@ class SpeechDprModule(pl.LightningModule):
         """Return the divergence from the teacher's choice, for each question about the batch, among its passages."""
         pairs = batch.pair_rows[batch.pair_rows >= 0].cpu()
         questions = self.questions[pairs].to(self.device)
-        transcripts = self.transcripts[[self.rows[i] for i in batch.ids]].to(self.device)
-        student = self.model(batch.features, batch.frame_lengths, questions)
+        transcripts = self.transcripts[[self.rows[i] for i in batch.ids if i in self.rows]].to(self.device)
+        if batch.question_rows is None:
+            student = self.model(batch.features, batch.frame_lengths, questions)
+        else:
+            student = self.model.score_spoken(batch.features, batch.frame_lengths, batch.question_rows >= 0)
         if not len(pairs):
             return student.sum()  # 0
         loss = score_distillation(student, cosines(questions, transcripts), self.config.loss.temperature)
@@ -91,7 +99,8 @@ class SpeechDprModule(pl.LightningModule):
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        self.meter.add(self.model.speech(batch.features, batch.frame_lengths), batch.pair_rows)
+        vectors = self.model.speech(batch.features, batch.frame_lengths)
+        self.meter.add(vectors, batch.pair_rows, batch.question_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
@@ -110,7 +119,7 @@ def train_speechdpr(config: TrainingConfig, data: Path, output: Path, start: Pat
         start: recogniser whose encoder it starts from.
     """
     pl.seed_everything(config.seed, verbose=False)
-    splits = read_splits(data)
+    splits = read_splits(data, config.data.questions)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     model = SpeechDpr(config.model, text_encoder.width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,6 +14,7 @@ from clsr.data.kaldi import Utterance
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set, write_retrieval_sets
 from clsr.errors import InputError
 from clsr.systems.load import load_system
+from clsr.systems.protocol import System
 from clsr.vocabulary import normalise
 
 READ_AT_ONCE = 64  # recordings in memory
@@ -21,9 +23,10 @@ log = logging.getLogger("clsr")
 
 
 def write_transcribed(reference: str, data: Path, output: Path) -> None:
-    """Write a retrieval set whose passages have the transcripts of a system; all else stays as it is.
+    """Write a retrieval set whose speech, passages and spoken questions, has the transcripts of a system.
 
-    Passages in which it recognises no word are left out and counted, with the questions that only they answer.
+    All else stays as it is. Passages in which it recognises no word are left out and counted, with the questions that
+    only they answer; so are spoken questions in which it recognises none.
 
     Args:
         reference: a system, as `clsr.systems.load.load_system` takes it.
@@ -36,28 +39,30 @@ def write_transcribed(reference: str, data: Path, output: Path) -> None:
     if output.resolve() in (data.resolve(), *data.resolve().parents):
         raise InputError(f"{output}: would replace {data}: name another folder")
     whole = read_retrieval_set(data)
-    texts = _transcribe(reference, whole.passages)
+    system = load_system(reference)
+    texts = _transcribe(system, reference, whole.passages)
     passages = [replace(passage, text=texts[passage.id]) for passage in whole.passages if texts[passage.id]]
     kept = {passage.id for passage in passages}
+    speech = whole.question_speech
+    asked = _transcribe(system, reference, speech) if speech else whole.questions
     left = {question: {p: value for p, value in of.items() if p in kept} for question, of in whole.relevance.items()}
-    relevance = {question: of_question for question, of_question in left.items() if any(of_question.values())}
+    relevance = {question: of for question, of in left.items() if any(of.values()) and asked[question]}
     if not relevance:
         raise InputError(f"{reference}: recognises no word in any relevant passage of {data}: train it longer")
     if len(kept) < len(whole.passages):
         log.warning("%d of %d passages, in which no word is recognised, are left out with %d questions",
                     len(whole.passages) - len(kept), len(whole.passages),
                     len(whole.questions) - len(relevance))  # fmt: skip
-    questions = {question: text for question, text in whole.questions.items() if question in relevance}
-    speech = whole.question_speech and [question for question in whole.question_speech if question.id in relevance]
+    questions = {question: asked[question] for question in whole.questions if question in relevance}
+    speech = speech and [replace(one, text=asked[one.id]) for one in speech if one.id in relevance]
     write_retrieval_sets([RetrievalSet(output, passages, questions, speech, relevance)])
 
 
-def _transcribe(reference: str, passages: list[Utterance]) -> dict[str, str]:
-    """Return the normalised transcript of each passage by its id."""
-    system = load_system(reference)
+def _transcribe(system: System[Any], reference: str, utterances: list[Utterance]) -> dict[str, str]:
+    """Return the normalised transcript of each utterance by its id."""
     texts: dict[str, str] = {}
-    for start in tqdm(range(0, len(passages), READ_AT_ONCE), "transcribe", disable=None):
-        chunk = passages[start : start + READ_AT_ONCE]
+    for start in tqdm(range(0, len(utterances), READ_AT_ONCE), "transcribe", disable=None):
+        chunk = utterances[start : start + READ_AT_ONCE]
         recognised = system.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
         written = system.transcribe(recognised)
         if written is None:

@@ -23,6 +23,7 @@ from clsr.systems.released import load_released, weights_digest
 from clsr.training.devices import share
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.losses import token_cross_entropy
+from clsr.training_record import begin_record
 from clsr.vocabulary import normalise
 
 KIND = "whisper"
@@ -190,7 +191,8 @@ def train_whisper(config: TrainingConfig, data: Path, output: Path, start: Path 
     monolingual(whisper.model.generation_config)
     encoders = Encoders(whisper.targets, lambda text: [], whisper.features)
     batches = SpeechDataModule(*splits, encoders, config.data, config.seed)
-    origin = Origin(data_digest(splits[0]), data_digest(splits[1]), "", weights_digest(start))
+    train, dev = (data_digest(split) for split in splits)
+    origin = Origin(train, dev, "", weights_digest(start), begin_record(start))
     state, metrics = fit(WhisperModule(whisper, config), batches, config, output, "dev/ce", origin)
     weights = {name.removeprefix("whisper.model."): value for name, value in state.items()}
     del weights["proj_out.weight"]  # the embedding once more

@@ -102,7 +102,7 @@ class AsrModule(pl.LightningModule):
         self.paraformer = paraformer
         self.vocabulary = vocabulary
         self.config = config
-        self.references = {utterance.id: fold_accents(utterance.text or "") for utterance in dev.utterances}
+        self.references = {utterance.id: fold_accents(utterance.text or "") for utterance in dev.speech}
         self.errors: list[WordErrors] = []
         if config.loss.mwer_weight > 0 and config.model.cif.firings_per_token > 1:
             raise InputError("loss.mwer_weight: MWER needs model.cif.firings_per_token 1: set either")
@@ -236,7 +236,7 @@ def start_paraformer(
 ) -> tuple[TextVocabulary, Paraformer, list[str]]:
     """Return vocabulary, recogniser and CTC units: fresh ones, or those of a checkpoint, extended if set so."""
     tokenizer = text_encoder.tokenizer
-    texts = [utterance.text or "" for utterance in train.utterances]
+    texts = [utterance.text or "" for utterance in train.speech]
     if start is None:
         whole = config.vocabulary == "whole"
         vocabulary = Vocabulary.whole(tokenizer) if whole else Vocabulary.of_texts(texts, tokenizer)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -31,6 +31,8 @@ from clsr.extras import how_to_install, missing
 from clsr.models.cif import FiringError
 from clsr.models.text_encoder import TextEncoder
 from clsr.settings import read_checkpoint_settings, write_yaml
+from clsr.training.curve import LearningCurve, Patience
+from clsr.training_record import TrainingRecord, begin_record, write_training
 
 log = logging.getLogger("clsr")
 
@@ -38,7 +40,7 @@ LOG_EVERY = 50  # steps
 
 
 def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> OptimizerLRSchedulerConfig:
-    """Return Adam and its schedule in Lightning's form: linear warm-up, then a cosine down to a hundredth.
+    """Return Adam and its schedule in Lightning's form: linear warm-up, then the same rate, or a cosine to a hundredth.
 
     Weights of a release have a rate of their own.
     """
@@ -57,6 +59,8 @@ def optimizers(module: pl.LightningModule, settings: TrainingConfig) -> Optimize
     def factor(step: int) -> float:
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
+        if config.schedule == "constant":
+            return 1.0
         done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
         return 0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(min(1.0, done) * torch.pi)).item())
 
@@ -79,18 +83,26 @@ class Origin(NamedTuple):
         dev: digest of the development data.
         text_encoder: fingerprint of the text encoder.
         start: fingerprint of the checkpoint it starts from; empty where there is none.
+        record: what the trainings before this one took.
     """
 
     data: str
     dev: str
     text_encoder: str
     start: str
+    record: TrainingRecord = TrainingRecord("nothing")
 
     @classmethod
     def of(cls, splits: tuple[Split, Split], text_encoder: TextEncoder, start: Path | None) -> Origin:
         """Return the origin of a run on two splits that starts from a checkpoint, or from nothing."""
         data, dev = (data_digest(split) for split in splits)
-        return cls(data, dev, text_encoder.fingerprint, fingerprint(start) if start is not None else "")
+        started = fingerprint(start) if start is not None else ""
+        return cls(data, dev, text_encoder.fingerprint, started, begin_record(start))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What a run that is resumed must have kept, by name."""
+        return {name: value for name, value in self._asdict().items() if name != "record"}
 
 
 def fit(
@@ -107,7 +119,8 @@ def fit(
         module: what to train; its state is what ends up in the checkpoint.
         data: batches.
         config: settings of the stage.
-        output: folder for states, logs (CSV and TensorBoard) and, by the caller, the checkpoint.
+        output: folder for states, logs (CSV and TensorBoard), the record of the training (``training.json``) and, by
+            the caller, the checkpoint.
         monitor: development metric that says which states are best; lower is better unless it holds "recall".
         origin: data and start, which a run that is resumed must have kept.
 
@@ -126,9 +139,10 @@ def fit(
     )  # fmt: skip
     # A second one and no save_last, which writes last.ckpt only when the present state is among the best.
     resume = ModelCheckpoint(states, "last", enable_version_counter=False)
-    csv, finite = CSVLogger(output, "logs", version="csv"), FiniteLoss(output)
+    csv, finite, curve = CSVLogger(output, "logs", version="csv"), FiniteLoss(output), LearningCurve(monitor)
+    stop = [Patience(monitor, mode=mode, patience=config.trainer.patience)] if config.trainer.patience else []
     try:
-        trainer = _trainer(config, csv, [finite, keep, resume, *_early_stop(config, monitor, mode)])
+        trainer = _trainer(config, csv, [finite, curve, keep, resume, *stop])
     except MisconfigurationException as error:
         raise InputError(f"trainer.devices {config.trainer.devices}: {' '.join(str(error).split())}") from error
     last = states / "last.ckpt"
@@ -153,7 +167,10 @@ def fit(
             raise
     if not trainer.is_global_zero:  # what is left, the checkpoint, is written by the first process
         sys.exit(0)
-    return _best(keep, output)
+    best = _best(keep, output)
+    questions = config.data.questions if "recall" in monitor else ""
+    write_training(output, curve.record(origin.record, any(one.is_over for one in stop), questions))
+    return best
 
 
 def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
@@ -165,13 +182,13 @@ def claim(output: Path, config: TrainingConfig, origin: Origin) -> None:
         other = ["settings"] if read_checkpoint_settings(TrainingConfig, settings) != config else []
         if made_of.exists():
             was = json.loads(made_of.read_text(encoding="utf-8"))
-            other += [name.replace("_", " ") for name, value in origin._asdict().items() if was.get(name) != value]
+            other += [name.replace("_", " ") for name, value in origin.digests.items() if was.get(name) != value]
         if other:
             raise InputError(f"{output}: holds a run with other {other[0]}: name another --output, or delete it first")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
-        made_of.write_text(json.dumps(origin._asdict()) + "\n", encoding="utf-8")
+        made_of.write_text(json.dumps(origin.digests) + "\n", encoding="utf-8")
         write_yaml(settings, config)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror}): name another --output") from error
@@ -298,10 +315,6 @@ def _tensorboard(folder: str) -> list[TensorBoardLogger]:
         log.info("%s; the curves are in metrics.csv alone", how_to_install(absent))
         return []
     return [TensorBoardLogger(folder, "", version="tensorboard")]
-
-
-def _early_stop(config: TrainingConfig, monitor: str, mode: str) -> list[Callback]:
-    return [EarlyStopping(monitor, mode=mode, patience=config.trainer.patience)] if config.trainer.patience else []
 
 
 def _best(keep: ModelCheckpoint, output: Path) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -35,8 +35,9 @@ class ForwardPass(NamedTuple):
 
     losses: dict[str, Tensor]  # of the recogniser, each before its weight
     accuracy: Tensor  # share of tokens that the first pass of the decoder got right
-    vectors: Tensor  # (P, E) of the passages that have a question
-    rows: Tensor  # (P,) rows of these questions in the bank
+    vectors: Tensor  # (P, E) of the passages that have a question, and of their questions where these are spoken
+    rows: Tensor  # (P,) as ``SpeechBatch.pair_rows``
+    question_rows: Tensor | None = None  # (P,) as ``SpeechBatch.question_rows``
 
 
 def forward_in_parts(forward: Callable[[SpeechBatch], ForwardPass], parts: Sequence[SpeechBatch]) -> ForwardPass:
@@ -47,11 +48,13 @@ def forward_in_parts(forward: Callable[[SpeechBatch], ForwardPass], parts: Seque
         parts: in the order of the batch.
     """
     passes: list[ForwardPass] = [checkpoint(forward, part, use_reentrant=False) for part in parts]
+    asked = [one.question_rows for one in passes if one.question_rows is not None]
     return ForwardPass(
         _mean_losses([one.losses for one in passes], [loss_counts(part) for part in parts]),
         _mean([one.accuracy for one in passes], [part.target_lengths.sum() for part in parts]),
         torch.cat([one.vectors for one in passes]),
         torch.cat([one.rows for one in passes]),
+        torch.cat(asked) if asked else None,
     )
 
 

@@ -23,6 +23,7 @@ from clsr.models.adaptor import PassageProjection, expand_codes, training_codes
 from clsr.models.cif import merge_repeats
 from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
+from clsr.text.folder import Side
 from clsr.training.asr import (
     AsrModule,
     accuracy,
@@ -31,12 +32,11 @@ from clsr.training.asr import (
     start_paraformer,
     weights_of,
 )
-from clsr.training.devices import device_count, gather_rows, share
+from clsr.training.devices import device_count
 from clsr.training.fit import LOG_EVERY, Origin, fit
 from clsr.training.gradient_cache import ForwardPass, forward_in_parts
 from clsr.training.lora import add_adapters, merged
-from clsr.training.losses import bank_nll, batch_nll
-from clsr.training.pairs import PairBank, RecallMeter
+from clsr.training.pairs import PairBank, RecallMeter, contrast_with_bank, sides_of
 from clsr.vocabulary import Vocabulary
 
 log = logging.getLogger("clsr")
@@ -84,21 +84,30 @@ class JointModule(AsrModule):
         found = forward(batch) if len(parts) == 1 else forward_in_parts(forward, parts)
         losses = dict(found.losses)
         if contrasted:
-            losses["nll"] = self._nll(found.vectors, found.rows)
+            losses["nll"] = self.contrastive(found)
         if len(parts) == 1 and (self.global_step + 1) % LOG_EVERY == 0:  # a step that Lightning writes down
             self.log_dict(cif_gradients(self.paraformer, losses, weights), batch_size=len(batch.ids))
         return self.report(losses, found.accuracy, len(batch.ids), weights)
 
     def forward_pass(self, batch: SpeechBatch, with_vectors: bool = True) -> ForwardPass:
-        """Take a batch through the model: the recogniser's losses, and the vectors of passages that have a question."""
+        """Take a batch through the model: the recogniser's losses of all that is spoken, and the vectors of pairs."""
         output = self.paraformer(batch.features, batch.frame_lengths, batch.targets, batch.target_lengths)
-        kept = batch.pair_rows >= (0 if device_count() == 1 else -1)
-        kept = kept if with_vectors else torch.zeros_like(kept)
-        vectors = self._vectors(output.logits[kept], output.token_lengths[kept])
-        return ForwardPass(self.losses(output, batch), accuracy(output, batch), vectors, batch.pair_rows[kept])
+        asked = batch.question_rows
+        questions = asked >= 0 if asked is not None else torch.zeros_like(batch.pair_rows, dtype=torch.bool)
+        passages = (batch.pair_rows >= (0 if device_count() == 1 else -1)) & ~questions
+        losses, right = self.losses(output, batch), accuracy(output, batch)
+        sides: list[tuple[Tensor, Side]] = [(passages, "passage"), (questions, "question")]  # in the order of a batch
+        if not with_vectors:
+            sides = [(torch.zeros_like(passages), "passage")]
+        elif asked is None:
+            sides = sides[:1]
+        vectors = [self._vectors(output.logits[of], output.token_lengths[of], side) for of, side in sides]
+        rows = torch.cat([batch.pair_rows[of] for of, _ in sides])
+        asked = torch.cat([asked[of] for of, _ in sides]) if asked is not None else None
+        return ForwardPass(losses, right, torch.cat(vectors), rows, asked)
 
-    def _vectors(self, logits: Tensor, token_lengths: Tensor) -> Tensor:
-        """Return the vectors of passages ``(P, E)`` from the decoder's logits ``(P, U, V)``."""
+    def _vectors(self, logits: Tensor, token_lengths: Tensor, side: Side) -> Tensor:
+        """Return the vectors ``(P, E)`` of passages, or of spoken questions, from the decoder's logits."""
         if not len(logits):
             return self.text_encoder.word_embeddings.new_zeros(0, self.text_encoder.width)
         adaptor = self.config.model.adaptor
@@ -111,7 +120,8 @@ class JointModule(AsrModule):
                 times = scores.new_zeros(*scores.shape[:2], 2)
                 tokens, scores, token_lengths, *_ = merge_repeats(tokens, scores, token_lengths, times)
             codes, token_lengths = self._expanded(tokens, scores, token_lengths)
-        return self._as_passages(self.text_encoder(codes, token_lengths, "passage"))
+        vectors = self.text_encoder(codes, token_lengths, side)
+        return self._as_passages(vectors) if side == "passage" else vectors
 
     def _expanded(self, tokens: Tensor, scores: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the codes of best outputs ``(B, U, K)`` and of their scores, and how many there are."""
@@ -124,20 +134,11 @@ class JointModule(AsrModule):
     def _as_passages(self, vectors: Tensor) -> Tensor:
         return vectors if self.passage_projection is None else self.passage_projection(vectors)
 
-    def _nll(self, speech: Tensor, rows: Tensor) -> Tensor:
-        """Return the contrastive loss of speech ``(B, E)`` and the rows of its questions ``(B,)``, -1 for none."""
+    def contrastive(self, found: ForwardPass) -> Tensor:
+        """Return the contrastive loss of the pairs of a batch, or of the batches of all devices."""
         loss = self.config.loss
-        if loss.negatives != "batch":
-            speech, rows = gather_rows(speech), gather_rows(rows)
-        speech, rows = speech[rows >= 0], rows[rows >= 0]
-        part = share(torch.tensor(len(rows), device=rows.device)) if loss.negatives == "batch" else 1.0
-        if not len(rows):
-            return speech.sum()  # 0
-        bank = self.bank.on(speech.device)
-        if loss.negatives == "bank":
-            passages = self._as_passages(bank.passages)
-            return bank_nll(speech, rows, bank.questions, passages, loss.temperature, bank.groups)
-        return batch_nll(speech, bank.questions[rows], loss.temperature, bank.groups[rows]) * part
+        sides = sides_of(found.vectors, found.rows, found.question_rows, gather=loss.negatives != "batch")
+        return contrast_with_bank(sides, self.bank, loss, self._as_passages)
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Count word errors, and keep the vectors of a development batch."""
@@ -152,7 +153,11 @@ class JointModule(AsrModule):
         else:
             best = output.tokens[:, :, : adaptor.top_k], output.log_probabilities[:, :, : adaptor.top_k]
             codes, lengths = self._expanded(*best, output.token_lengths)
-        self.meter.add(self._as_passages(self.text_encoder(codes, lengths, "passage")), batch.pair_rows)
+        vectors = self._as_passages(self.text_encoder(codes, lengths, "passage"))
+        if batch.question_rows is not None:
+            as_questions = self.text_encoder(codes, lengths, "question")
+            vectors = torch.where((batch.question_rows >= 0)[:, None], as_questions, vectors)
+        self.meter.add(vectors, batch.pair_rows, batch.question_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log word error rate and recall."""
@@ -210,7 +215,7 @@ def train_joint(config: TrainingConfig, data: Path, output: Path, start: Path | 
     if not config.loss.nll_weight:
         log.warning("loss.nll_weight is 0: nothing is learnt from questions")
     pl.seed_everything(config.seed, verbose=False)
-    splits = read_splits(data)
+    splits = read_splits(data, config.data.questions)
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     vocabulary, paraformer, units = start_paraformer(config, splits[0], text_encoder, start)

@@ -118,11 +118,12 @@ def batch_nll(speech: Tensor, questions: Tensor, temperature: float, groups: Ten
 
 
 def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, temperature: float,
-             groups: Tensor | None = None) -> Tensor:  # fmt: skip
+             groups: Tensor | None = None, spoken: Tensor | None = None) -> Tensor:  # fmt: skip
     """Return the symmetric NLL against all frozen questions and gold passages of the training set.
 
-    Passage to question: each spoken passage against every question. Question to passage: each of their questions
-    against the spoken passages of the batch and the text of every other passage.
+    Question to passage: each question of the batch against its spoken passages and the text of every other passage.
+    Passage to question: each spoken passage against every typed question; or, where questions are spoken, against those
+    of the batch and the text of every other question, so that both directions are alike.
 
     Args:
         speech: unit vectors of spoken passages, ``(B, E)``.
@@ -131,16 +132,27 @@ def bank_nll(speech: Tensor, own: Tensor, questions: Tensor, passages: Tensor, t
         passages: unit vectors of all passage texts, ``(N, E)``.
         temperature: divisor of the cosines, above 0.
         groups: ``(N,)``; rows of one group share a passage, so that what is right for one is not wrong for another.
+        spoken: unit vectors of the recorded questions, ``(B, E)``, row by row as ``speech``; None where they are typed.
     """
     groups = torch.arange(len(questions), device=own.device) if groups is None else groups
-    in_bank = _shared(groups[own], groups, own)
-    to_question = contrastive_loss(cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
-    queries = questions[own]
+    if spoken is not None:
+        to_question = _nll_among_speech(speech, spoken, questions, own, groups, temperature)
+    else:
+        in_bank = _shared(groups[own], groups, own)
+        to_question = contrastive_loss(cosines(speech, questions).masked_fill(in_bank, -torch.inf), own, temperature)
+    queries = questions[own] if spoken is None else spoken
+    return (to_question + _nll_among_speech(queries, speech, passages, own, groups, temperature)) / 2
+
+
+def _nll_among_speech(
+    queries: Tensor, speech: Tensor, texts: Tensor, own: Tensor, groups: Tensor, temperature: float
+) -> Tensor:
+    """Return the NLL of queries ``(B, E)`` among what is spoken in the batch and the text of all else, ``(N, E)``."""
     positions = torch.arange(len(own), device=own.device)
-    spoken = cosines(queries, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
-    texts = cosines(queries, passages).masked_fill(in_bank, -torch.inf)
-    texts = texts.index_fill(1, own, -torch.inf)  # what is in the batch is speech there, not text
-    return (to_question + contrastive_loss(torch.cat([spoken, texts], 1), positions, temperature)) / 2
+    in_batch = cosines(queries, speech).masked_fill(_shared(groups[own], groups[own], positions), -torch.inf)
+    in_bank = cosines(queries, texts).masked_fill(_shared(groups[own], groups, own), -torch.inf)
+    in_bank = in_bank.index_fill(1, own, -torch.inf)  # what is in the batch is speech there, not text
+    return contrastive_loss(torch.cat([in_batch, in_bank], 1), positions, temperature)
 
 
 def score_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

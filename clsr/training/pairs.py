@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from clsr.config import LossConfig
 from clsr.data.splits import Pair
 from clsr.models.text_encoder import TextEncoder
 from clsr.training.devices import gather_items, gather_rows, share
-from clsr.training.losses import batch_nll
+from clsr.training.losses import bank_nll, batch_nll
 from clsr.vocabulary import normalise
 
 
@@ -42,20 +43,39 @@ class RecallMeter:
     def __init__(self) -> None:
         self.passages: list[Tensor] = []
         self.rows: list[Tensor] = []
+        self.questions: list[Tensor] = []  # spoken
+        self.question_rows: list[Tensor] = []
 
-    def add(self, passages: Tensor, rows: Tensor) -> None:
-        """Add unit vectors ``(B, E)`` and the row of a question about each, ``(B,)``, -1 where there is none."""
-        self.passages.append(passages.float().cpu())
-        self.rows.append(rows.cpu())
+    def add(self, vectors: Tensor, rows: Tensor, question_rows: Tensor | None = None) -> None:
+        """Add unit vectors ``(B, E)``: of passages, and of recorded questions.
+
+        Args:
+            vectors: of utterances.
+            rows: row of a question about each, ``(B,)``, -1 where there is none.
+            question_rows: row of the question that each is, ``(B,)``, -1 for a passage; None for passages alone.
+        """
+        vectors, rows = vectors.float().cpu(), rows.cpu()
+        if question_rows is not None:
+            question_rows = question_rows.cpu()
+            spoken = question_rows >= 0
+            self.questions.append(vectors[spoken])
+            self.question_rows.append(question_rows[spoken])
+            vectors, rows = vectors[~spoken], rows[~spoken]
+        self.passages.append(vectors)
+        self.rows.append(rows)
 
     def recall_at_1(self, questions: Tensor, groups: Tensor) -> float:
         """Return the share of questions ``(N, E)`` whose best passage, on any device, is of their group ``(N,)``.
 
-        Questions whose passages were not added do not count. Starts anew.
+        A recorded question that was added stands in for its text. Questions whose passages were not added do not
+        count. Starts anew.
         """
         passages, rows = torch.cat(gather_items(self.passages)), torch.cat(gather_items(self.rows))
-        self.passages.clear()
-        self.rows.clear()
+        if spoken := gather_items(self.questions):
+            questions = questions.cpu().clone()
+            questions[torch.cat(gather_items(self.question_rows))] = torch.cat(spoken)
+        for kept in (self.passages, self.rows, self.questions, self.question_rows):
+            kept.clear()
         found = torch.where(rows >= 0, groups[rows.clamp(min=0)], -1)
         counted = torch.isin(groups, found)
         best = (questions[counted] @ passages.T).argmax(1)
@@ -76,3 +96,48 @@ def contrast(passages: Tensor, questions: Tensor, groups: Tensor, loss: LossConf
         return batch_nll(passages, questions, loss.temperature, groups)
     count = torch.tensor(len(passages), device=passages.device)
     return batch_nll(passages, questions, loss.temperature, groups) * share(count)
+
+
+class Sides(NamedTuple):
+    """The two sides of the pairs of a batch, row by row."""
+
+    passages: Tensor  # (P, E) unit vectors of spoken passages
+    rows: Tensor  # (P,) rows of their questions in the bank
+    questions: Tensor | None  # (P, E) unit vectors of these questions where they are spoken
+
+
+def sides_of(vectors: Tensor, rows: Tensor, asked: Tensor | None, gather: bool = False) -> Sides:
+    """Split the vectors of a batch into passages that have a question, and their questions.
+
+    Args:
+        vectors: of utterances, ``(B, E)``; spoken questions come in the order of their passages.
+        rows: row of a question about each, ``(B,)``, -1 where there is none.
+        asked: row of the question that each is, ``(B,)``, -1 for a passage; None where questions are typed.
+        gather: take the pairs of all devices together.
+    """
+    if gather:
+        vectors, rows = gather_rows(vectors), gather_rows(rows)
+        asked = gather_rows(asked) if asked is not None else None
+    return Sides(vectors[rows >= 0], rows[rows >= 0], vectors[asked >= 0] if asked is not None else None)
+
+
+def contrast_with_bank(sides: Sides, bank: PairBank, loss: LossConfig,
+                       as_passages: Callable[[Tensor], Tensor] = lambda vectors: vectors) -> Tensor:  # fmt: skip
+    """Return the symmetric NLL of spoken passages and their questions, typed or spoken; 0 without any.
+
+    Args:
+        sides: of the pairs: of all devices, unless negatives are those of the batch.
+        bank: all questions and passages of the training set.
+        loss: temperature and negatives.
+        as_passages: projects the bank's passages to where spoken ones are.
+    """
+    passages, rows, questions = sides
+    part = share(torch.tensor(len(rows), device=rows.device)) if loss.negatives == "batch" else 1.0
+    if not len(rows):
+        return passages.sum()  # 0
+    bank = bank.on(passages.device)
+    if loss.negatives == "bank":
+        texts = as_passages(bank.passages)
+        return bank_nll(passages, rows, bank.questions, texts, loss.temperature, bank.groups, questions)
+    questions = bank.questions[rows] if questions is None else questions
+    return batch_nll(passages, questions, loss.temperature, bank.groups[rows]) * part

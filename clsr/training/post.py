@@ -22,12 +22,15 @@ from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.asr import make_encoders, start_paraformer
 from clsr.training.fit import Origin, fit, optimizers
-from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of
+from clsr.training.pairs import PairBank, RecallMeter, contrast, groups_of, sides_of
 from clsr.training.text import save_text_encoder
 
 
 class PostModule(pl.LightningModule):
-    """Fine-tune the text encoder on questions and spoken passages (CLSR, "post-train" of its ablation)."""
+    """Fine-tune the text encoder on questions and spoken passages (CLSR, "post-train" of its ablation).
+
+    Passages without a question teach nothing.
+    """
 
     def __init__(self, paraformer: Paraformer, vocabulary: TextVocabulary, text_encoder: TextEncoder,
                  config: TrainingConfig, splits: tuple[Split, Split],
@@ -57,6 +60,7 @@ class PostModule(pl.LightningModule):
         checkpoint["state_dict"] |= {name: own[name] for name in own if not name.startswith("text_encoder.")}
 
     def _speech(self, batch: SpeechBatch) -> Tensor:
+        """Return the vectors ``(B, E)`` of passages and of spoken questions."""
         self.paraformer.eval()
         with torch.no_grad():
             output = self.paraformer.recognise(batch.features, batch.frame_lengths)
@@ -66,21 +70,29 @@ class PostModule(pl.LightningModule):
         embeddings = self.text_encoder.word_embeddings
         codes, lengths_of_codes = expand_codes(tokens, scores, self.vocabulary, embeddings, adaptor, adaptor.top_k)
         vectors = self.text_encoder(codes, lengths_of_codes, "passage")
-        return vectors if self.passage_projection is None else self.passage_projection(vectors)
+        vectors = vectors if self.passage_projection is None else self.passage_projection(vectors)
+        if batch.question_rows is None:
+            return vectors
+        as_questions = self.text_encoder(codes, lengths_of_codes, "question")
+        return torch.where((batch.question_rows >= 0)[:, None], as_questions, vectors)
 
     def training_step(self, batch: SpeechBatch, step: int) -> Tensor:
         """Return the symmetric NLL of the pairs of a batch."""
-        rows = batch.pair_rows.tolist()
-        prompt = self.text_encoder.prompts["question"]
-        ids = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
-        questions, groups = self.text_encoder.encode_ids(ids), self.groups[rows].to(self.device)
-        loss = contrast(self._speech(batch), questions, groups, self.config.loss)
+        passages, pair_rows, questions = sides_of(self._speech(batch), batch.pair_rows, batch.question_rows)
+        rows = pair_rows.tolist()
+        if not rows:
+            return passages.sum()  # 0
+        if questions is None:
+            prompt = self.text_encoder.prompts["question"]
+            ids = [self.text_encoder.token_ids(prompt + self.train_pairs[row].question) for row in rows]
+            questions = self.text_encoder.encode_ids(ids)
+        loss = contrast(passages, questions, self.groups[rows].to(self.device), self.config.loss)
         self.log("train/nll", loss.detach(), prog_bar=True, batch_size=len(rows))
         return loss
 
     def validation_step(self, batch: SpeechBatch, step: int) -> None:
         """Keep the vectors of a development batch."""
-        self.meter.add(self._speech(batch), batch.pair_rows)
+        self.meter.add(self._speech(batch), batch.pair_rows, batch.question_rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the share of questions whose own passage comes first."""
@@ -98,19 +110,14 @@ def train_post(config: TrainingConfig, data: Path, output: Path, start: Path | N
         start: checkpoint to start from.
 
     Raises:
-        InputError: no checkpoint to start from, one whose recogniser is not trained, or a passage without a question.
+        InputError: no checkpoint to start from, or one whose recogniser is not trained.
     """
     if start is None:
         raise InputError("post-training needs a trained model: name it with --start")
     pl.seed_everything(config.seed, verbose=False)
-    splits = read_splits(data)
+    splits = read_splits(data, config.data.questions)
     require_pairs(splits, data)
     require_trained(start)  # the recogniser stays as it is here
-    for utterance in splits[0].utterances:
-        if utterance.id not in splits[0].pairs_of:
-            raise InputError(
-                f"{data / 'train'}: {utterance.id}: no question for this passage: post-training needs one each"
-            )
     text_encoder = load_text_encoder(config.text_encoder)
     frozen = replace(config, vocabulary="corpus")  # rows added to a recogniser that learns nothing would stay noise
     vocabulary, paraformer, units = start_paraformer(frozen, splits[0], text_encoder, start)

@@ -20,6 +20,7 @@ from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.training.devices import gather_items
 from clsr.training.fit import Origin, fit, optimizers
 from clsr.training.pairs import contrast, groups_of
+from clsr.training_record import TrainingRecord
 from clsr.vocabulary import normalise
 
 PAIRS_A_BATCH = 32
@@ -136,7 +137,7 @@ def train_text(config: TrainingConfig, data: Path, output: Path, start: Path | N
     require_pairs(splits, data)
     text_encoder = load_text_encoder(config.text_encoder)
     batches = PairDataModule(splits[0].pairs, splits[1].pairs, config.seed)
-    origin = Origin.of(splits, text_encoder, None)
+    origin = Origin.of(splits, text_encoder, None)._replace(record=TrainingRecord("release"))
     state, metrics = fit(TextModule(text_encoder, config), batches, config, output, "dev/recall@1", origin)
     save_text_encoder(text_encoder, state, output)
     bundled = load_text_encoder(str(output / BUNDLED))

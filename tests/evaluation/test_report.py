@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from clsr.evaluation.report import compare, read_report, write_report
 from clsr.evaluation.scores import ModelInfo, Report, ReportRow, differences, measure_recognition, measure_retrieval
 from clsr.metrics.recall import METRICS, invert
 from clsr.metrics.word_errors import WordErrors
+from clsr.training_record import Cost, CurvePoint, TrainingRecord
 
 REFERENCES = {"p0": "the cat sat", "p1": "dogs bark"}
 HYPOTHESES = {"p0": "the bat sat", "p1": "dogs bark", "p9": "not in the set"}
@@ -294,3 +296,21 @@ def test_chinese_errors_are_labelled_character_errors(tmp_path: Path):
     (row,) = read_report(tmp_path).rows
     assert row.wer is not None and row.wer.unit == "character"
     assert measure_recognition({"a": "the cat"}, {"a": "the hat"}).unit == "word"
+
+
+def test_training_stands_in_the_report(tmp_path: Path) -> None:
+    curve = [CurvePoint(100 * n, n / 100, 2.0 * n, 640 * n) for n in range(1, 31)]
+    trained = TrainingRecord("nothing", Cost(1600, 60.0, 10_000), "dev/recall@1", "typed", True, curve)
+    ours = [replace(row(name, 20), training=trained) for name in ("clsr", "clsr-soft")]
+    released = replace(row("whisper-bge", 10), training=TrainingRecord("release"))
+    write_report(report(row("text", 30), *ours, released), tmp_path)
+    page = (tmp_path / "report.md").read_text().partition("## Training")[2]
+    expected = ["clsr, clsr-soft", "nothing", "typed", "4,600", "120", "29,200", "it had stopped rising"]
+    assert cells(page, "clsr, clsr-soft") == expected
+    assert cells(page, "whisper-bge") == ["whisper-bge", "release", "–", "–", "–", "–", "–"]
+    (line,) = [line for line in page.splitlines() if line.startswith("- ")]
+    points = ", ".join(f"{100 * n}: {n:.1f}" for n in range(3, 31, 3))
+    assert line == f"- clsr, clsr-soft, dev/recall@1 in % by step: {points} (best 30.0 at step 3000)"
+    assert [one.training for one in read_report(tmp_path).rows] == [None, trained, trained, TrainingRecord("release")]
+    write_report(report(row("text", 30), row("clsr", 20)), tmp_path)
+    assert "Training" not in (tmp_path / "report.md").read_text()

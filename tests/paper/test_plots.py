@@ -75,7 +75,7 @@ def test_learning_curves_name_runs_by_their_differences(tmp_path: Path, figures:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["step,learning_rate", "1,0.1"], "no column with a word error rate or a loss"),
+        (["step,learning_rate", "1,0.1"], "no column with a word error rate, a recall or a loss"),
         (["epoch,loss", "1,0.1"], "not a table of numbers with a step column"),
         (["step,loss", "1,abc"], "not a table of numbers with a step column"),
     ],

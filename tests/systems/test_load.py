@@ -28,8 +28,10 @@ def test_train_evaluate_report(
     assert main([*evaluate, "--model", *models]) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "report" / "report.json").read_text())["rows"]}
     own = ["text", "cascade", "cascade-8best", "clsr", "clsr-soft"]
-    assert list(rows) == [*own, "clap", "speechdpr", "whisper-bge"]
-    assert rows["whisper-bge"]["wer"]["words"] == 19 and not rows["clap"]["wer"] and not rows["speechdpr"]["wer"]
+    assert list(rows) == [*own, "clap", "speechdpr", "whisper-bge-scratch"]
+    assert (
+        rows["whisper-bge-scratch"]["wer"]["words"] == 19 and not rows["clap"]["wer"] and not rows["speechdpr"]["wer"]
+    )
     alone = ["--model", f"whisper-noisy:{tmp_path / 'whisper'}", "--text-encoder", str(settings.parent / "none")]
     capsys.readouterr()
     assert main([*evaluate, *alone]) == 2

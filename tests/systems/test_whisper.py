@@ -131,7 +131,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_settings: TrainingCon
 def test_a_checkpoint_is_a_released_folder_too(trained: Path, tiny_settings: TrainingConfig):
     assert read_meta(trained).kind == "whisper" and "dev/ce" in read_meta(trained).metrics
     own, released = (load_system(place, tiny_settings.text_encoder) for place in (str(trained), f"whisper:{trained}"))
-    assert own.rows == released.rows == ("whisper-bge",)
+    assert own.rows == released.rows == ("whisper-bge-scratch",)  # trained from nothing
     recognised = own.recognise([noise(SECOND)])
     assert recognised == released.recognise([noise(SECOND)])
     assert load_whisper(trained).extractor.n_samples == 2 * SECOND  # the longest has four words of 0.3 s
@@ -161,7 +161,7 @@ def test_a_pipeline_keeps_order_and_norm(text_encoder: TextEncoder):
 
 def test_the_noisy_row_has_another_text_encoder(trained: Path, tiny_settings: TrainingConfig):
     system = load_system(f"whisper-noisy:{trained}", tiny_settings.text_encoder)
-    assert system.rows == ("whisper-bge-noisy",)
+    assert system.rows == ("whisper-bge-scratch-noisy",)
     with pytest.raises(InputError, match="needs the text encoder that was fine-tuned on its transcripts"):
         load_system(f"whisper-noisy:{trained}")
 

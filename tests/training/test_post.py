@@ -1,6 +1,5 @@
 """Post-training: the text encoder learns, the recogniser stays."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,16 +66,16 @@ def test_it_trains_with_dropout(post: tuple[PostModule, SpeechBatch]):
     assert module.training_step(batch, 0).item() != module.training_step(batch, 0).item()
 
 
-def test_a_passage_nobody_asks_for_is_named(
-    tiny_settings: TrainingConfig, tone_corpus: Path, tone_model: Path, tmp_path: Path
-):
-    shutil.copytree(tone_corpus, tmp_path / "data")
-    for name in ("qrels", "questions/text"):
-        path = tmp_path / "data" / "train" / name
-        path.write_text("".join(line for line in path.open() if not line.startswith("q02")))
-    with pytest.raises(InputError, match="data/train: p02: no question for this passage"):
-        train_post(tiny_settings, tmp_path / "data", tmp_path / "out", start=tone_model)
-    assert not (tmp_path / "out").exists()
+def test_a_passage_nobody_asks_for_teaches_nothing(post: tuple[PostModule, SpeechBatch]):
+    module, batch = post
+    module.eval()
+    rows = batch.pair_rows.clone()
+    rows[0] = -1
+    fewer = module.training_step(batch._replace(pair_rows=rows), 0)
+    others = SpeechBatch(batch.ids[1:], *(values[1:] for values in batch[1:-1]))
+    assert fewer.item() == pytest.approx(module.training_step(others, 0).item(), rel=1e-4)
+    nothing = module.training_step(batch._replace(pair_rows=torch.full_like(rows, -1)), 0)
+    assert nothing.item() == 0.0 and nothing.requires_grad
 
 
 def test_later_stages_take_the_trained_text_encoder(
