@@ -37,7 +37,7 @@ demo: $(SEARCHING) ## search 19 minutes of a person reading: five questions, wit
 	@echo "The page:  .venv/bin/clsr serve --index $(DEMO), then open http://127.0.0.1:7860/"
 
 demo-train: $(INSTALLED) ## train, measure and search the mini corpus (recipes/mini)
-	recipes/mini/run.sh
+	recipes/mini/run.sh --baselines ""
 	@echo; cat $(RESULTS)/report.md
 	@echo; cat $(RESULTS)/search/log.txt
 	@echo; echo "The table: $(RESULTS)/report.md and report.json; figures: $(RESULTS)/report; model: $(RESULTS)/joint"
