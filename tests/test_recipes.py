@@ -331,7 +331,8 @@ def test_moments_are_found_in_chapters(copies: Path) -> None:
     first = run(recipe, "--smoke", "true", script="longform.sh")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
     reports = {
-        path.parts[-3]: json.loads(path.read_text()) for path in recipe.glob("exp/smoke/longform/tiny.en/long/*/*/*.json")
+        path.parts[-3]: json.loads(path.read_text())
+        for path in recipe.glob("exp/smoke/longform/tiny.en/long/*/*/*.json")
     }
     assert set(reports) == {"alone", "others"} and reports["others"]["other_seconds"] > 60
     (of_dev,) = recipe.glob("exp/smoke/longform/tiny.en/long_dev/alone/*/*.json")

@@ -51,6 +51,26 @@ def test_table_2_has_the_papers_layout(tmp_path: Path, write_result: Write) -> N
     assert order == paper
 
 
+def test_training_stands_beside_the_recalls(tmp_path: Path, write_result: Write) -> None:
+    released = {"start": "release", "before": {"steps": 0, "seconds": 0.0, "examples": 0}, "metric": "",
+                "questions": "", "converged": False, "curve": []}  # fmt: skip
+    for seed, steps in (("0", 100), ("1", 300)):
+        file = write_result(tmp_path / seed, MINI | {"seed": seed}, {"parabge": 0.5, "whisper-bge": 0.5, "clsr": 0.5})
+        content = json.loads(file.read_text())
+        point = {"step": steps, "value": 0.5, "seconds": steps / 10, "examples": 32 * steps}
+        trained = {"start": "nothing", "before": {"steps": 1000, "seconds": 60.0, "examples": 5000}, "curve": [point],
+                   "metric": "dev/recall@1", "questions": "typed", "converged": seed == "0"}  # fmt: skip
+        content["rows"][0]["training"], content["rows"][1]["training"] = trained, released
+        file.write_text(json.dumps(content))
+    table = make(tmp_path, "4")
+    header = ["Training Start", "Training Steps", "Training Seconds", "Training Examples"]
+    assert [column.name for column in table.columns][-4:] == header
+    # means of both seeds, of which one ended at its limit of steps
+    assert cells(table, "ParaBGE (parabge)")[-4:] == ["nothing", "1,200 †", "80", "11,400"]
+    assert cells(table, "CLSR, hard codes (clsr)")[-4:] == ["–"] * 4
+    assert cells(make(tmp_path, "7"), "Whisper + text encoder (whisper-bge)")[-4:] == ["release", "–", "–", "–"]
+
+
 def test_what_was_not_run_is_named_below(tmp_path: Path, write_result: Write) -> None:
     write_result(tmp_path, MINI, {"clsr": 0.5})
     table = make(tmp_path, "2")
