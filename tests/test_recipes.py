@@ -135,6 +135,7 @@ def test_recipes_say_what_they_take(recipe: Path) -> None:
         "--post": "true",
         "--baselines": "parabge",
         "--questions": "typed",
+        "--pairs": "one-to-one",
         "--stage": "1",
         "--stop-stage": "0",
         "--seed": "3",

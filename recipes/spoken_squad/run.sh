@@ -15,6 +15,7 @@ corpus=corpus pairs=sentences extra_text='' human=''  # README.md says from wher
 . ../../tools/recipe.sh               # log, begin, run, finish
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4 en-gb-x-rp+m1) more=()
 declare -A names=([sentences]=squad_sentences [one-to-one]=spoken_squad_filtered [all]=spoken_squad)  # of clsr tables
+[[ -v names[$pairs] ]] || refuse "--pairs $pairs: sentences, one-to-one or all"
 if $smoke; then smoke_run && corpus=local/smoke extra_text=local/smoke/extra.tsv; fi
 if [[ $pairs != sentences ]]; then data+=/$pairs exp+=/$pairs from_nothing+=" published"; fi
 if [[ $pairs == sentences ]]; then asr=$data/asr; else asr=$data/pairs; fi
