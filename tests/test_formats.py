@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from clsr.checkpoint_folder import read_meta
 from clsr.cli.main import main
 from clsr.data.retrieval_set import check_retrieval_set, read_retrieval_set, write_retrieval_sets
 from clsr.evaluation.longform import LongFormConfig, measure
+from clsr.training_record import Cost, CurvePoint, TrainingRecord, write_training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "formats.md"
 OLD = Path(__file__).parent / "fixtures" / "version_0_1"  # what the first version wrote
@@ -187,8 +189,10 @@ def test_checkpoint(made_by: str, tone_model: Path) -> None:
 
 
 def test_report(clsr: Callable[..., str], tone_set: Path, tmp_path: Path) -> None:
-    output = tmp_path / "report"
-    clsr("evaluate", "--model", OLD / "joint", "--set", tone_set, "--output", output, "--tag", "dataset=tones")
+    output, model = tmp_path / "report", shutil.copytree(OLD / "joint", tmp_path / "joint")
+    curve = [CurvePoint(10, 0.5, 1.5, 40)]
+    write_training(model, TrainingRecord("nothing", Cost(5, 0.5, 20), "dev/recall@1", "typed", True, curve))
+    clsr("evaluate", "--model", model, "--set", tone_set, "--output", output, "--tag", "dataset=tones")
     agree([json.loads((output / "report.json").read_text())], "Report")
 
 
