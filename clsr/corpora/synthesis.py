@@ -239,7 +239,12 @@ def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str
     answer = row.get("answer") or ""
     if not isinstance(answer, str):
         raise InputError(f"{place}: {row['id']}: answer is no text; give one as text, or none")
-    return row["id"], str(row.get("question") or ""), row["context"], answer
+    fields = row["id"], str(row.get("question") or ""), row["context"], answer
+    try:
+        "".join(fields).encode()
+    except UnicodeEncodeError as error:  # \ud800 without its other half
+        raise InputError(f"{place}: has half a character ({error.reason}); write it whole") from error
+    return fields
 
 
 def _claim(output: Path, files: Sequence[Path], config: SynthesisConfig) -> None:

@@ -327,10 +327,12 @@ def read(search: Callable[[], Result]) -> Result:
     """
     try:
         return search()
-    except (OSError, RuntimeError):
+    except Exception:  # LanceDB raises any on damage, even those of Rust
         try:
             return search()
-        except (OSError, RuntimeError) as error:
+        except InputError:
+            raise
+        except Exception as error:
             raise InputError(f"the index cannot be read ({brief(error)}); see what clsr index --verify says") from error
 
 

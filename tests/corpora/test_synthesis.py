@@ -250,6 +250,7 @@ def test_recording_holds_each_context_where_the_list_says(jsonl: Path, tmp_path:
         ('{"id": "r9", "question": "Why?", "context": " "}', "r9: context is missing or empty"),
         ('{"id": "r9", "question": "Why?", "context": 3}', "r9: context is missing or empty"),
         ('{"id": "r9", "question": "Why?", "context": "?!"}', "r9: context has no words"),
+        ('{"id": "r9", "question": "Why?", "context": "One \\ud800."}', "has half a character"),
         ('{"id": "../r9", "question": "Why?", "context": "One."}', "is one word without"),
         ('{"id": "r 9", "question": "Why?", "context": "One."}', "is one word without"),
     ],

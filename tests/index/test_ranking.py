@@ -164,19 +164,20 @@ def test_reading_down_stops_when_there_is_no_more() -> None:
     assert len(read_down(ranking, 50, 4)) == 10  # all that there are
 
 
-def test_search_disturbed_by_a_writer_reruns_once() -> None:
+@pytest.mark.parametrize("kind", [OSError, RuntimeError, ValueError, type("RustPanic", (Exception,), {})])
+def test_search_disturbed_by_a_writer_reruns_once(kind: type[Exception]) -> None:
     tries = []
 
     def search() -> str:
         tries.append(1)
         if len(tries) < 2:
-            raise RuntimeError("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
+            raise kind("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
         return "found"
 
     assert read(search) == "found"
 
     def broken() -> str:
-        raise RuntimeError("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
+        raise kind("lance error: Not found: data/x.lance, /rust/src/y.rs:12")
 
     with pytest.raises(InputError, match=r"cannot be read \(lance error: Not found: data/x.lance\)"):
         read(broken)
