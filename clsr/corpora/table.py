@@ -220,6 +220,10 @@ def _read_jsonl(table: Path, lines: list[str], report: ReportFault) -> Iterator[
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line, object_pairs_hook=each_once)
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # \ud800 without its other half
+            report(f"{table}:{number}: has half a character ({error.reason}); write it whole")
+            continue
         except ValueError as error:
             report(f"{table}:{number}: is not JSON ({error}); write one object a line")
             continue

@@ -133,6 +133,8 @@ def test_lines_of_a_jsonl_that_are_no_rows(corpus: Path):
         "w.jsonl:2: is not JSON (transcript is there twice: keep one of them); write one object a line"
     )
     assert "transcript is missing" in faults(table(corpus, '{"id": "r", "audio": "a.wav"}', "u.jsonl"))[0]
+    half = faults(table(corpus, row % ("r", "") + row % ("q", ', "question": "\\ud800?"'), "h.jsonl"))
+    assert half[0].endswith("h.jsonl:2: has half a character (surrogates not allowed); write it whole")
 
 
 def test_columns_that_are_not_used_are_said(corpus: Path, caplog: pytest.LogCaptureFixture):
