@@ -173,7 +173,7 @@ def _training_lines(rows: Sequence[ReportRow]) -> list[str]:
     body, curves = [], []
     for training, names in trainings.values():
         total, title = training.total, ", ".join(names)
-        ended = {True: "it had stopped rising", False: "the limit of steps"}[training.converged]
+        ended = {True: "it had stopped improving", False: "the limit of steps"}[training.converged]
         cost = [f"{total.steps:,}", f"{total.seconds:,.0f}", f"{total.examples:,}"] if total.steps else [_ABSENT] * 3
         body.append([title, training.start, training.questions or _ABSENT, *cost, ended if training.curve else _ABSENT])
         if training.best:

@@ -50,7 +50,7 @@ _TRAINING = (Column("Start", "Training", numbers=False),
              *(Column(title, "Training") for title in ("Steps", "Seconds", "Examples")))  # fmt: skip
 _OF_TRAINING = (
     "Training: what the first of all trainings of a system started from, and what all of them took, means over seeds. "
-    "† The limit of steps ended the last one before its development metric had stopped rising."
+    "† The limit of steps ended the last one before its development metric had stopped improving."
 )
 
 _WHISPERS = tuple(name for name in SYSTEMS if name.startswith("whisper-"))

@@ -305,7 +305,7 @@ def test_training_stands_in_the_report(tmp_path: Path) -> None:
     released = replace(row("whisper-bge", 10), training=TrainingRecord("release"))
     write_report(report(row("text", 30), *ours, released), tmp_path)
     page = (tmp_path / "report.md").read_text().partition("## Training")[2]
-    expected = ["clsr, clsr-soft", "nothing", "typed", "4,600", "120", "29,200", "it had stopped rising"]
+    expected = ["clsr, clsr-soft", "nothing", "typed", "4,600", "120", "29,200", "it had stopped improving"]
     assert cells(page, "clsr, clsr-soft") == expected
     assert cells(page, "whisper-bge") == ["whisper-bge", "release", "–", "–", "–", "–", "–"]
     (line,) = [line for line in page.splitlines() if line.startswith("- ")]
