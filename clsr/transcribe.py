@@ -15,7 +15,7 @@ from clsr.audio.decoding import Decoder
 from clsr.audio.files import search_files
 from clsr.audio.pauses import pieces
 from clsr.audio.pieces import Piece, PieceStream
-from clsr.audio.waveform import SAMPLE_RATE, Remarks, stream_progress
+from clsr.audio.waveform import SAMPLE_RATE, Remarks, say_once, stream_progress
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Recognition
@@ -117,6 +117,7 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance, decoder: 
         length_s = some[-1].end_s
     transcript = _join(recogniser, found, starts_s, str(path), length_s, utterance.id or None)
     remarks = decoder.remarks if decoder else remarks
+    say_once(remarks.changes)  # the process that decoded it has no terminal
     return replace(transcript, partial=bool(remarks.losses), reason="; ".join([*remarks.losses, *remarks.notes]))
 
 

@@ -219,7 +219,10 @@ def test_stage_inherits_text_encoder_vocabulary_and_sizes(tmp_path: Path):
 def test_every_setting_is_described():
     lines = describe_settings(TrainingConfig).splitlines()
     steps = next(line for line in lines if "--optimizer.max_steps " in line)
-    assert steps.split() == "--optimizer.max_steps number of training steps (4000)".split()
+    assert (
+        steps.split()
+        == "--optimizer.max_steps number of training steps; with ``trainer.patience`` the limit (4000)".split()
+    )
     assert not [line for line in lines if len(line.split()) < 3]  # an option, a meaning, a default
 
 

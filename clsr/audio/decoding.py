@@ -247,4 +247,5 @@ def _read_remarks(content: bytearray) -> Remarks:
     with suppress(ValueError, TypeError, KeyError):
         given = json.loads(content)
         remarks.losses, remarks.notes = ([str(line) for line in given[name]] for name in ("losses", "notes"))
+        remarks.changes = {str(kind): str(message) for kind, message in dict(given["changes"]).items()}
     return remarks

@@ -3,7 +3,7 @@
 import logging
 import os
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -52,11 +52,13 @@ class Remarks:
     Attributes:
         losses: what of it could not be decoded.
         notes: what was done to it, or is wrong with its header, without any loss.
+        changes: what is done to every such file, by kind: said of the first one alone (``say_once``).
     """
 
     def __init__(self) -> None:
         self.losses: list[str] = []
         self.notes: list[str] = []
+        self.changes: dict[str, str] = {}
 
 
 def read_waveform(source: str | Path | bytes, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
@@ -366,7 +368,8 @@ def _sounds(
                 start = max(0, round((start_s - before_s) * rate))
                 end = None if end_s is None else round((end_s - before_s) * rate)
                 mixer = Mixer(rate)
-                _say_what_changes(name, file)
+                remarks.changes |= _changes(name, file)
+                say_once(remarks.changes)
                 yield file, _mono(name, file, mixer, start, end)
                 _remark(remarks, name, part, file, mixer)
             before_s += length_s
@@ -389,7 +392,7 @@ def _remark(remarks: Remarks, name: str, part: FilePart, file: SoundFile | Conta
         remarks.notes.append(
             f"its channels cancel each other out in {mixer.opposite_s} s: the louder one is used there"
         )
-        _say_once("opposite", f"{name}: {remarks.notes[-1]} (further files are not mentioned)")
+        say_once({"opposite": f"{name}: {remarks.notes[-1]} (further files are not mentioned)"})
 
 
 def _finite(name: str, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -424,15 +427,19 @@ def _no_sound(name: str, start_s: float, end_s: float | None) -> InputError:
     return InputError(f"{name}: no sound between {start_s} s and {end_s or 'the end'}; remove it or mend its times")
 
 
-def _say_what_changes(name: str, file: SoundFile | Container) -> None:
+def _changes(name: str, file: SoundFile | Container) -> dict[str, str]:
+    found = {}
     if file.channels > 1:
-        _say_once("mixed", f"{name}: {file.channels} channels are averaged to one (further files are not mentioned)")
+        found["mixed"] = f"{name}: {file.channels} channels are averaged to one (further files are not mentioned)"
     if file.samplerate != SAMPLE_RATE:
         rate = file.samplerate
-        _say_once("resampled", f"{name}: {rate} Hz is resampled to 16000 Hz (further files are not mentioned)")
+        found["resampled"] = f"{name}: {rate} Hz is resampled to 16000 Hz (further files are not mentioned)"
+    return found
 
 
-def _say_once(kind: str, message: str) -> None:
-    if kind not in _logged:
-        _logged.add(kind)
-        _log.info(message)
+def say_once(messages: Mapping[str, str]) -> None:
+    """Log messages, the first one of each kind in this process."""
+    for kind, message in messages.items():
+        if kind not in _logged:
+            _logged.add(kind)
+            _log.info(message)

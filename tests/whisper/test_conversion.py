@@ -148,7 +148,7 @@ def test_a_batch_is_learnt_by_heart(converted: Path, tone_corpus: Path, descend:
         losses = asr_losses(output, batch, config.loss)
         return losses["ce"] + losses["mae"]
 
-    losses = descend(step, weights, 5e-3, 250)
+    losses = descend(step, weights, 5e-3, 400)
     assert losses[-1] < losses[0] / 20
 
 
