@@ -18,9 +18,11 @@ voices=(cmn+f2 cmn+m3 cmn+f4 cmn+m1) speed=(200 260)  # words a minute, 4 to 5.5
 if $smoke; then smoke_run && corpus=local/smoke; fi
 if ((seed)); then exp+=/seed$seed; fi
 if [[ $questions != spoken ]]; then exp+=/${questions}_questions; fi
-sets=(train dev test) tags=(dataset=drcd)
+sets=(train dev test) tags=(dataset=drcd_dev) human_tags=(dataset=drcd)  # the paper's set is read by people
 if [[ -f $corpus/odsqa_zh.jsonl ]]; then sets+=(odsqa); fi
-if [[ -f $corpus/drcd.train.jsonl ]]; then tags=(dataset=drcd_selection question_snr_db=clean); fi  # not the paper's sets
+if [[ -f $corpus/drcd.train.jsonl ]]; then
+  tags=(dataset=drcd_selection question_snr_db=clean) human_tags=("${tags[@]}")  # not the paper's sets
+fi
 
 if begin 0 "$data/text" "find short passages, one to one, and split by title"; then
   run local/prepare_data.py "$corpus" "$data/text" --rest
@@ -54,5 +56,5 @@ train_recogniser "$data/asr"
 train_joint "$data/pairs" --data.questions "$questions"
 train_baselines "$data/pairs" "$data/asr" --data.questions "$questions"
 for split in "${sets[@]:2}"; do measure "$split" "$data/pairs/$split" "${tags[@]}" split="$split"; done
-if [[ $human ]]; then measure human "$human" "${tags[@]}" split=human; fi
+if [[ $human ]]; then measure human "$human" "${human_tags[@]}" split=human; fi
 write_report test
