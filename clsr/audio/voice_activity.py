@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -134,7 +135,9 @@ def _load_silero() -> tuple[torch.jit.ScriptModule, torch.nn.LSTM]:
     import torch
 
     path = distribution("silero-vad").locate_file("silero_vad/data/silero_vad.jit")
-    network = torch.jit.load(str(path)).eval()._model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the format is Silero's choice, nothing that a user can change
+        network = torch.jit.load(str(path)).eval()._model
     weights = network.decoder.rnn.state_dict()
     memory = torch.nn.LSTM(weights["weight_hh"].shape[1], weights["weight_hh"].shape[1])
     memory.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from clsr.audio import voice_activity
 from clsr.audio.pauses import Span
 from clsr.audio.voice_activity import FRAME_SAMPLES, RUN_SAMPLES, SpeechCutter, SpeechDetector
 from clsr.audio.waveform import SAMPLE_RATE, read_waveform
@@ -326,3 +327,8 @@ def test_every_aligned_word_is_in_a_window(shared_data: Path) -> None:
     windows = cut(np.concatenate(parts), 40.0)
     assert len(windows) == 5
     assert all(any(s - 0.05 <= b and e <= f + 0.05 for s, f in windows) for b, e in words)
+
+
+def test_loading_silero_warns_nobody(recwarn: pytest.WarningsRecorder) -> None:
+    voice_activity._load_silero.__wrapped__()
+    assert not recwarn.list
