@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RECOGNISED_COLUMNS = ["id", TEXT_COLUMN, "words", SEGMENTS_COLUMN]
 RECIPROCAL_K = 60  # of reciprocal rank fusion, as Cormack et al. (2009) have it
 FUSED_DEPTH = 1000  # windows of each ranking that fusion reads: below it a rank is worth less than 0.001
-PROBES = 100  # partitions of an approximate index that a search reads: more raise recall and time
+PROBES = 350  # partitions of an approximate index that a search reads: more raise recall and time
 REFINED = 400  # windows found by an approximate index whose exact cosines are computed, at least; else twice the wanted
 
 Result = TypeVar("Result")
