@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from clsr.checkpoint import current_commit, save_checkpoint
 from clsr.checkpoint_folder import RELEASE, Meta
-from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig
+from clsr.config import OFFLINE_TEXT_ENCODER, CifConfig, DecoderConfig, ModelConfig, TrainingConfig
 from clsr.errors import InputError
 from clsr.funasr.release_files import (
     FRONTEND_CHOICES,
     ConfigKeys,
     Section,
+    encoder_sizes,
     read_cmvn,
     read_weights,
     require_files,
@@ -186,14 +187,7 @@ def read_model_config(path: Path) -> ModelConfig:
             "looks at the frames can be imported"
         )
     return ModelConfig(
-        encoder=EncoderConfig(
-            width=width,
-            hidden=encoder.size("linear_units", 2048),
-            layers=encoder.size("num_blocks", 6),
-            heads=encoder.divisor("attention_heads", 4, width),
-            kernel=encoder.size("kernel_size", 11),
-            dropout=encoder.number("dropout_rate", 0.1, 0.0, 1.0),
-        ),
+        encoder=encoder_sizes(encoder),
         cif=CifConfig(
             left_context=predictor.size("l_order", None, least=0),
             right_context=predictor.size("r_order", None, least=0),

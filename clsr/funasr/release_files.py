@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clsr.audio.features import FEATURE_SIZE
+from clsr.config import EncoderConfig
 from clsr.errors import InputError
 
 MOST_NAMES = 100  # of weights, in a message
@@ -121,6 +122,19 @@ class Section:
         """See that a number is the one that others imply."""
         if self.size(key, None) != wanted:
             raise self._fault(key, f"{wanted}, as encoder_conf.output_size is")
+
+
+def encoder_sizes(encoder: Section) -> EncoderConfig:
+    """Return the sizes of a SAN-M encoder, from ``encoder_conf``."""
+    width = encoder.size("output_size", 256)
+    return EncoderConfig(
+        width=width,
+        hidden=encoder.size("linear_units", 2048),
+        layers=encoder.size("num_blocks", 6),
+        heads=encoder.divisor("attention_heads", 4, width),
+        kernel=encoder.size("kernel_size", 11),
+        dropout=encoder.number("dropout_rate", 0.1, 0.0, 1.0),
+    )
 
 
 def read_cmvn(path: Path) -> dict[str, Tensor]:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from clsr.config import EncoderConfig
 from clsr.errors import InputError
 from clsr.funasr.release_files import (
     FRONTEND_CHOICES,
     ConfigKeys,
     Section,
+    encoder_sizes,
     read_cmvn,
     read_weights,
     require_files,
@@ -85,13 +85,4 @@ def read_sense_voice_config(path: Path, tokens: int) -> SenseVoiceConfig:
     values = read_yaml(path)
     KEYS.require_known(values, path)
     encoder = Section(path, "encoder_conf", values)
-    width = encoder.size("output_size", 256)
-    sizes = EncoderConfig(
-        width=width,
-        hidden=encoder.size("linear_units", 2048),
-        layers=encoder.size("num_blocks", 6),
-        heads=encoder.divisor("attention_heads", 4, width),
-        kernel=encoder.size("kernel_size", 11),
-        dropout=encoder.number("dropout_rate", 0.1, 0.0, 1.0),
-    )
-    return SenseVoiceConfig(sizes, encoder.size("tp_blocks", 0, least=0), tokens)
+    return SenseVoiceConfig(encoder_sizes(encoder), encoder.size("tp_blocks", 0, least=0), tokens)
