@@ -68,7 +68,7 @@ def measure(
     repeats = 5 if full else 3
     precisions = _precisions() if on_cpu else ACCELERATED
     result: dict[str, Any] = {
-        "hardware": hardware(),
+        "hardware": hardware(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "commit": current_commit(),

@@ -186,8 +186,16 @@ def write_longform(
     write_lines(output / "longform.json", [json.dumps(content, indent=2, ensure_ascii=False) + "\n"])
 
 
-def read_longform(file: Path) -> tuple[dict[str, str], list[LongFormRow]]:
-    """Read the tags and the rows of a longform.json.
+class LongFormReport(NamedTuple):
+    """What table 5 needs of a longform.json."""
+
+    tags: dict[str, str]
+    rows: list[LongFormRow]
+    hardware: str
+
+
+def read_longform(file: Path) -> LongFormReport:
+    """Read a longform.json.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -197,7 +205,8 @@ def read_longform(file: Path) -> tuple[dict[str, str], list[LongFormRow]]:
         if content["kind"] != "longform":
             raise ValueError(f"kind {content['kind']}")
         rows = [LongFormRow.from_object(row) for row in content["rows"]]
-        return {str(key): str(value) for key, value in content["tags"].items()}, rows
+        tags = {str(key): str(value) for key, value in content["tags"].items()}
+        return LongFormReport(tags, rows, content["hardware"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not a whole report on long recordings ({error!r}): measure again") from error
 

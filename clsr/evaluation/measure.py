@@ -99,7 +99,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         model=model_info(str(models[0]), systems[0]),
         command=shlex.join(["clsr", *sys.argv[1:]]),
         commit=current_commit(),
-        hardware=hardware(),
+        hardware=hardware(config.device),
         seed=config.seed,
         rows=rows,
         tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | lowered | dict(config.tags),
@@ -145,9 +145,9 @@ def model_info(reference: str, system: System | None = None) -> ModelInfo:
     return ModelInfo(reference, fingerprint(reference, text_encoder), parameters)
 
 
-def hardware() -> str:
-    """Return the processor, its cores in use, and the accelerator if there is one."""
-    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+def hardware(device: str = "cpu") -> str:
+    """Return the processor, the number of its threads in use, and the accelerator if the device is one."""
+    accelerator = "" if torch.device(device).type == "cpu" else f", {torch.cuda.get_device_name(device)}"
     return f"{_processor()}, {torch.get_num_threads()} threads{accelerator}"
 
 

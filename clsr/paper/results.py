@@ -31,14 +31,14 @@ class Condition:
         rows: rows of each system, by seed.
         gains: what CLSR gains over each baseline in Q-C recall@1, by seed (`clsr.evaluation.scores.CONTRASTS`).
         commits: of the code that measured.
-        hardware: that it was measured on.
+        hardware: that each system was measured on.
     """
 
     tags: dict[str, str]
     rows: dict[str, BySeed] = field(default_factory=dict)
     gains: dict[tuple[str, str], dict[str, Interval]] = field(default_factory=dict)
     commits: set[str] = field(default_factory=set)
-    hardware: set[str] = field(default_factory=set)
+    hardware: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[tuple[str, str], Path] = field(default_factory=dict)  # of each row and seed
 
     @property
@@ -164,8 +164,8 @@ def _add(condition: Condition, report: Report, file: Path) -> None:
             )
         condition.rows.setdefault(row.name, {})[seed] = row
         condition.rows[row.name] = _ordered(condition.rows[row.name])
+        condition.hardware.setdefault(row.name, set()).add(report.hardware)
     condition.commits.add(report.commit)
-    condition.hardware.add(report.hardware)
     for pair, interval in _written_gains(file).items():
         condition.gains.setdefault(pair, {})[seed] = interval
 
@@ -243,22 +243,36 @@ def noise_families(conditions: Sequence[Condition]) -> list[NoiseFamily]:
     return families
 
 
-def collect_longform(experiments: Sequence[Path]) -> dict[tuple[tuple[str, str], ...], dict[str, list[LongFormRow]]]:
-    """Read every longform.json at or below the folders: by tags but for the seed, then by title, a row of each seed.
+class LongFormCondition(NamedTuple):
+    """What was measured on long recordings under the same tags but for the seed.
+
+    Attributes:
+        rows: by title, a row of each seed.
+        hardware: that it was measured on.
+    """
+
+    rows: dict[str, list[LongFormRow]]
+    hardware: set[str]
+
+
+def collect_longform(experiments: Sequence[Path]) -> dict[tuple[tuple[str, str], ...], LongFormCondition]:
+    """Read every longform.json at or below the folders, by tags but for the seed.
 
     Raises:
         InputError: a file is damaged, or two have the same tags.
     """
-    found: dict[tuple[tuple[str, str], ...], dict[str, list[LongFormRow]]] = {}
+    found: dict[tuple[tuple[str, str], ...], LongFormCondition] = {}
     sources: dict[tuple, Path] = {}
     for file in find_files(experiments, "longform.json"):
-        tags, rows = read_longform(file)
+        tags, rows, hardware = read_longform(file)
         earlier = sources.setdefault(tuple(sorted(tags.items())), file)
         if earlier != file:
             raise InputError(
                 f"{earlier} and {file}: have the same tags: give each a --tag of its own, or leave one out"
             )
-        of_tags = found.setdefault(tuple(sorted((k, v) for k, v in tags.items() if k != "seed")), {})
+        of_tags = tuple(sorted((k, v) for k, v in tags.items() if k != "seed"))
+        condition = found.setdefault(of_tags, LongFormCondition({}, set()))
+        condition.hardware.add(hardware)
         for row in rows:
-            of_tags.setdefault(row.title, []).append(row)
+            condition.rows.setdefault(row.title, []).append(row)
     return found

@@ -35,6 +35,7 @@ from clsr.paper.results import (
     CLEAN,
     BySeed,
     Condition,
+    LongFormCondition,
     collect,
     collect_longform,
     noise_families,
@@ -53,6 +54,7 @@ _OF_TRAINING = (
     "† The limit of steps ended the last one before its development metric had stopped improving."
 )
 
+_TIMED_SYSTEMS = ("whisper-bge", "whisper-bge-scratch", "cascade", "cascade-8best", "clsr", "clsr-soft")
 _WHISPERS = tuple(name for name in SYSTEMS if name.startswith("whisper-"))
 
 SUMMARY_NAMES = {
@@ -75,14 +77,34 @@ def make_tables(experiments: Sequence[Path], only: Sequence[str] = ()) -> list[T
         only: names of the tables wanted (`TABLE_NAMES`); empty for all.
 
     Raises:
-        InputError: there is no result at all, one is damaged, or two have the same tags.
+        InputError: there is no result at all, one is damaged, two have the same tags, or a table with times was asked
+            for by name whose systems were timed on different hardware. Unasked it only says so.
     """
     conditions, longform = collect(experiments), collect_longform(experiments)
     if not conditions and not longform:
         raise InputError(f"{experiments[0]}: no report.json at or below it: name a folder that clsr evaluate wrote to")
     wanted = [name for name in TABLE_NAMES if not only or name in only]
-    tables = [table_5(longform) if name == "5" else _TABLES[name](conditions) for name in wanted]
-    return [table if table.blocks else replace(table, notes=[]) for table in tables]
+    tables = []
+    for name in wanted:
+        table = table_5(longform) if name == "5" else _TABLES[name](conditions)
+        if len(machines := _timed_on(name, conditions, longform)) > 1:
+            refusal = f"timed on different hardware ({'; '.join(sorted(machines))}); give folders of one machine"
+            if only:
+                raise InputError(f"table {name}: its systems were {refusal}")
+            tables.append(replace(table, blocks=[], notes=[f"Not shown: {refusal}."]))
+        else:
+            tables.append(table if table.blocks else replace(table, notes=[]))
+    return tables
+
+
+def _timed_on(name: str, conditions: Sequence[Condition], longform: Mapping[tuple, LongFormCondition]) -> set[str]:
+    """Return the hardware that the seconds of a table come from; none of a table without seconds."""
+    if name == "6":
+        return set().union(*(c.hardware.get(name, set()) for c in _timed(conditions) for name in _TIMED_SYSTEMS))
+    if name == "5":
+        answered = (c for c in longform.values() if any(row.answerer for rows in c.rows.values() for row in rows))
+        return set().union(*(condition.hardware for condition in answered))
+    return set()
 
 
 def table_2(conditions: Sequence[Condition]) -> Table:
@@ -189,7 +211,7 @@ def _settings_not_run(of_set: Mapping[str, Condition]) -> list[str]:
     return [f"{', '.join(missing)} on {next(iter(of_set.values())).label}"] if missing else []
 
 
-def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
+def table_5(longform: Mapping[tuple, LongFormCondition]) -> Table:
     """Answers from whole recordings and from the windows that CLSR found in them."""
     shares = (
         "EM (↑)",
@@ -203,7 +225,7 @@ def table_5(longform: Mapping[tuple, dict[str, list[LongFormRow]]]) -> Table:
     kinds = (Column("w/ CLSR", numbers=False), Column("Context", numbers=False))
     columns = (_DATASET, *kinds, *map(Column, shares))
     blocks = []
-    for tags, rows in longform.items():
+    for tags, (rows, _) in longform.items():
         dataset, split = (dict(tags).get(key, "") for key in ("dataset", "split"))
         label = " ".join(filter(None, [DATASETS.get(dataset, dataset), split and f"({split})"]))
         block = [_longform_cells(name, of_seeds, rows) for name, of_seeds in rows.items()]
@@ -239,26 +261,29 @@ def _longform_cells(name: str, rows: list[LongFormRow], all_rows: Mapping[str, l
 
 def table_6(conditions: Sequence[Condition]) -> Table:
     """How long it takes to encode all passages."""
-    systems = ["whisper-bge", "whisper-bge-scratch", "cascade", "cascade-8best", "clsr", "clsr-soft"]
     columns = (_DATASET, _MODEL, _WER, _RECALLS[0], _RECALLS[3],
                Column("Cost Time (s)"), Column("SpeedUp"))  # fmt: skip
-    timed = [c for c in _clean(conditions) if _measured(c, systems)]
+    timed = _timed(conditions)
     blocks = []
     for condition in timed:
         baseline = condition.rows.get("whisper-bge") or condition.rows.get("whisper-bge-scratch", {})
         baseline_s = mean(row.seconds for row in baseline.values())
         block = []
-        for name in systems:
+        for name in _TIMED_SYSTEMS:
             if name in condition.rows:
                 block.append([system_name(name), *_time_cells(name, condition.rows[name], baseline_s)])
             if paper := published.TABLE_6.get(condition.dataset, {}).get(name):
                 block.append([paper_name(name), *map(printed, paper)])
         blocks.append(labelled(condition.label, block))
-    hardware = "; ".join(sorted({machine for c in timed for machine in c.hardware}))
+    hardware = " ".join(_timed_on("6", conditions, {}))
     notes = (
         [f"{NUMBERS} Seconds: to recognise and encode all passages, mean over seeds; on {hardware}."] if timed else []
     )
-    return Table("6", "Runtime of CLSR and Whisper+BGE", columns, blocks, notes + _remarks(timed, systems, {}))
+    return Table("6", "Runtime of CLSR and Whisper+BGE", columns, blocks, notes + _remarks(timed, _TIMED_SYSTEMS, {}))
+
+
+def _timed(conditions: Sequence[Condition]) -> list[Condition]:
+    return [c for c in _clean(conditions) if _measured(c, _TIMED_SYSTEMS)]
 
 
 def _time_cells(name: str, rows: BySeed, baseline_s: float | None) -> list[str]:

@@ -212,7 +212,7 @@ def test_silence_alone_finds_nothing(long_set: Path, tmp_path: Path) -> None:
 def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> None:
     config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1,), whole=True, tags={"dataset": "slue_sqa5"})
     measure("model", long_set, tmp_path / "out", config, "local:reader", Reader())
-    ((_, rows),) = collect_longform([tmp_path / "out"]).items()
+    ((_, (rows, _)),) = collect_longform([tmp_path / "out"]).items()
     assert list(rows) == ["clsr-soft top 1, recording", "clsr-soft top 1, all", "whole recording"]
     whole = rows["whole recording"][0]
     assert whole.returned_s == 12 and whole.time_iou is not None and whole.time_iou.value == pytest.approx(2 / 12)
@@ -233,7 +233,8 @@ def test_the_report_is_what_table_5_reads(long_set: Path, tmp_path: Path) -> Non
 def test_rows_are_read_as_they_were_written(long_set: Path, tmp_path: Path) -> None:
     config = LongFormConfig(window_s=2.0, hop_s=2.0, top_k=(1, 2), whole=True, tags={"seed": "3"})
     measured = measure("model", long_set, tmp_path / "out", config, "reader", Reader())
-    assert read_longform(tmp_path / "out" / "longform.json") == ({"seed": "3"}, [m.row(config.seed) for m in measured])
+    tags, rows, _ = read_longform(tmp_path / "out" / "longform.json")
+    assert (tags, rows) == ({"seed": "3"}, [m.row(config.seed) for m in measured])
 
 
 @pytest.mark.slow

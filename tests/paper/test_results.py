@@ -107,9 +107,10 @@ def test_noise_is_told_apart_by_its_place(tmp_path: Path, write_result: Write) -
 def test_long_recordings_are_read_by_tags_and_row(tmp_path: Path, write_longform: Write) -> None:
     for seed in ("0", "1"):
         write_longform(tmp_path / seed, {"dataset": "slue_sqa5", "seed": seed})
-    ((tags, rows),) = collect_longform([tmp_path]).items()
+    ((tags, (rows, hardware)),) = collect_longform([tmp_path]).items()
     assert (tags, list(rows)) == ((("dataset", "slue_sqa5"),), ["whole recording", "clsr-soft top 1, all"])
     assert [row.seconds for row in rows["clsr-soft top 1, all"]] == [12.5, 12.5]
+    assert hardware == {"2 cores"}
     shutil.copytree(tmp_path / "1", tmp_path / "2")
     assert len(collect_longform([tmp_path])) == 1  # a copy
     write_longform(tmp_path / "3", {"dataset": "slue_sqa5", "seed": "1"}, commit="other")

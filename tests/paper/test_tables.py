@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,6 +210,27 @@ def test_table_6_has_speeds_beside_whisper(tmp_path: Path, write_result: Write) 
     assert cells(make(tmp_path, "6"), "CLSR, hard codes (clsr)")[5:] == ["10.0", "7.50X"]
     assert cells(make(tmp_path, "6"), "Whisper + text encoder (whisper-bge)")[5:] == ["75.0", "1.00X"]
     assert cells(make(tmp_path, "6"), "paper: CLSR")[2:] == ["4.09", "85.04", "85.53", "186.00", "7.91X"]
+
+
+def test_mixed_hardware_is_refused_in_table_6(tmp_path: Path, write_result: Write) -> None:
+    tags = {"dataset": "librisqa"}
+    write_result(tmp_path / "a", tags, {"clsr": 0.5})
+    write_result(tmp_path / "b", tags, {"whisper-bge": 0.5}, hardware="4 cores")
+    write_result(tmp_path / "c", tags, {"text": 0.5}, hardware="8 cores")
+    with pytest.raises(InputError, match=r"table 6: its systems were timed on different hardware \(2 cores; 4 cores"):
+        make(tmp_path, "6")
+    assert make(tmp_path, "2").blocks
+    (table,) = [table for table in make_tables([tmp_path]) if table.name == "6"]
+    assert not table.blocks and table.notes[0].startswith("Not shown: timed on different hardware (2 cores; 4 cores")
+    shutil.rmtree(tmp_path / "b")
+    assert make(tmp_path, "6").blocks
+
+
+def test_mixed_hardware_is_refused_in_table_5(tmp_path: Path, write_longform: Write) -> None:
+    for seed in ("0", "1"):
+        write_longform(tmp_path / seed, {"dataset": "mini", "seed": seed}, "reader", hardware=f"machine {seed}")
+    with pytest.raises(InputError, match="table 5: its systems were timed on different hardware"):
+        make(tmp_path, "5")
 
 
 def test_gains_count_the_seeds_above_0(tmp_path: Path, write_result: Write) -> None:

@@ -64,7 +64,7 @@ def tables(folders: Sequence[Path], split: str) -> Iterable[Table]:
 def long_table(folders: Sequence[Path], number: str, split: str, title: str) -> Table:
     """Moments in long recordings: those of one split's questions."""
     body = []
-    for tags, titles in collect_longform(folders).items():
+    for tags, (titles, _) in collect_longform(folders).items():
         about = dict(tags)
         if about.get("split") != split:
             continue
