@@ -26,6 +26,7 @@ from clsr.vocabulary import ReleaseVocabulary, Vocabulary
 
 PASSAGE_PROJECTION = "passage_projection.weight"  # among the weights, where joint training had one
 FORMER_NAMES = {"passage_map.weight": PASSAGE_PROJECTION}  # in checkpoints of version 0.1
+FIRST_WEIGHT = -1.5  # bias of the firing weights: some four tokens a second before training
 log = logging.getLogger("clsr")
 
 
@@ -58,6 +59,43 @@ def save_checkpoint(
         _write(folder / "meta.json", meta.to_json().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}): make room, then run it again") from error
+
+
+def save_untrained(
+    folder: Path,
+    config: TrainingConfig,
+    vocabulary: Vocabulary | BytePairVocabulary,
+    text_encoder: str,
+    released: Mapping[str, Tensor],
+    seed: int,
+) -> None:
+    """Write a checkpoint that starts from parts of a release; all others are random.
+
+    Args:
+        folder: of the checkpoint.
+        config: its settings.
+        vocabulary: of the decoder.
+        text_encoder: fingerprint of the text encoder that it is for.
+        released: weights of the release, by their names in a recogniser.
+        seed: of the random parts.
+
+    Raises:
+        InputError: the folder holds a checkpoint, or it cannot be written.
+    """
+    require_free(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        paraformer = Paraformer(config.model, len(vocabulary), 0, vocabulary.never)
+    torch.nn.init.constant_(paraformer.predictor.cif_output.bias, FIRST_WEIGHT)
+    paraformer.load_state_dict({**paraformer.state_dict(), **released})
+    meta = Meta("asr", config.text_encoder, text_encoder, commit=current_commit(), untrained=True)
+    save_checkpoint(folder, paraformer.state_dict(), config, vocabulary, meta)
+
+
+def require_free(folder: Path) -> None:
+    """Raise an ``InputError`` if a folder holds a checkpoint."""
+    if (folder / "meta.json").exists():
+        raise InputError(f"{folder}: holds a checkpoint: name another --output, or delete it first")
 
 
 def load_weights(folder: Path | str) -> dict[str, Tensor]:

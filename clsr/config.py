@@ -106,6 +106,19 @@ class WhisperConfig:
 
 
 @dataclass
+class SanmConfig:
+    """The SAN-M encoder of a FunASR release as front end; ``clsr convert`` writes the sizes.
+
+    Args:
+        encoder: sizes of the encoder.
+        further_layers: number of its layers after the first normalisation: SenseVoice's.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    further_layers: int = 0
+
+
+@dataclass
 class DecoderConfig:
     """Decoder.
 
@@ -183,7 +196,8 @@ class ModelConfig:
     """The recogniser and its adaptor.
 
     Args:
-        frontend: "fbank" are filter banks; "whisper" is the encoder of a release, which ``model.whisper`` describes.
+        frontend: "fbank" are filter banks; "whisper" is the encoder of a release, which ``model.whisper`` describes;
+            "paraformer" and "sensevoice" are those of FunASR's releases, which ``model.sanm`` describes.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -192,8 +206,9 @@ class ModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     adaptor: AdaptorConfig = field(default_factory=AdaptorConfig)
     ctc: CtcConfig = field(default_factory=CtcConfig)
-    frontend: Literal["fbank", "whisper"] = "fbank"
+    frontend: Literal["fbank", "whisper", "paraformer", "sensevoice"] = "fbank"
     whisper: WhisperConfig = field(default_factory=WhisperConfig)
+    sanm: SanmConfig = field(default_factory=SanmConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
 
 

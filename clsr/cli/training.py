@@ -181,30 +181,39 @@ class ImportFunasr:
 
 @dataclass(kw_only=True)
 class Convert:
-    """Make an untrained checkpoint from the encoder and decoder of a released Whisper.
+    """Make an untrained checkpoint that starts from a released recogniser.
 
     Args:
-        model: whisper:PLACE, a released Whisper in the layout of CTranslate2 or Hugging Face; PLACE is a folder,
-            hf:ORG/NAME, modelscope:NAME or pip:PACKAGE.
+        model: whisper:PLACE, a released Whisper in the layout of CTranslate2 or Hugging Face, whose encoder and decoder
+            are taken; or funasr:PLACE, a released Paraformer or SenseVoice, whose encoder is taken. PLACE is a
+            folder, hf:ORG/NAME, modelscope:NAME or pip:PACKAGE.
         output: folder of the checkpoint, which train-asr starts from.
         text_encoder: text encoder that the checkpoint is for.
-        decoder: "whisper" is the release's, made non-autoregressive; "sanm" starts from random weights.
+        decoder: "whisper" is that of a Whisper, made non-autoregressive, and the default there; "sanm" starts from
+            random weights.
         seed: seed of the parts that start from random weights.
     """
 
     model: Annotated[str, "REF"] = positional()
     output: Folder
     text_encoder: str = OFFLINE_TEXT_ENCODER
-    decoder: Literal["whisper", "sanm"] = "whisper"
+    decoder: Literal["whisper", "sanm"] | None = None
     seed: int = 0
 
     def run(self) -> None:
         """Write the checkpoint, and say what trains it."""
+        from clsr.funasr.conversion import convert_funasr
         from clsr.hub import find_folder
         from clsr.whisper.conversion import convert_whisper
 
         kind, _, folder = self.model.partition(":")
-        if kind != "whisper" or not folder:
-            raise InputError(f"{self.model}: give whisper:REF, a Whisper release")
-        convert_whisper(find_folder(folder), self.output, self.text_encoder, self.decoder, self.seed)
+        if kind not in ("whisper", "funasr") or not folder:
+            raise InputError(f"{self.model}: give whisper:PLACE or funasr:PLACE, a released recogniser")
+        if kind == "whisper":
+            decoder = self.decoder or "whisper"
+            convert_whisper(find_folder(folder), self.output, self.text_encoder, decoder, self.seed)
+        elif self.decoder == "whisper":
+            raise InputError(f"--decoder whisper: {self.model} has none: leave it out")
+        else:
+            convert_funasr(find_folder(folder), self.output, self.text_encoder, self.seed)
         print(f"{self.output}: done; train it: clsr train-asr --start {self.output} --data DATA --output DIR")

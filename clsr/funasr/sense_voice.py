@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from clsr.audio.features import FEATURE_SIZE, Cmvn
 from clsr.config import EncoderConfig
 from clsr.models.encoder import SenseVoiceEncoder
+from clsr.models.frontend import SENSE_VOICE_QUERIES
 from clsr.models.paraformer import CtcHead
 
-QUERIES = 4  # frames before those of speech: they ask for language, event, emotion and spelling
 EMBEDDINGS = 16  # of what can be asked for; the rows that are used:
 LANGUAGES = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12}
 EVENT, EMOTION = 1, 2
@@ -43,6 +43,7 @@ class SenseVoice(nn.Module):
 
     def __init__(self, config: SenseVoiceConfig):
         super().__init__()
+        self.config = config
         self.cmvn = Cmvn()
         # Not random: to draw numbers on the meta device, torch imports its compiler, which takes seconds.
         self.embed = nn.Embedding.from_pretrained(torch.zeros(EMBEDDINGS, FEATURE_SIZE), freeze=False)
@@ -60,17 +61,22 @@ class SenseVoice(nn.Module):
         Returns:
             Frames ``(B, 4 + T, D)``, those of the queries first.
         """
-        rows = torch.tensor([LANGUAGES[language], EVENT, EMOTION, AS_SPOKEN], device=features.device)
-        queries = self.embed(rows).expand(len(features), -1, -1)
-        frames, _ = self.encoder(torch.cat([queries, self.cmvn(features)], 1), lengths + QUERIES)
+        queries = self.queries(language).expand(len(features), -1, -1)
+        frames, _ = self.encoder(torch.cat([queries, self.cmvn(features)], 1), lengths + SENSE_VOICE_QUERIES)
         return frames
+
+    def queries(self, language: str = "auto") -> Tensor:
+        """Return the rows ``(4, 560)`` that ask for a language, and for words as they are spoken."""
+        return self.embed(
+            torch.tensor([LANGUAGES[language], EVENT, EMOTION, AS_SPOKEN], device=self.embed.weight.device)
+        )
 
     def outputs(self, features: Tensor, lengths: Tensor, language: str = "auto") -> list[FrameOutputs]:
         """Return the best outputs of each utterance; the arguments are those of ``forward``."""
         frames = self(features, lengths, language)
         found = []
         for row, length in enumerate(lengths.tolist()):  # one by one: logits of a whole batch are gigabytes
-            logits = self.ctc(frames[row : row + 1, QUERIES : QUERIES + length])[0].float()
+            logits = self.ctc(frames[row : row + 1, SENSE_VOICE_QUERIES : SENSE_VOICE_QUERIES + length])[0].float()
             best, tokens = logits.max(1)
             found.append(FrameOutputs(tokens, best - logits.logsumexp(1)))
         return found

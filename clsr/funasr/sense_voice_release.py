@@ -44,6 +44,17 @@ KEYS = ConfigKeys(
 )
 
 
+def release_model(folder: Path) -> str:
+    """FunASR's name for the model of a folder; empty where the folder does not say."""
+    config = folder / "config.yaml"
+    return str(read_yaml(config).get("model", "")) if config.is_file() else ""
+
+
+def is_sense_voice(folder: Path) -> bool:
+    """Whether a release is a SenseVoice-small."""
+    return release_model(folder) == MODEL
+
+
 class SenseVoiceRelease(NamedTuple):
     """What a folder holds."""
 

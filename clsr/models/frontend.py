@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsr.audio.features import FRAME_S, FbankFrontend
+from clsr.audio.features import FEATURE_SIZE, FRAME_S, Cmvn, FbankFrontend, stacked_features
 from clsr.audio.log_mel import log_mel
 from clsr.audio.waveform import SAMPLE_RATE
-from clsr.config import ModelConfig, WhisperConfig
+from clsr.config import ModelConfig, SanmConfig, WhisperConfig
+from clsr.models.encoder import SanmEncoder, SenseVoiceEncoder
 from clsr.models.whisper import WhisperEncoder
 
 ROW_SAMPLES = round(FRAME_S * SAMPLE_RATE)
 STACK = 3  # frames of Whisper in a row: 20 ms each
+SENSE_VOICE_QUERIES = 4  # rows before those of speech: they ask for language, event, emotion and spelling
 LONGEST_S = 30.0  # that Whisper's encoder has positions for; longer speech is encoded in parts of equal length
 
 
@@ -37,7 +40,26 @@ class Frontend(Protocol):
         """Map padded rows ``(B, T, F)`` of lengths ``(B,)`` to ``(B, T, size)``: what training may change."""
 
 
-class WhisperFrontend(nn.Module):
+class ReleasedFrontend(nn.Module, ABC):
+    """An encoder of a release, whose frozen layers are computed once for each utterance.
+
+    Attributes:
+        size: size of a row.
+    """
+
+    size: int
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for what ``extract`` computes."""
+
+    @abstractmethod
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return what the frozen layers make of waveforms: ``(T_i, size)``."""
+
+
+class WhisperFrontend(ReleasedFrontend):
     """The encoder of a Whisper release, run on the utterance alone; three frames of 20 ms make a row.
 
     Its lower layers are frozen and belong to ``extract``; the upper ``thawed_layers`` are trained.
@@ -57,10 +79,7 @@ class WhisperFrontend(nn.Module):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that stand for what ``extract`` computes."""
-        digest = hashlib.sha256(str(self.frozen_layers).encode())
-        for name, value in self.encoder.state_dict().items():
-            digest.update(name.encode() + value.cpu().float().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return _digest(str(self.frozen_layers), self.encoder.state_dict())
 
     @torch.no_grad()
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
@@ -88,9 +107,63 @@ class WhisperFrontend(nn.Module):
         return self.encoder.after_norm(frames).reshape(rows.shape)
 
 
-def make_frontend(config: ModelConfig) -> FbankFrontend | WhisperFrontend:
+class SanmFrontend(ReleasedFrontend):
+    """The SAN-M encoder of a FunASR release, frozen; each of its frames is a row.
+
+    Args:
+        config: sizes.
+        queries: number of rows in front of speech that ask SenseVoice for a language and more; 0 for a Paraformer.
+    """
+
+    queries: Tensor
+
+    def __init__(self, config: SanmConfig, queries: int = 0):
+        super().__init__()
+        self.size = config.encoder.width
+        self.cmvn = Cmvn()
+        self.encoder: SanmEncoder
+        if queries:
+            self.encoder = SenseVoiceEncoder(FEATURE_SIZE, config.encoder, config.further_layers)
+        else:
+            self.encoder = SanmEncoder(FEATURE_SIZE, config.encoder)
+        self.register_buffer("queries", torch.zeros(queries, FEATURE_SIZE))
+        self.requires_grad_(False)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for what ``extract`` computes."""
+        return _digest("", self.state_dict())
+
+    @torch.no_grad()
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return the frames of waveforms: ``(T_i, width)``."""
+        return [self._rows(rows) for rows in stacked_features(waveforms, self.queries.device)]
+
+    def _rows(self, features: Tensor) -> Tensor:
+        """Encode the features ``(T, 560)`` of an utterance: ``(T, width)``."""
+        rows = torch.cat([self.queries, self.cmvn(features)])
+        lengths = torch.tensor([len(rows)], device=rows.device)
+        return self.encoder(rows[None], lengths)[0][0, len(self.queries) :]
+
+    def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Return the rows as they are."""
+        return rows
+
+
+def make_frontend(config: ModelConfig) -> FbankFrontend | ReleasedFrontend:
     """Return the front end that the settings name, with weights still to be loaded."""
-    return WhisperFrontend(config.whisper) if config.frontend == "whisper" else FbankFrontend()
+    if config.frontend == "whisper":
+        return WhisperFrontend(config.whisper)
+    if config.frontend == "fbank":
+        return FbankFrontend()
+    return SanmFrontend(config.sanm, SENSE_VOICE_QUERIES if config.frontend == "sensevoice" else 0)
+
+
+def _digest(about: str, weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name, value in weights.items():
+        digest.update(name.encode() + value.cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def unstack(rows: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from clsr.funasr.release import import_release
 from clsr.funasr.sense_voice import LANGUAGES
 from clsr.funasr.sense_voice_recogniser import load_sense_voice
 from clsr.funasr.sense_voice_release import MODEL as SENSE_VOICE
-from clsr.settings import read_yaml
+from clsr.funasr.sense_voice_release import is_sense_voice, release_model
 from clsr.systems.protocol import SpeechRecogniser
 
 
@@ -26,7 +26,7 @@ def require_readable(folder: Path, language: str | None = None) -> None:
     Raises:
         InputError: the folder holds another model, or the model takes no such language.
     """
-    model = _model(folder)
+    model = release_model(folder)
     if model and model != SENSE_VOICE and "Paraformer" not in model:
         raise InputError(
             f"{folder}: holds FunASR's {model}, which clsr does not read: name a Paraformer or a {SENSE_VOICE}"
@@ -36,11 +36,6 @@ def require_readable(folder: Path, language: str | None = None) -> None:
     if model == SENSE_VOICE:
         raise InputError(f"{folder}: does not know the language '{language}': give one of {', '.join(LANGUAGES)}")
     raise InputError(f"{folder}: a Paraformer takes no language: leave out #{language}")
-
-
-def is_sense_voice(folder: Path) -> bool:
-    """Whether a release is a SenseVoice-small."""
-    return _model(folder) == SENSE_VOICE
 
 
 def load_funasr(
@@ -63,9 +58,3 @@ def load_funasr(
     with TemporaryDirectory() as imported:
         import_release(folder, Path(imported))
         return load_recogniser(imported, device, precision)
-
-
-def _model(folder: Path) -> str:
-    """FunASR's name for the model of a folder; empty where the folder does not say."""
-    config = folder / "config.yaml"
-    return str(read_yaml(config).get("model", "")) if config.is_file() else ""

@@ -12,9 +12,9 @@ from typing import BinaryIO, NamedTuple
 from clsr.checkpoint_folder import RELEASE, read_meta
 from clsr.config import BUNDLED, DEFAULT_MODEL, OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
+from clsr.funasr.sense_voice_release import is_sense_voice
 from clsr.funasr.sentence_pieces import SENSE_VOICE_PIECES, SentencePieces
 from clsr.hub import find_folder
-from clsr.systems.funasr import is_sense_voice
 from clsr.systems.sources import FUNASR, parse_reference
 from clsr.systems.whisper import KIND as WHISPER
 

@@ -22,7 +22,7 @@ from clsr.data.feature_cache import Extract, FeatureCache
 from clsr.data.splits import Split, read_splits
 from clsr.errors import InputError
 from clsr.metrics.word_errors import WordErrors, pool, word_errors
-from clsr.models.frontend import Frontend, WhisperFrontend
+from clsr.models.frontend import Frontend, ReleasedFrontend
 from clsr.models.paraformer import DecoderOutput, Paraformer, TrainingOutput
 from clsr.models.precision import lays_out_bfloat16, lower_part
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
@@ -187,7 +187,7 @@ def front_end(frontend: Frontend, config: TrainingConfig) -> tuple[Extract | Non
 
     What is made anew at each step, of altered waveforms, is bfloat16 where training is, if the processor is fast at it.
     """
-    if not isinstance(frontend, WhisperFrontend):
+    if not isinstance(frontend, ReleasedFrontend):
         return None, None
     frozen = copy.deepcopy(frontend).eval()  # on the CPU, where batches are prepared; training moves the other
     fast = frozen

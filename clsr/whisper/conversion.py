@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from clsr.byte_pairs import RELEASE_TOKENIZER, BytePairVocabulary, read_tokenizer
-from clsr.checkpoint import current_commit, save_checkpoint
-from clsr.checkpoint_folder import Meta
+from clsr.checkpoint import require_free, save_untrained
 from clsr.config import CifConfig, DecoderConfig, EncoderConfig, ModelConfig, TrainingConfig, WhisperConfig
 from clsr.errors import InputError
-from clsr.models.paraformer import Paraformer
 from clsr.models.text_encoder import load_text_encoder
 from clsr.vocabulary import Vocabulary
 from clsr.whisper.weights import WhisperWeights, read_whisper
 
 ENCODER_LAYERS = 2  # SAN-M layers between the release's encoder and CIF
-FIRST_WEIGHT = -1.5  # bias of the firing weights: some four tokens a second before training
 FIRINGS_PER_TOKEN = 1.3
 START_MARKS = ("<|startoftranscript|>", "<|notimestamps|>")
 LANGUAGE_MARKS = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>")
@@ -40,8 +35,7 @@ def convert_whisper(folder: Path, output: Path, text_encoder: str, decoder: str 
     Raises:
         InputError: the folder holds no release, or ``output`` holds a checkpoint.
     """
-    if (output / "meta.json").exists():
-        raise InputError(f"{output}: holds a checkpoint: name another --output, or delete it first")
+    require_free(output)
     weights = read_whisper(folder)
     encoder = load_text_encoder(text_encoder)
     release = read_tokenizer(folder / RELEASE_TOKENIZER)
@@ -52,18 +46,10 @@ def convert_whisper(folder: Path, output: Path, text_encoder: str, decoder: str 
     kept = decoder == "whisper"
     vocabulary = BytePairVocabulary(release, encoder.tokenizer) if kept else Vocabulary.whole(encoder.tokenizer)
     model = _model_settings(replace(weights.config, start_marks=len(marks)), kept)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        paraformer = Paraformer(model, len(vocabulary), 0, vocabulary.never)
-    torch.nn.init.constant_(paraformer.predictor.cif_output.bias, FIRST_WEIGHT)
-    state = paraformer.state_dict()
-    state |= {f"frontend.encoder.{name}": value for name, value in weights.encoder.items()}
+    released = {f"frontend.encoder.{name}": value for name, value in weights.encoder.items()}
     if isinstance(vocabulary, BytePairVocabulary):
-        state |= _decoder_state(weights, vocabulary, [mark for mark in marks if mark is not None])
-    paraformer.load_state_dict(state)
-    meta = Meta("asr", text_encoder, encoder.fingerprint, commit=current_commit(), untrained=True)
-    config = TrainingConfig(text_encoder=text_encoder, model=model)
-    save_checkpoint(output, paraformer.state_dict(), config, vocabulary, meta)
+        released |= _decoder_state(weights, vocabulary, [mark for mark in marks if mark is not None])
+    save_untrained(output, TrainingConfig(text_encoder, model=model), vocabulary, encoder.fingerprint, released, seed)
 
 
 def _model_settings(whisper: WhisperConfig, kept: bool) -> ModelConfig:
