@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clsr.audio.clip import Clip
     from clsr.index.config import IndexConfig
     from clsr.index.filters import Filter
     from clsr.index.index import Index
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from clsr.search.retriever import Retriever
 
 __version__: str  # of what is installed; setup.py says it
-__all__ = ["Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__version__", "load"]
+__all__ = ["Clip", "Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__version__", "load"]
 
 # OpenMP's threads spin while they wait for one another, on cores that another process could use: two trainings at once
 # then take many times as long as one after the other. They sleep instead, unless whoever runs us says otherwise.
@@ -36,6 +37,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # the same for NumPy's products: clock cycles, as a power of two
 
 _HOMES = {
+    "Clip": "clsr.audio.clip",
     "load": "clsr.model",
     "Model": "clsr.model",
     "Index": "clsr.index.index",

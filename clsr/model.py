@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 
+from clsr.audio.clip import Clip, read_clip
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
 from clsr.config import DEFAULT_MODEL, PRECISIONS, Precision
 from clsr.errors import InputError
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 LONGEST_S = 60.0  # of speech that becomes one vector: attention grows with its square, and a sentence is lost in more
 BATCH = 8  # utterances in memory, encoded together
 
-Speech = Path | np.ndarray
-"""The path of an audio file (a ``Path``: a ``str`` is a text), or a waveform ``(N,)`` at 16 kHz."""
+Speech = Path | np.ndarray | Clip
+"""The path of an audio file (a ``Path``: a ``str`` is a text), a waveform ``(N,)`` at 16 kHz, or a clip."""
+
+Parts = list[str | Speech] | tuple[str | Speech, ...]
+"""Texts and speech in turn that stand for one thing: "what does", a clip, "say about the weather?"."""
 
 
 def load(
@@ -197,34 +201,40 @@ class Model:
             return self._recogniser  # type: ignore[return-value]
 
     def encode(
-        self, inputs: str | Speech | Sequence[str | Speech], side: Side = "passage", codes: Codes = "soft"
+        self, inputs: str | Speech | Sequence[str | Speech | Parts], side: Side = "passage", codes: Codes = "soft"
     ) -> np.ndarray:
         """The unit vector ``(E,)`` of a text or of speech, or those of several, ``(B, E)``; float32.
 
-        The cosine of a passage and a question is the product of their vectors.
+        The cosine of a passage and a question is the product of their vectors. ``[["what does", clip, "mean?"]]`` is
+        one input of three parts: one sequence of word embeddings and codes in this order, and so one vector.
 
         Args:
-            inputs: a text (``str``), an audio file (``Path``) or a waveform ``(N,)`` at 16 kHz, or a list of them. A
-                text may have any length, but what is beyond the text encoder's longest input is not read; speech lasts
-                a minute at most.
+            inputs: a text (``str``), an audio file (``Path``), a waveform ``(N,)`` at 16 kHz or a ``Clip``, or a list
+                of them, where a list in their place is an input of several parts. A text may have any length, but what
+                is beyond the text encoder's longest input is not read; parts that are together longer are read in
+                windows, whose mean is the vector. Speech lasts a minute at most.
             side: what the inputs stand for. Passages, of text too, go through the model's passage projection.
             codes: of speech: "soft", or "hard" as in the paper.
 
         Raises:
-            InputError: a file cannot be read, a waveform is none, one lasts longer than a minute, or there is no such
-                side or kind of codes.
+            InputError: a file cannot be read, a waveform is none, one lasts longer than a minute, an input has no
+                parts, or there is no such side or kind of codes.
         """
         require_choice("side", side, get_args(Side))
         require_choice("codes", codes, ("soft", "hard"))
         several = _as_list(inputs)
         texts = {i: one for i, one in enumerate(several) if isinstance(one, str)}
-        speech = {i: one for i, one in enumerate(several) if not isinstance(one, str)}
+        speech = {i: one for i, one in enumerate(several) if isinstance(one, Speech)}
+        interleaved = {i: one for i, one in enumerate(several) if isinstance(one, list | tuple)}
         rows: dict[int, np.ndarray] = {}
         if texts:
             rows |= zip(texts, self._encode_texts(list(texts.values()), side), strict=True)
         for batch in _batches(list(speech)):
             waveforms = [read_speech(speech[i], LONGEST_S) for i in batch]
             rows |= zip(batch, self.speech_encoder.encode(waveforms, codes, side).vectors, strict=True)
+        for batch in _batches(list(interleaved)):
+            parts = [read_parts(interleaved[i], f"input {i + 1}") for i in batch]
+            rows |= zip(batch, self.speech_encoder.encode_parts(parts, codes, side).vectors, strict=True)
         if not several:
             return np.empty((0, self.text_encoder.width), np.float32)
         vectors = np.stack([rows[i] for i in range(len(several))])
@@ -249,13 +259,12 @@ class Model:
         """Write down speech of any length, with the times of its tokens; the path of a waveform is empty.
 
         Args:
-            audio: a file or a waveform, or a list of them.
+            audio: a file, a waveform or a clip, or a list of them.
 
         Raises:
             InputError: a file cannot be read, or a waveform is none.
         """
-        several = _as_list(audio)
-        speech: list[Speech] = [Path(one) if isinstance(one, str) else one for one in several]
+        speech = [Path(one) if isinstance(one, str) else one for one in _as_list(audio, parts=False)]
         found = [transcript for batch in _batches(speech) for transcript in self._transcribe(batch)]
         return found[0] if isinstance(audio, str | Speech) else found
 
@@ -285,7 +294,7 @@ def read_speech(
     """The waveform ``(N,)`` of a file or of samples, checked: of one channel, finite, not empty and not too long.
 
     Args:
-        speech: the file, or its waveform.
+        speech: the file, its waveform, or a clip.
         longest_s: of it.
         name: of a waveform in messages.
         advice: what to do about one that is too long.
@@ -294,10 +303,11 @@ def read_speech(
     Raises:
         InputError: it cannot be read, is no waveform of one channel, or is too long.
     """
-    name = str(speech) if isinstance(speech, Path) else name
-    waveform = speech if isinstance(speech, np.ndarray) else read(
-        speech, 0.0, None if math.isinf(longest_s) else longest_s + 1
-    )  # fmt: skip
+    if isinstance(speech, np.ndarray):
+        waveform = speech
+    else:
+        clip = speech if isinstance(speech, Clip) else Clip(speech)
+        name, waveform = str(clip), read_clip(clip, longest_s, read)
     with np.errstate(over="ignore"):  # a number too large for float32 is no sample either, and becomes infinite
         waveform = waveform.astype(np.float32, copy=False)
     if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
@@ -305,6 +315,37 @@ def read_speech(
     if len(waveform) > longest_s * SAMPLE_RATE:
         raise InputError(f"{name}: lasts longer than {longest_s:g} s; {advice}")
     return waveform
+
+
+def read_parts(
+    parts: Parts,
+    name: str,
+    advice: str = "index it, which cuts it into windows",
+    read: Callable[[Path, float, float | None], np.ndarray] = read_waveform,
+) -> list[str | np.ndarray]:
+    """The parts of an input: its texts, and the waveforms ``(N,)`` of its speech, checked.
+
+    Args:
+        parts: texts, and speech of a minute at most each.
+        name: of the input in messages.
+        advice: what to do about speech that is too long.
+        read: reads a span of a file.
+
+    Raises:
+        InputError: there are no parts, or one is neither text nor readable audio; the message has its position.
+    """
+    if not parts:
+        raise InputError(f"{name}: has no parts; give text or audio")
+    found: list[str | np.ndarray] = []
+    for number, part in enumerate(parts, start=1):
+        place = f"{name}, part {number}"
+        if not _is_input(part):
+            raise InputError(f"{place}: is of type {_kind(part)}; give a str, a Path, a Clip, or samples at 16 kHz")
+        try:
+            found.append(part if isinstance(part, str) else read_speech(part, LONGEST_S, "the samples", advice, read))
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from error
+    return found
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -317,14 +358,32 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(f"{name} is {value!r}; give {' or '.join(choices)}")
 
 
-def _as_list(inputs: str | Speech | Sequence[str | Speech]) -> list[str | Speech]:
-    """One input or several as a list, each of a kind that can be read."""
+@overload
+def _as_list(inputs: str | Speech | Sequence[str | Speech], parts: Literal[False]) -> list[str | Speech]: ...
+
+
+@overload
+def _as_list(inputs: str | Speech | Sequence[str | Speech | Parts]) -> list[str | Speech | Parts]: ...
+
+
+def _as_list(inputs: Any, parts: bool = True) -> Any:
+    """One input or several as a list, each of a kind that can be read; lists of parts among them where wanted."""
     several = [inputs] if isinstance(inputs, str | Speech) or not isinstance(inputs, Iterable) else list(inputs)
     for one in several:
-        if not isinstance(one, str | Speech) or (isinstance(one, np.ndarray) and one.dtype.kind not in "fiu"):
-            kind = f"array of {one.dtype}" if isinstance(one, np.ndarray) else type(one).__name__
-            raise InputError(f"an input is of type {kind}; give a str, a Path, or an array of samples at 16 kHz")
+        if not _is_input(one) and not (parts and isinstance(one, list | tuple)):
+            raise InputError(
+                f"an input is of type {_kind(one)}; give a str, a Path, or an array of samples at 16 kHz, or a Clip "
+                f"for a span or another rate{', or a list of such parts' if parts else ''}"
+            )
     return several
+
+
+def _is_input(one: object) -> bool:
+    return isinstance(one, str | Speech) and not (isinstance(one, np.ndarray) and one.dtype.kind not in "fiu")
+
+
+def _kind(one: object) -> str:
+    return f"array of {one.dtype}" if isinstance(one, np.ndarray) else type(one).__name__
 
 
 def _batches(items: Sequence) -> Iterator[Sequence]:

@@ -21,8 +21,8 @@ MOST_FILES = 17  # in a package: more is a package in disguise
 # an index holds what it finds, a query searches it, and systems are measured side by side. A name is a package, or a
 # file beside the packages.
 ORDER = """
-    errors extras config settings padding vocabulary byte_pairs prefix_search wheels pickled_weights hub lance text
-    checkpoint_folder training_record
+    errors extras config settings padding threads vocabulary byte_pairs prefix_search wheels pickled_weights hub lance
+    text checkpoint_folder training_record
     audio metrics data corpora models checkpoint funasr whisper training systems
     transcribe model index search evaluation paper
     web adapters bench cli

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from clsr import checkpoint
+from clsr.audio.clip import Clip
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.cli.main import main
 from clsr.errors import InputError
@@ -91,6 +92,42 @@ def test_texts_and_speech_are_encoded_in_their_order(model: Model, say_in_tones:
     mixed = model.encode(["blue", say_in_tones("old boat"), "red dog"])
     assert np.allclose(mixed[[0, 2]], model.encode(["blue", "red dog"]), atol=1e-5)
     assert np.allclose(mixed[1], model.encode(say_in_tones("old boat")), atol=1e-5)
+
+
+def test_lists_of_parts_are_encoded_in_their_order(model: Model, talk: Path, say_in_tones: Say) -> None:
+    spoken = say_in_tones("old boat")
+    whole = model.encode(["sun", ["red dog", spoken, "sun"], spoken, [spoken]], codes="hard")
+    assert whole.shape == (4, 32)
+    assert np.allclose(whole, model.encode(["sun", "red dog old boat sun", "old boat", "old boat"]), atol=1e-5)
+    assert np.array_equal(model.encode([("red dog", spoken)]), model.encode([["red dog", spoken]]))
+    clip = Clip(talk, 1.2, 1.8)  # "old boat" of "red dog blue cat old boat green sun"
+    of_clip = model.encode([["red dog", clip, "sun"], clip], codes="hard")
+    assert np.allclose(of_clip, whole[1:3], atol=1e-5)
+    assert model.transcribe(clip).text == "old boat" and model.transcribe(clip).audio == f"{talk}:1.2-1.8"
+
+
+def test_one_part_has_its_own_vector(model: Model, talk: Path, say_in_tones: Say) -> None:
+    for part in ("blue cat", say_in_tones("old boat"), talk, Clip(talk, 0.3)):
+        for side in ("passage", "question"):
+            assert np.allclose(model.encode([[part]], side)[0], model.encode(part, side), atol=1e-6)
+
+
+def test_parts_at_fault_are_named(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "no.wav").write_bytes(b"RIFF")
+    for parts, message in (
+        ([], "input 2: has no parts; give text or audio"),
+        (["a", None], "input 2, part 2: is of type NoneType; give a str, a Path, a Clip, or samples at 16 kHz"),
+        (["a", ["b"]], "input 2, part 2: is of type list"),
+        (["a", "b", tmp_path / "no.wav"], f"input 2, part 3: {tmp_path}/no.wav: cannot be read"),
+        ([tmp_path / "none.wav", "a"], f"input 2, part 1: {tmp_path}/none.wav: no such audio file"),
+        (
+            ["a", np.zeros(3600 * SAMPLE_RATE, np.float32)],
+            "input 2, part 2: the samples: lasts longer than 60 s; index",
+        ),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)) as fault:
+            model.encode(["a", parts])
+        assert "\n" not in str(fault.value)
 
 
 def test_text_encoder_of_another_width(model: Model, tone_model: Path, wide_bert: Path, say_in_tones: Say) -> None:

@@ -33,7 +33,7 @@ def test_import_is_quick_and_loads_nothing() -> None:
 
 def test_every_public_name_resolves() -> None:
     assert sorted(clsr.__all__) == dir(clsr) == [
-        "Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__version__", "load",
+        "Clip", "Filter", "Hit", "Index", "IndexConfig", "Model", "Retriever", "__version__", "load",
     ]  # fmt: skip
     assert all(getattr(clsr, name).__doc__ for name in clsr.__all__)
 

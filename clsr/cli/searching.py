@@ -65,7 +65,9 @@ class Search:
     Args:
         question: typed question.
         audio: recording of a spoken question, of a minute at most.
-        questions: file of many questions, one per line, or *.jsonl with id and question.
+        part: part of a question of text and sound in turn: a text, FILE.wav (or any audio suffix), or
+            FILE.wav:START-END in seconds; may be repeated.
+        questions: file of many questions, one per line, or *.jsonl with id and question, audio or data (parts).
         top_k: number of hits at most.
         json: print one object per hit.
         srt: new file to write the hits to as subtitles; - prints them.
@@ -74,6 +76,7 @@ class Search:
 
     question: Annotated[str | None, "QUESTION"] = positional(default=None)
     audio: File | None = None
+    part: Annotated[tuple[str, ...], "PART"] = repeated("append")
     questions: File | None = None
     where: Where = options_of(Where)
     top_k: int = 5
@@ -93,10 +96,13 @@ class Search:
 
         listed_queries, only = self._queries(), self.where.filter
         retriever = Retriever.open(self.where.index, self.where.model, precision=precision)
-        queries = retriever.encode_many([listed.query for listed in listed_queries])
+        queries = retriever.encode_many(
+            [listed.query for listed in listed_queries], [listed.id for listed in listed_queries]
+        )
         for listed, query in zip(listed_queries, queries, strict=True):
-            if isinstance(listed.query, Path):
-                print(printable_line(f"{listed.query}: {query.text}"), file=sys.stderr)
+            if not isinstance(listed.query, str):
+                name = listed.query if isinstance(listed.query, Path) else listed.id
+                print(printable_line(f"{name}: {query.text}"), file=sys.stderr)
         found = retriever.search_many(queries, self.top_k, self.where.mode, only, self.where.exact)
         if self.questions:
             self._print_batch(zip(listed_queries, queries, found, strict=True))
@@ -108,10 +114,15 @@ class Search:
         self._export(found[0])
 
     def _queries(self) -> list[ListedQuery]:
+        from clsr.audio.clip import parse_part
         from clsr.search.query import ListedQuery, read_queries
 
+        if self.part:
+            if self.question is not None or self.audio or self.questions:
+                raise InputError("--part makes the whole question: leave out the question, --audio and --questions")
+            return [ListedQuery("the question", [parse_part(part) for part in self.part])]
         if not self.questions:
-            return [ListedQuery("1", one_question(self.question, self.audio, ", or --questions FILE"))]
+            return [ListedQuery("1", one_question(self.question, self.audio, ", --part PART, or --questions FILE"))]
         if self.question is not None or self.audio:
             raise InputError("--questions replaces the question: leave out the question and --audio")
         if self.srt or self.save_clips:

@@ -32,8 +32,8 @@ from clsr.index.rows import WindowRow, to_arrow, to_rows, window_id
 from clsr.index.tables import brief
 from clsr.index.windows import AudioWindow, WindowStream, covered_s, parse_cuts
 from clsr.models.sounding import encode_sounding
-from clsr.models.threads import start_pool
 from clsr.systems.cascade import CascadeEncoder
+from clsr.threads import start_pool
 from clsr.transcribe import PIECE_S
 
 if TYPE_CHECKING:

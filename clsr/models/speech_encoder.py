@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clsr.byte_pairs import TextVocabulary
 from clsr.models.adaptor import PassageProjection, adaptor_input, expand_codes, soft_codes
+from clsr.models.interleaved import CodedSpeech, PartsEncoding, encode_parts
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.text_encoder import TextEncoder, weighted_means
 from clsr.padding import pad
 from clsr.text.folder import Side
 from clsr.vocabulary import Vocabulary, Word
@@ -68,6 +69,35 @@ class SpeechEncoder(Recogniser):
             self.words(utterances),
             [hypotheses[0].confidence for hypotheses in utterances],
         )
+
+    def encode_parts(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> PartsEncoding:
+        """Encode texts and speech in turn into unit vectors.
+
+        Args:
+            inputs: the parts of each: texts, and 16 kHz waveforms ``(N,)``.
+            codes: of speech, as for ``encode``.
+            side: what the inputs stand for.
+        """
+        found = encode_parts(
+            self.text_encoder, lambda waveforms: self.code(self.recognise(waveforms), codes), inputs, side
+        )
+        if side == "question":
+            return found
+        return found._replace(vectors=self.as_passages(torch.from_numpy(found.vectors)).numpy())
+
+    @torch.inference_mode()
+    def code(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft") -> list[CodedSpeech]:
+        """Return the codes of recognised utterances, at least one: of each length hypothesis, or if "hard" the best."""
+        kept = [hypotheses[:1] if codes == "hard" else hypotheses for hypotheses in utterances]
+        padded, lengths = self._code_rows([hypothesis for hypotheses in kept for hypothesis in hypotheses], codes)
+        rows = (row[:length] for row, length in zip(padded, lengths.tolist(), strict=True))
+        texts = self.transcripts(utterances)
+        return [
+            CodedSpeech(text, [(h.probability, next(rows)) for h in hypotheses])
+            for text, hypotheses in zip(texts, kept, strict=True)
+        ]
 
     @torch.inference_mode()
     def embed(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft", kind: Side = "passage") -> Tensor:
@@ -125,11 +155,3 @@ class SpeechEncoder(Recogniser):
         scores = adaptor_input(self.paraformer.logits(states.to(embeddings.device)).float(), adaptor.input)
         codebook = embeddings[self.vocabulary.text_ids]
         return soft_codes(scores, codebook.float(), adaptor.gamma).to(codebook.dtype), lengths.to(embeddings.device)
-
-
-def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:
-    """Return the weighted mean of each group of successive vectors ``(H, E)``, as unit rows ``(B, E)``."""
-    owner = torch.tensor([i for i, group in enumerate(weights) for _ in group], dtype=torch.long)
-    weight = torch.tensor([w for group in weights for w in group])
-    means = vectors.new_zeros(len(weights), vectors.shape[1]).index_add_(0, owner, vectors * weight[:, None])
-    return nn.functional.normalize(means, dim=1)

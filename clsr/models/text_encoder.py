@@ -181,6 +181,14 @@ class TextEncoder(nn.Module):
             save_file(weights, folder / name / "model.safetensors", metadata={"format": "pt"})
 
 
+def weighted_means(vectors: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:
+    """Return the weighted mean of each group of successive vectors ``(H, E)``, as unit rows ``(B, E)``."""
+    owner = torch.tensor([i for i, group in enumerate(weights) for _ in group], dtype=torch.long)
+    weight = torch.tensor([w for group in weights for w in group])
+    means = vectors.new_zeros(len(weights), vectors.shape[1]).index_add_(0, owner, vectors * weight[:, None])
+    return nn.functional.normalize(means, dim=1)
+
+
 def load_text_encoder(reference: str) -> TextEncoder:
     """Load a frozen text encoder by reference.
 

@@ -71,7 +71,9 @@ class Retriever:
         (``clsr.search.moments.find_moments``).
 
         Args:
-            query: typed (a text), or spoken (a ``Path``, or a waveform ``(N,)`` at 16 kHz) for up to a minute.
+            query: typed (a text), or spoken (a ``Path``, a waveform ``(N,)`` at 16 kHz, or a ``Clip``) for up to a
+                minute, or a list of such parts, which are one query in their order. BM25 takes typed words and those
+                recognised in the spoken parts.
             top_k: hits at most.
             mode: rank by cosine of vectors ("dense"), by BM25 of transcripts, in which only windows that share a word
                 with the query are hits ("bm25"), or by both, fused by reciprocal ranks ("hybrid").
@@ -105,9 +107,9 @@ class Retriever:
         """
         return self.encode_many([query])[0]
 
-    def encode_many(self, queries: Sequence[Query]) -> list[EncodedQuery]:
-        """The words and vectors of queries, encoded together."""
-        return encode_queries(queries, self.model)
+    def encode_many(self, queries: Sequence[Query], ids: Sequence[str] = ()) -> list[EncodedQuery]:
+        """The words and vectors of queries, encoded together; messages about their parts name these ids."""
+        return encode_queries(queries, self.model, ids)
 
     def _hits(self, query: EncodedQuery, top_k: int, mode: Mode, only: Filter | None, exact: bool) -> list[Hit]:
         vector, words = query.vector if mode != "bm25" else None, query.text if mode != "dense" else None

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from clsr.audio.pieces import Piece
 from clsr.byte_pairs import TextVocabulary
+from clsr.models.interleaved import PartsEncoding, encode_parts
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
 from clsr.models.sounding import transcribe_sounding
-from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding, weighted_means
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding
+from clsr.models.text_encoder import TextEncoder, weighted_means
 from clsr.systems.protocol import SpeechRecogniser
 from clsr.text.folder import Side
 from clsr.vocabulary import ReleaseVocabulary, Word
@@ -50,6 +51,20 @@ class CascadeEncoder:
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
         """Encode 16 kHz waveforms ``(N_i,)``; there are no codes."""
         return self.encode_recognised(self.transcribe(waveforms), side)
+
+    def encode_parts(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> PartsEncoding:
+        """Encode texts and speech in turn, speech by its transcript; there are no codes.
+
+        Args:
+            inputs: the parts of each: texts, and 16 kHz waveforms ``(N,)``.
+            codes: of no effect.
+            side: what the inputs stand for.
+        """
+        return encode_parts(
+            self.text_encoder, lambda waveforms: [one.text for one in self.transcribe(waveforms)], inputs, side
+        )
 
     def encode_recognised(self, recognised: Sequence[Recognition], side: Side = "passage") -> SpeechEncoding:
         """Encode what was recognised."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from clsr.models.speech_encoder import weighted_means
-from clsr.models.text_encoder import TextEncoder
+from clsr.models.text_encoder import TextEncoder, weighted_means
 from clsr.systems.whisper_recogniser import TextHypothesis, WhisperRecogniser
 from clsr.text.folder import Side
 from clsr.vocabulary import normalise

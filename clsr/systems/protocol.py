@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
+from clsr.models.interleaved import PartsEncoding
 from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import Codes, SpeechEncoding
 from clsr.models.text_encoder import TextEncoder
@@ -75,6 +76,18 @@ class SpeechSystem(SpeechRecogniser, Protocol):
             waveforms: of windows or spoken queries.
             codes: of a CLSR model, soft or hard.
             side: what they stand for.
+        """
+        ...
+
+    def encode_parts(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> PartsEncoding:
+        """Encode texts and speech in turn, each input into one vector.
+
+        Args:
+            inputs: the parts of each: texts, and 16 kHz waveforms ``(N,)``.
+            codes: as for ``encode``.
+            side: what the inputs stand for.
         """
         ...
 

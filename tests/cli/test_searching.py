@@ -112,6 +112,39 @@ def test_search_for_a_spoken_question(clsr: Command, folder: Path, speak: Speak,
     assert clsr.error == f"{question_file}: boat tea\n"
 
 
+def test_search_by_parts(clsr: Command, folder: Path, speak: Speak, tmp_path: Path) -> None:
+    spoken = speak(tmp_path / "q.wav", "the cat sun")
+    for sound, text in ((spoken, "sea the cat sun"), (f"{spoken}:2-3", "sea sun"), (f"{spoken}:2-", "sea sun")):
+        for mode in ("dense", "bm25", "hybrid"):
+            found = clsr("search", "--mode", mode, "--part", "sea", "--part", sound)
+            assert clsr.error == f"the question: {text}\n"
+            assert found == clsr("search", "--mode", mode, text)
+    assert clsr("search", "--part", "sea sun") == clsr("search", "sea sun")
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "one", "data": ["sea", "q.wav:2-3"]}\n{"id": "two", "question": "tea"}\n')
+    lines = clsr("search", "--questions", questions, "--top-k", 1)
+    assert (
+        lines[0] == "one  sea sun" and lines[1].startswith(f"  {folder}/it's b.wav") and clsr.error == "one: sea sun\n"
+    )
+
+
+def test_parts_at_fault_are_one_line(clsr: Command, speak: Speak, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("--part", "sea", "--part", "none.wav"), "the question, part 2: none.wav: no such audio file"),
+        (("--part", ""), "the question: no part has words or speech"),
+        (("--part", f"{speak(tmp_path / 'q.wav', 'the cat')}:5-9"), "the question, part 1: "),
+        (("--part", "a.wav:9-5"), "a.wav:9-5: the span is empty"),
+        (("--part", "sea", "--audio", "q.wav"), "--part makes the whole question"),
+        (("--part", "sea", "sun"), "--part makes the whole question"),
+    ):
+        assert clsr("search", *arguments, status=2) == []
+        assert clsr.error.count("\n") == 1 and message in clsr.error
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "one", "question": "sea"}\n{"id": "two", "data": ["sea", "none.wav"]}\n')
+    clsr("search", "--questions", questions, status=2)
+    assert "two, part 2: " in clsr.error and clsr.error.count("\n") == 1
+
+
 def test_search_for_many_questions(clsr: Command, folder: Path, speak: Speak, tmp_path: Path) -> None:
     speak(tmp_path / "q.wav", "dog")
     questions = tmp_path / "questions.jsonl"

@@ -16,8 +16,8 @@ from clsr.audio.waveform import SAMPLE_RATE
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
 from clsr.models.recogniser import Recognition
-from clsr.models.threads import start_pool
 from clsr.systems.cascade import CascadeEncoder
+from clsr.threads import start_pool
 
 Speak = Callable[[Path, str], Path]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from loudness import rattle
 
+from clsr.audio.clip import Clip
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.checkpoint import load_speech_encoder
 from clsr.errors import InputError
@@ -77,6 +78,43 @@ def test_spoken_questions_have_the_vectors_of_evaluation(
     assert [one.text for one in queries] == ["old boat red", "sun"]
 
 
+def test_parts_are_one_query(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
+    spoken = speak(tmp_path / "q.wav", "the cat")
+    parts = ["sea", Clip(spoken, 1.0), " tea "]
+    mixed, typed = encode(speech_encoder, parts, "sea cat tea")
+    assert (mixed.text, mixed.vector.tolist()) == ("sea cat tea", pytest.approx(typed.vector.tolist()))
+    assert encode(speech_encoder, (np.full(SAMPLE_RATE, 3 / 16, np.float32) + rattle(), "sun"))[0].text == "dog sun"
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    assert encode(speech_encoder, ["sea", silence, "", spoken])[0].text == "sea the cat"
+
+
+def test_parts_at_fault_are_named(speech_encoder: Any, speak: Speak, tmp_path: Path) -> None:
+    (tmp_path / "no.wav").write_bytes(b"RIFF")
+    hour = np.broadcast_to(np.float32(0.1), 3600 * SAMPLE_RATE)
+    for query, message in (
+        ([], "query 2: has no parts"),
+        (["", " "], "query 2: no part has words or speech"),
+        ([np.zeros(SAMPLE_RATE, np.float32)], "query 2: no part has words or speech"),
+        ([speak(tmp_path / "q.wav", "- -")], "query 2: no words were recognised"),
+        (["sea", tmp_path / "no.wav"], f"query 2, part 2: {tmp_path}/no.wav: "),
+        (["sea", 5], "query 2, part 2: is of type int"),
+        (["sea", hour], "query 2, part 2: the samples: lasts longer than 60 s; ask in fewer words"),
+    ):
+        with pytest.raises(InputError, match=message) as fault:
+            encode(speech_encoder, "sea", query)
+        assert "\n" not in str(fault.value)
+    with pytest.raises(InputError, match="q7, part 1: .*none"):
+        encode_queries([[tmp_path / "none.wav"]], Model(Path("model"), recogniser=speech_encoder), ["q7"])
+
+
+def test_parts_have_the_vectors_of_the_model(tone_model: Path, say_in_tones: Callable[[str], np.ndarray]) -> None:
+    model = Model(tone_model, recogniser=load_speech_encoder(tone_model))
+    parts = ["where is the", say_in_tones("old boat"), "sun"]
+    (query,) = encode_queries([parts], model)
+    assert query.text == "where is the old boat sun"
+    assert np.allclose(query.vector, model.encode([parts], "question")[0], atol=1e-6)
+
+
 def test_questions_of_a_text_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("\ufeffwho sold a horse?\n\n  where is it? \n", encoding="utf-8")
@@ -86,8 +124,31 @@ def test_questions_of_a_text_file(tmp_path: Path) -> None:
 def test_questions_of_a_jsonl_file(tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     rows = [{"id": "q1", "question": "who?"}, {"id": 2, "audio": "spoken/q.wav", "question": None}]
+    rows.append({"id": "q3", "data": ["what does", "a.wav:1-2.5", "say?", "b.flac"]})
     file.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    assert read_queries(file) == [ListedQuery("q1", "who?"), ListedQuery("2", tmp_path / "spoken" / "q.wav")]
+    assert read_queries(file) == [
+        ListedQuery("q1", "who?"),
+        ListedQuery("2", tmp_path / "spoken" / "q.wav"),
+        ListedQuery("q3", ["what does", Clip(tmp_path / "a.wav", 1.0, 2.5), "say?", tmp_path / "b.flac"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ("[]", "q2: data is no list of parts, or has none"),
+        ('"who?"', "q2: data is no list of parts"),
+        ('["who?", 7]', "q2, part 2: is neither text nor the path of audio"),
+        ('["who?", ["a"]]', "q2, part 2: is neither text nor the path of audio"),
+        ('["a.wav:3-2"]', "a.wav:3-2: the span is empty"),
+    ],
+)
+def test_listed_parts_at_fault_are_named(tmp_path: Path, data: str, fault: str) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"id": "q1", "question": "who?"}\n{"id": "q2", "data": ' + data + "}\n")
+    with pytest.raises(InputError, match=rf"questions\.jsonl:2: .*{fault}") as error:
+        read_queries(file)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from clsr.checkpoint import load_speech_encoder
+from clsr.models.recogniser import Recognition
 from clsr.models.speech_encoder import LengthHypotheses, LengthHypothesis, SpeechEncoder
-from clsr.systems.cascade import encode_n_best, encode_transcripts, n_best, transcripts
+from clsr.models.text_encoder import load_text_encoder
+from clsr.systems.cascade import CascadeEncoder, encode_n_best, encode_transcripts, n_best, transcripts
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +86,22 @@ def test_the_n_best_vector_is_a_weighted_mean(encoder: SpeechEncoder):
     red_sun, dog_sun = encoder.text_encoder.encode(["red sun", "dog sun"])
     expected = torch.stack([0.7 * sun_vector + 0.3 * red_vector, 0.5 * red_sun + 0.5 * dog_sun])
     assert torch.allclose(vectors, torch.nn.functional.normalize(expected, dim=1), atol=1e-5)
+
+
+def test_parts_of_a_cascade_are_its_transcripts(tiny_bert: Path):
+    class Deaf:
+        def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+            return [Recognition("old boat", [], [], [], 0.0) for _ in waveforms]
+
+        def join(self, texts: Iterable[str]) -> str:
+            return " ".join(texts)
+
+    text_encoder = load_text_encoder(str(tiny_bert))
+    text_encoder.prompts = {"question": "where is the "}
+    cascade, spoken = CascadeEncoder(Deaf(), text_encoder), np.zeros(16_000, np.float32)
+    inputs = [["red", spoken, "sun"], [spoken], [spoken, "sun"], ["sun"]]
+    for side in ("passage", "question"):
+        found = cascade.encode_parts(inputs, side=side)
+        assert found.texts == ["red old boat sun", "old boat", "old boat sun", "sun"]
+        assert np.allclose(found.vectors, text_encoder.encode(found.texts, side).numpy(), atol=1e-6)
+        assert np.allclose(found.vectors[1], cascade.encode([spoken], side=side).vectors[0], atol=1e-6)
