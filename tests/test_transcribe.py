@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,14 @@ import soxr
 from clsr.audio.pauses import quietest
 from clsr.audio.waveform import SAMPLE_RATE, write_waveform
 from clsr.checkpoint import load_speech_encoder
+from clsr.cli.main import main
 from clsr.data.kaldi import Utterance, write_data_dir
 from clsr.errors import InputError
+from clsr.models.recogniser import word_confidences
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.transcribe import Transcript, find_utterances, transcribe, transcribe_one
+from clsr.transcript_folder import TranscriptFolder, whole_files
+from clsr.vocabulary import Word
 
 Say = Callable[[str], np.ndarray]
 
@@ -106,3 +110,74 @@ def test_what_is_wrong_with_a_file_is_told(encoder: SpeechEncoder, say_in_tones:
     assert "it was cut off" in json.loads(cut_off.to_json())["reason"]
     assert isinstance(joined, Transcript) and joined.partial and joined.text == "sun"
     assert "20,000 of " in joined.reason
+
+
+def test_words_have_times_and_confidence(encoder: SpeechEncoder, say_in_tones: Say, tmp_path: Path):
+    write_waveform(tmp_path / "a.wav", say_in_tones("old boat red"))
+    transcript = transcribe_one(encoder, find_utterances([tmp_path / "a.wav"])[0])
+    assert [word.text for word in transcript.words] == ["old", "boat", "red"]
+    assert [(word.start_s, word.end_s) for word in transcript.words] == transcript.times  # a token a word
+    ((best, *_),) = encoder.recognise([say_in_tones("old boat red")])
+    assert transcript.word_confidences == pytest.approx(np.exp(best.scores[:, 0]).tolist(), rel=1e-3)
+    content = json.loads(transcript.format("json"))
+    assert list(content) == ["audio", "text", "duration_s", "words"]
+    assert list(content["words"][0]) == ["text", "start_s", "end_s", "confidence"]
+
+
+def test_words_have_the_confidence_of_their_tokens():
+    def words(times: Sequence[tuple[float, float]]) -> list[Word]:
+        return [Word("so", *times[0]), Word("further", times[1][0], times[2][1])]
+
+    log_probabilities = [np.log(0.5), np.log(0.9), np.log(0.4)]
+    assert word_confidences(words, log_probabilities) == pytest.approx([0.5, 0.6])  # the root of 0.36
+
+
+def test_files_are_named_by_recordings(tmp_path: Path):
+    def names(*recordings: str) -> list[str]:
+        files = TranscriptFolder(tmp_path, "srt").files(whole_files(recordings)).values()
+        return [str(file.relative_to(tmp_path)) for file in files]
+
+    assert names("/a/talk.mp3") == ["talk.srt"]
+    assert names("/a/talk.mp3", "/a/b/talk.mp3") == ["talk.srt", "b/talk.srt"]
+    assert names("/a/talk.mp3", "/a/talk.wav", "/a/v1.2.wav") == ["talk.mp3.srt", "talk.wav.srt", "v1.2.srt"]
+
+
+def test_transcripts_go_to_files_that_stay(
+    tone_model: Path, say_in_tones: Say, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, text in (("a", "old boat red"), ("b", "green dog")):
+        write_waveform(folder / f"{name}.wav", say_in_tones(text))
+    command = ["transcribe", "--model", str(tone_model), str(folder), "--format", "srt", "--output", str(out)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "a.srt"), str(out / "b.srt")]
+    assert (out / "a.srt").read_text().splitlines()[2] == "old boat red"
+    (out / "a.srt").write_text("mine")
+    (out / "b.srt").unlink()  # as if the run had been cut off
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [str(out / "b.srt")]
+    assert "1 of 2 transcripts are there already; --overwrite writes them anew" in printed.err
+    assert (out / "a.srt").read_text() == "mine"
+    assert main([*command, "--overwrite"]) == 0 and "old boat red" in (out / "a.srt").read_text()
+    assert sorted(file.name for file in out.iterdir()) == ["a.srt", "b.srt"]
+    (folder / "c.wav").write_bytes(b"RIFF....")
+    assert main(command) == 2 and not (out / "c.srt").exists()
+
+
+def test_faulty_options_of_formats_are_refused(
+    tone_model: Path, say_in_tones: Say, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("a", "b"):
+        write_waveform(tmp_path / f"{name}.wav", say_in_tones("old boat red"))
+    command = ["transcribe", "--model", str(tone_model), "--format", "vtt"]
+    assert main([*command, str(tmp_path)]) == 2
+    assert "--format vtt: there are 2 recordings: give --output FOLDER" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "a.wav"), "--json"]) == 2
+    assert "--json prints one line per file" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "a.wav")]) == 0
+    assert capsys.readouterr().out == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nold boat red\n"
+    (tmp_path / "file").write_text("")
+    assert main([*command, str(tmp_path / "a.wav"), "--output", str(tmp_path / "file")]) == 2
+    assert "file/a.vtt: cannot be written" in capsys.readouterr().err

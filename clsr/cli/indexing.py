@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from clsr.cli.options import File, Hardware, Location, Ref, options_of, positional
-from clsr.config import DEFAULT_MODEL
+from clsr.cli.options import File, Folder, Hardware, Location, Ref, options_of, positional
+from clsr.config import DEFAULT_MODEL, TranscriptFormat
 from clsr.errors import InputError, printable_line
 from clsr.index.config import IndexConfig, RayConfig
 
 if TYPE_CHECKING:
     from clsr.audio.files import FoundFiles
+    from clsr.data.kaldi import Utterance
     from clsr.index.index import Index
     from clsr.index.recordings import RecordingStatus
     from clsr.transcribe import Transcript
@@ -21,41 +23,78 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Transcribe:
-    """Transcribe recordings, with the time of each token.
+    """Transcribe recordings, with the time of each word.
 
     Args:
         audio: audio files, folders or data directories.
         model: checkpoint folder, or released recogniser such as whisper:FOLDER.
+        format: how a transcript is written: text, subtitles (srt, vtt), a table (tsv), or JSON with the times and the
+            confidence of each word; by default a line of text, or txt with --output.
+        output: folder that gets a file for each recording; those that are there already are left as they are.
+        overwrite: write files that are there already anew.
         json: print one object per file, with token times.
     """
 
     audio: Annotated[list[File], "AUDIO"] = positional()
     model: Ref = DEFAULT_MODEL
     hardware: Hardware = options_of(Hardware)
+    format: TranscriptFormat | None = None
+    output: Folder | None = None
+    overwrite: bool = False
     json: bool = False
 
     def run(self) -> int:
-        """Print each transcript as soon as it is there; 2 if a file could not be read, or not all of it."""
-        from clsr.model import load
-        from clsr.transcribe import find_utterances, transcribe
+        """Print or write each transcript as soon as it is there; 2 if a file could not be read, or not all of it."""
+        from clsr.transcribe import find_utterances
+        from clsr.transcript_folder import TranscriptFolder
 
         utterances = find_utterances(self.audio)
+        if self.json and (self.format or self.output):
+            raise InputError("--json prints one line per file: leave it out, or --format and --output")
+        if self.output:
+            folder = TranscriptFolder(self.output, self.format or "txt", self.overwrite)
+            files = folder.files(utterances)
+            _say_there(len(utterances), len(files))
+            return self._recognise(list(files), lambda result, one: _say_path(folder.write(result, files[one])))
+        if self.format and len(utterances) != 1:
+            raise InputError(f"--format {self.format}: there are {len(utterances)} recordings: give --output FOLDER")
+        return self._recognise(utterances, lambda result, _: print(self._written(result), flush=True))
+
+    def _recognise(self, utterances: Sequence[Utterance], take: Callable[[Transcript, Utterance], None]) -> int:
+        from clsr.model import load
+        from clsr.transcribe import transcribe
+
+        if not utterances:
+            return 0
         failed = False
         recogniser = load(self.model, self.hardware.device, self.hardware.precision).recogniser
-        for result in transcribe(recogniser, utterances):
+        for result, utterance in zip(transcribe(recogniser, utterances), utterances, strict=True):
             if isinstance(result, InputError):
                 failed = True
                 print(f"clsr: {printable_line(str(result))}", file=sys.stderr)
                 continue
-            print(result.to_json() if self.json else _transcript_line(result), flush=True)
+            take(result, utterance)
             if result.reason:
                 failed |= result.partial
                 print(printable_line(f"clsr: {result.audio}: {result.reason}"), file=sys.stderr)
         return 2 if failed else 0
 
+    def _written(self, transcript: Transcript) -> str:
+        if self.format:
+            return transcript.format(self.format).rstrip("\n")
+        if self.json:
+            return transcript.to_json()
+        return f"{printable_line(transcript.id or transcript.audio)}\t{printable_line(transcript.text)}"
 
-def _transcript_line(transcript: Transcript) -> str:
-    return f"{printable_line(transcript.id or transcript.audio)}\t{printable_line(transcript.text)}"
+
+def _say_there(wanted: int, missing: int) -> None:
+    if wanted > missing:
+        there = f"{wanted - missing} of {wanted} transcripts are there already"
+        print(f"clsr: {there}; --overwrite writes them anew", file=sys.stderr)
+
+
+def _say_path(path: Path) -> None:
+    print(printable_line(str(path)), flush=True)
 
 
 @dataclass(kw_only=True)
@@ -75,6 +114,10 @@ class MakeIndex:
         yes: with --prune, remove whatever is missing.
         status: print what the index holds for each recording, and stop.
         verify: read the whole index, report damage, and stop.
+        export: folder that gets a transcript of each recording, of those named or of all, without recognising them
+            again; those that are there already are left as they are.
+        format: of the transcripts.
+        overwrite: write transcripts that are there already anew.
         json: print one object per file.
     """
 
@@ -90,12 +133,15 @@ class MakeIndex:
     yes: bool = False
     status: bool = False
     verify: bool = False
+    export: Folder | None = None
+    format: TranscriptFormat = "txt"
+    overwrite: bool = False
     json: bool = False
 
     @property
     def resumes(self) -> bool:
         """Whether the same command resumes an interrupted run: where it indexes."""
-        return bool(self.audio) and not (self.status or self.verify)
+        return bool(self.audio) and not (self.status or self.verify or self.export)
 
     def run(self) -> int:
         """Index, or say what the index holds; 2 if a recording failed or is partial, or the index is damaged."""
@@ -106,12 +152,31 @@ class MakeIndex:
         if self.status:
             self._print(Index.open(self.index).status(self.audio))
             return 0
+        if self.export:
+            return self._export(Index.open(self.index), self.export)
         if not self.audio and not self.prune:
             raise InputError("nothing to index: name files, folders or patterns, or give --status, --verify or --prune")
         failed = self._add() if self.audio else False
         if self.prune:
             self._prune(Index.open(self.index))
         return 2 if failed else 0
+
+    def _export(self, index: Index, output: Folder) -> int:
+        """Write what the index has of each recording; 2 if one that was named is not there, or not all of it."""
+        from clsr.index.recordings import UNKNOWN
+        from clsr.transcript_folder import TranscriptFolder, whole_files
+
+        statuses = index.status(self.audio)
+        folder = TranscriptFolder(output, self.format, self.overwrite)
+        recordings = whole_files(status.path for status in statuses if status.reason != UNKNOWN)
+        files = folder.files(recordings)
+        _say_there(len(recordings), len(files))
+        for recording, file in files.items():
+            _say_path(folder.write(index.transcript(recording.recording), file))
+        faulty = [status for status in statuses if status.status in ("partial", "failed")]
+        for status in faulty:
+            print(printable_line(f"clsr: {status.path}: {status.status}: {status.reason}"), file=sys.stderr)
+        return 2 if faulty and self.audio else 0
 
     def _prune(self, index: Index) -> None:
         """Remove what is missing, and say how much."""

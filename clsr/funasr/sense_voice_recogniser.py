@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from clsr.funasr.sense_voice import FrameOutputs, SenseVoice
 from clsr.funasr.sense_voice_release import read_sense_voice
 from clsr.funasr.sentence_pieces import SentencePieces
 from clsr.models.precision import lower_speech_parts
-from clsr.models.recogniser import GPU_FRAMES, MAX_BATCH_FRAMES, Recognition, batches
+from clsr.models.recogniser import GPU_FRAMES, MAX_BATCH_FRAMES, Recognition, batches, word_confidences
 from clsr.padding import pad
 from clsr.vocabulary import join_words
 
@@ -73,6 +74,7 @@ class SenseVoiceRecogniser:
             times,
             self.pieces.words(indices, times),
             sum(token.log_probability for token in tokens) / len(tokens) if tokens else math.nan,
+            word_confidences(partial(self.pieces.words, indices), [token.log_probability for token in tokens]),
         )
 
     def join(self, texts: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsr.audio.files import find_recordings, printable, size_bytes
+from clsr.audio.spelling import spellings
 from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
@@ -27,8 +28,9 @@ from clsr.index.recordings import (
 )
 from clsr.index.tables import WINDOWS, IndexTables, only_writer, writing
 from clsr.index.vector_cache import CACHE_BYTES
-from clsr.index.windows import parse_cuts
+from clsr.index.windows import merge_words, parse_cuts
 from clsr.model import Model
+from clsr.vocabulary import Word, join_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from clsr.index.progress import Watch
     from clsr.index.verification import Verdict
     from clsr.lance import TableReader
+    from clsr.transcribe import Transcript
 
 DESCRIPTION = "index.json"
 
@@ -324,6 +327,26 @@ class Index:
             else RecordingStatus(printable(path), "failed", 0.0, reason=UNKNOWN)
             for path in paths
         ]
+
+    def transcript(self, recording: str | Path) -> Transcript:
+        """Return what was recognised in a recording, with the times of its words, without recognising it again.
+
+        Raises:
+            InputError: the recording is not in the index, or the index is damaged.
+        """
+        from clsr.transcribe import Transcript
+
+        (path,) = Filter(recordings=[recording]).paths
+        entry = next((entry for one in spellings(path) if (entry := self.entries().get(one))), None)
+        if entry is None:
+            raise InputError(f"{recording}: not in the index; see what clsr index --status lists")
+        words: list[Word] = []
+        if (table := self.tables.reader(WINDOWS)) is not None:
+            rows = table.scan(["start_s", "end_s", "words"], is_recording(path)).to_pylist()
+            words = merge_words((row["start_s"], row["end_s"], [Word(**w) for w in row["words"]]) for row in rows)
+        text = join_words(word.text for word in words)
+        partial = entry.state in ("begun", "partial", "failed")
+        return Transcript(entry.recording, text, [], [], entry.duration_s, None, partial, entry.reason, words)
 
     def flagged(self) -> set[str]:
         """Recordings whose confidence is below the threshold: probably not speech in the model's language.

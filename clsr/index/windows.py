@@ -12,6 +12,7 @@ import numpy as np
 from clsr.audio.pauses import Span
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.errors import InputError
+from clsr.vocabulary import Word
 
 HOP_SHARE = 0.75  # of a window, from one start to the next, where none is given: the paper's 40 s then begin every 30 s
 SPEECH_S = 40.0  # longest speech-aware window, where none is given
@@ -90,6 +91,48 @@ def covered_s(spans: Iterable[tuple[float, float]]) -> float:
         total_s += max(0.0, end_s - max(start_s, reached_s))
         reached_s = max(reached_s, end_s)
     return total_s
+
+
+def merge_words(windows: Iterable[tuple[float, float, Sequence[Word]]]) -> list[Word]:
+    """Return the words of a recording, each once, from those of its overlapping windows.
+
+    Of two windows that overlap, the first has the words up to the longest pause in the middle half of what they share,
+    and the second those after it. A window that lies in another adds nothing.
+
+    >>> words = merge_words([
+    ...     (0.0, 4.0, [Word("so", 0.0, 1.0), Word("far", 1.5, 2.5), Word("goo", 3.0, 4.0)]),
+    ...     (2.0, 6.0, [Word("r", 2.0, 2.4), Word("good", 3.0, 4.5)])])
+    >>> [word.text for word in words]
+    ['so', 'far', 'good']
+
+    Args:
+        windows: start and end in seconds, and words with times from the start of the recording.
+    """
+    merged: list[Word] = []
+    reached_s = -math.inf
+    for start_s, end_s, words in sorted(windows, key=lambda window: (window[0], -window[1])):
+        if end_s <= reached_s:
+            continue
+        edge_s = _quiet_s(merged, start_s, reached_s) if start_s < reached_s else start_s
+        while merged and _middle_s(merged[-1]) >= edge_s:
+            merged.pop()
+        merged += [word for word in words if _middle_s(word) >= edge_s]
+        reached_s = end_s
+    return merged
+
+
+def _quiet_s(words: Sequence[Word], start_s: float, end_s: float) -> float:
+    """The middle of the longest pause of words in the middle half of a span, or of the span where there is none."""
+    quarter_s = (end_s - start_s) / 4
+    low_s, high_s = start_s + quarter_s, end_s - quarter_s
+    edges = [low_s, *(edge for word in words for edge in (word.start_s, word.end_s) if word.end_s > low_s), high_s]
+    pauses = ((max(a, low_s), min(b, high_s)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    longest = max(pauses, key=lambda pause: pause[1] - pause[0])
+    return sum(longest) / 2 if longest[1] > longest[0] else (start_s + end_s) / 2
+
+
+def _middle_s(word: Word) -> float:
+    return (word.start_s + word.end_s) / 2
 
 
 def parse_cuts(text: str) -> list[Cut]:

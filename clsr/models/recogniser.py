@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ class Recognition(NamedTuple):
     times: list[tuple[float, float]]  # of each token, in seconds
     words: list[Word]
     confidence: float  # mean log probability of a token; NaN where there is none
+    word_confidences: list[float]  # of each word, 0 to 1
 
 
 class Recogniser(nn.Module):
@@ -142,6 +144,7 @@ class Recogniser(nn.Module):
             [best.times[row] for row in kept],
             self.vocabulary.words(best.best, best.times),
             best.confidence,
+            word_confidences(partial(self.vocabulary.words, best.best), best.scores[:, 0].tolist()),
         )
 
     def join(self, texts: Iterable[str]) -> str:
@@ -155,6 +158,20 @@ class Recogniser(nn.Module):
     def words(self, utterances: Sequence[LengthHypotheses]) -> list[list[Word]]:
         """Return the words of each best transcript, with their times."""
         return [self.vocabulary.words(hypotheses[0].best, hypotheses[0].times) for hypotheses in utterances]
+
+
+def word_confidences(
+    words: Callable[[Sequence[tuple[float, float]]], Sequence[Word]], log_probabilities: Sequence[float]
+) -> list[float]:
+    """Return the confidence of each word, 0 to 1: the geometric mean of the probabilities of its tokens.
+
+    Args:
+        words: makes the words of an utterance from a start and an end for each of its tokens.
+        log_probabilities: of the tokens.
+    """
+    numbered = words([(number, number + 1) for number in range(len(log_probabilities))])  # times that count tokens
+    spans = [slice(int(word.start_s), int(word.end_s)) for word in numbered]
+    return [math.exp(float(np.mean(log_probabilities[span]))) for span in spans]
 
 
 def _likely(hypotheses: Sequence[LengthHypothesis]) -> LengthHypotheses:

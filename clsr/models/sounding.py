@@ -14,7 +14,7 @@ from clsr.models.text_encoder import TextEncoder
 from clsr.text.folder import Side
 from clsr.vocabulary import Word
 
-NOTHING = Recognition("", [], [], [], math.nan)
+NOTHING = Recognition("", [], [], [], math.nan, [])
 
 
 def transcribe_sounding(

@@ -9,6 +9,7 @@ from pathlib import Path
 from clsr.audio.waveform import write_waveform
 from clsr.errors import InputError, printable_line
 from clsr.search.hit import Hit
+from clsr.subtitles import time_stamp
 
 CLIP_MARGIN_S = 0.5  # before and after a moment, so that a clip does not begin and end within a breath
 LONGEST_NAME_BYTES = 200  # a file system takes 255, rank and time included
@@ -28,7 +29,7 @@ def format_srt(hits: Sequence[Hit]) -> str:
     blocks = []
     for number, hit in enumerate(ordered, start=1):
         name = f"{printable_line(os.path.relpath(hit.recording, folder or None))}\n" if len(order) > 1 else ""
-        span = f"{_srt_time(hit.start_s)} --> {_srt_time(hit.end_s)}"
+        span = f"{time_stamp(hit.start_s)} --> {time_stamp(hit.end_s)}"
         blocks.append(f"{number}\n{span}\n{name}{printable_line(hit.marked('<b>', '</b>'))}\n")
     return "\n".join(blocks)
 
@@ -78,12 +79,3 @@ def _clip_name(hit: Hit) -> str:
     """The name of the recording, without what a terminal would obey when it lists the clip."""
     name = printable_line(Path(hit.recording).stem).replace("\\", "_")
     return name.encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")
-
-
-def _srt_time(seconds: float) -> str:
-    """``hh:mm:ss,mmm``."""
-    milliseconds = round(1000 * seconds)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    seconds, milliseconds = divmod(milliseconds, 1000)
-    return f"{hours:02}:{minutes:02}:{seconds:02},{milliseconds:03}"

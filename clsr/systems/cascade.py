@@ -101,7 +101,7 @@ class CascadeEncoder:
             words += [Word(w.text, max(0.0, w.start_s - start_s), min(w.end_s, end_s) - start_s) for w in inside]
             confidences += [piece.confidence] * len(inside)
         mean = sum(confidences) / len(confidences) if confidences else math.nan
-        return Recognition(self.join(word.text for word in words), [], [], words, mean)
+        return Recognition(self.join(word.text for word in words), [], [], words, mean, [])
 
     def as_passages(self, vectors: Tensor) -> Tensor:
         """Return the vectors: there is no passage projection."""

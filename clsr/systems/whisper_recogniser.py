@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -22,7 +23,7 @@ from clsr.errors import InputError
 from clsr.extras import require
 from clsr.models.attention import multiplies_tiles
 from clsr.models.precision import lower_part
-from clsr.models.recogniser import Recognition
+from clsr.models.recogniser import Recognition, word_confidences
 from clsr.models.whisper import WhisperEncoder
 from clsr.systems.whisper_tokens import NO_TIMES, START, TRANSCRIBE, load_tokenizer, repeats_itself, token_words
 from clsr.threads import start_pool
@@ -38,6 +39,7 @@ MOST_THREADS = 4  # that decode, each a batch of its own
 STEP_S = 0.02  # of the encoder
 SILENT = 1e-4  # greatest sample of digital silence, dither included
 NO_SPEECH, UNSURE = 0.6, -1.0  # Whisper's own: nobody speaks where no_speech is likelier, and tokens less likely
+LEAST_PROBABILITY = 1e-10  # of a token, whose logarithm is taken
 Found = TypeVar("Found")
 COMPUTE_TYPES = {"int8": "int8", "float32": "float32", "bf16": "bfloat16"}
 
@@ -85,6 +87,13 @@ class _Piece(NamedTuple):
     row: int  # of the waveform
     start_s: float
     waveform: np.ndarray
+
+
+class _Aligned(NamedTuple):
+    """The tokens of one piece in time."""
+
+    times: list[tuple[float, float]]  # start and end in seconds
+    log_probabilities: list[float]
 
 
 class _Joined(NamedTuple):
@@ -142,7 +151,7 @@ class WhisperRecogniser:
     def _transcribe(self, batch: Sequence[_Piece]) -> list[Recognition]:
         frames, prompts = self._encode(batch)
         best = [hypotheses[0] for hypotheses in self._decode(batch, frames, prompts, 1)]
-        return list(map(self._recognition, batch, best, self._times(batch, frames, prompts, best)))
+        return list(map(self._recognition, best, self._align(batch, frames, prompts, best)))
 
     def write(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """Transcribe 16 kHz waveforms ``(N_i,)``; without times, which take a second pass of the decoder."""
@@ -245,11 +254,11 @@ class WhisperRecogniser:
         )  # fmt: skip
         return [_hypotheses(result) for result in results]
 
-    def _times(
+    def _align(
         self, batch: Sequence[_Piece], frames: StorageView, prompts: list[list[int]], best: Sequence[Decoded]
-    ) -> list[list[tuple[float, float]]]:
-        """Start and end of each token in seconds, by the decoder's attention to the frames."""
-        times: list[list[tuple[float, float]]] = [[] for _ in batch]
+    ) -> list[_Aligned]:
+        """Times of each token, by the decoder's attention to the frames, and its probability."""
+        aligned = [_Aligned([], []) for _ in batch]
         for opening in {tuple(prompt[:-1]) for prompt in prompts}:
             rows = [row for row, prompt in enumerate(prompts) if tuple(prompt[:-1]) == opening and best[row].token_ids]
             if not rows:
@@ -258,12 +267,16 @@ class WhisperRecogniser:
             found = self._model.align(_rows(frames, rows, len(batch)), list(opening),
                                       [best[row].token_ids for row in rows], counts)  # fmt: skip
             for row, alignment in zip(rows, found, strict=True):
-                times[row] = _token_times(alignment.alignments, len(best[row].token_ids), batch[row])
-        return times
+                times = _token_times(alignment.alignments, len(best[row].token_ids), batch[row])
+                probabilities = np.maximum(alignment.text_token_probs, LEAST_PROBABILITY)
+                aligned[row] = _Aligned(times, np.log(probabilities).tolist())
+        return aligned
 
-    def _recognition(self, piece: _Piece, decoded: Decoded, times: list[tuple[float, float]]) -> Recognition:
-        words = token_words(self.tokenizer, decoded.token_ids, times)
-        return Recognition(self._text(decoded), decoded.token_ids, times, words, decoded.confidence)
+    def _recognition(self, decoded: Decoded, aligned: _Aligned) -> Recognition:
+        words = partial(token_words, self.tokenizer, decoded.token_ids)
+        sure = word_confidences(words, aligned.log_probabilities)
+        times = aligned.times
+        return Recognition(self._text(decoded), decoded.token_ids, times, words(times), decoded.confidence, sure)
 
     def _joined(self, parts: Sequence[Recognition]) -> Recognition:
         parts = [part for part in parts if part.text]
@@ -275,6 +288,7 @@ class WhisperRecogniser:
             [span for part in parts for span in part.times],
             [word for part in parts for word in part.words],
             total / tokens if tokens else math.nan,
+            [confidence for part in parts for confidence in part.word_confidences],
         )
 
     def _text(self, decoded: Decoded) -> str:

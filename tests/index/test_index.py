@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clsr.cli.main import main
 from clsr.errors import InputError
 from clsr.index import indexer
 from clsr.index.config import IndexConfig
@@ -18,8 +19,10 @@ from clsr.index.location import IndexLocation
 from clsr.index.recordings import INTERRUPTED, UNKNOWN, RecordingStatus, stored_ns
 from clsr.index.rows import date_of
 from clsr.index.tables import IndexTables, only_writer
+from clsr.index.windows import merge_words
 from clsr.model import Model
 from clsr.search.retriever import Retriever
+from clsr.vocabulary import Word
 
 SMALL = IndexConfig("4/3", batch_s=8.0)
 Speak = Callable[[Path, str], Path]
@@ -568,3 +571,55 @@ def test_a_query_of_another_width_is_refused(speech_encoder: Any, model: Model, 
 def test_a_model_is_what_load_returns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the model of an index is a str; give what clsr\.load returns"):
         Index.create(tmp_path / "index", "exp/joint")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("windows", ["4/3", "4/3,10/7.5", "10/10"])
+def test_transcripts_have_each_word_once(
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, windows: str
+) -> None:
+    text = "cat the - dog tea sea sun boat - the cat dog tea"
+    path = speak(tmp_path / "a.wav", text)
+    index = Index.create(tmp_path / "index", model, IndexConfig(windows))
+    index.add([path, speak(tmp_path / "none.wav", "- -")])
+    transcript = Index.open(tmp_path / "index").transcript(path)
+    assert transcript.text == text.replace("- ", "") and transcript.duration_s == 13.0
+    spoken = [second for second, word in enumerate(text.split()) if word != "-"]
+    assert [(word.start_s, word.end_s) for word in transcript.words] == [(float(s), s + 1.0) for s in spoken]
+    assert Index.open(tmp_path / "index").transcript(tmp_path / "none.wav").text == ""
+    path.unlink()
+    assert Index.open(tmp_path / "index").transcript(path) == transcript  # the audio is not read
+    with pytest.raises(InputError, match=r"b.wav: not in the index"):
+        index.transcript(tmp_path / "b.wav")
+
+
+def test_transcripts_are_exported_from_an_index(
+    speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = Index.create(tmp_path / "index", model, SMALL)
+    (tmp_path / "in").mkdir()
+    index.add([speak(tmp_path / "in" / "a.wav", "cat the dog"), speak(tmp_path / "in" / "b.wav", "tea sea")])
+    command = ["index", "--index", str(tmp_path / "index"), "--export", str(tmp_path / "out"), "--format", "srt"]
+    assert main(command) == 0
+    assert (tmp_path / "out" / "a.srt").read_text() == "1\n00:00:00,000 --> 00:00:03,000\ncat the dog\n"
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.srt", "b.srt"]
+    assert main(command) == 0 and "2 of 2 transcripts are there already" in capsys.readouterr().err
+    unknown = speak(tmp_path / "in" / "c.wav", "cat")
+    assert main([*command, str(unknown)]) == 2
+    assert "c.wav: failed: not indexed yet" in capsys.readouterr().err
+
+
+def test_overlapping_windows_may_disagree() -> None:
+    rng = np.random.default_rng(0)
+    said = [Word(str(number), number + 0.0, number + 0.9) for number in range(60)]
+    for _ in range(100):  # each window hears every word that lies in it as a whole, at slightly other times
+        windows = []
+        for start_s in np.arange(0.0, 50.0, 7.5):
+            heard = [
+                Word(word.text, word.start_s + shift, word.end_s + shift)
+                for word in said
+                if start_s <= word.start_s and word.end_s <= start_s + 10.0
+                for shift in [float(rng.uniform(-0.04, 0.04))]
+            ]
+            windows.append((float(start_s), float(start_s) + 10.0, heard))
+        rng.shuffle(windows)
+        assert [word.text for word in merge_words(windows)] == [str(number) for number in range(55)]

@@ -33,7 +33,7 @@ class LoudnessRecogniser:
         self.seconds += sum(map(len, waveforms)) / SAMPLE_RATE
         encoding = self.heard.encode(waveforms)
         return [
-            Recognition(text, [], [], words, -0.1 if words else math.nan)
+            Recognition(text, [], [], words, -0.1 if words else math.nan, [])
             for text, words in zip(encoding.transcripts, encoding.words, strict=True)
         ]
 
