@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Future
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 import clsr
+from clsr.config import TranscriptFormat
 from clsr.errors import InputError
 from clsr.index.config import Mode
 from clsr.web.folders import Missing, safe_name
@@ -27,6 +29,13 @@ from clsr.web.service import Found, FoundHit, Recording, SearchService
 
 _log = logging.getLogger("clsr")
 
+TRANSCRIPT_TYPES: dict[TranscriptFormat, str] = {
+    "txt": "text/plain",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "tsv": "text/tab-separated-values",
+    "json": "application/json",
+}
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
@@ -244,6 +253,14 @@ def _add_index(app: FastAPI, service: SearchService) -> None:
                             windows=recording.windows, audio=audio_url(recording))
             for recording in service.recordings()
         ]  # fmt: skip
+
+    @app.get("/api/recordings/{id}/transcript", tags=["index"], response_class=Response)
+    def transcript(id: str, format: TranscriptFormat = "txt") -> Response:
+        """What was recognised in a recording: text, subtitles (srt, vtt), a table (tsv), or JSON with all words."""
+        found = service.transcript(id)
+        name = quote(f"{PurePosixPath(found.audio).stem}.{format}", safe="")
+        headers = {"content-disposition": f"attachment; filename*=utf-8''{name}"}
+        return Response(found.format(format), headers=headers, media_type=TRANSCRIPT_TYPES[format])
 
     @app.delete("/api/recordings/{id}", tags=["index"], status_code=204)
     def remove_upload(id: str) -> None:

@@ -62,8 +62,18 @@ def _hit(found: FoundHit, low: float, high: float) -> str:
         f'<p class="said">{transcript_html(hit)}</p>'
         f"{strip_html(hit, recording, found.profile, low, high)}"
         f'<audio controls preload="metadata" src="{source}{fragment}" data-wav="{wav}" aria-label="{name}">'
-        "</audio></li>"
+        f"</audio>{_downloads(recording)}</li>"
     )
+
+
+def _downloads(recording: Recording) -> str:
+    """Links to the whole transcript of a recording."""
+    place, name = f"/api/recordings/{recording.id}/transcript?format=", escape(recording.name)
+    links = (
+        f'<a href="{place}{kind}" download aria-label="{title} of {name}">{title}</a>'
+        for kind, title in (("txt", "Transcript"), ("srt", "Subtitles"))
+    )
+    return f'<span class="downloads">{" · ".join(links)}</span>'
 
 
 def transcript_html(hit: Hit) -> str:
@@ -194,7 +204,7 @@ def recordings_html(recordings: Sequence[Recording], service: SearchService) -> 
     hours = format_clock(math.ceil(sum(recording.duration_s for recording in recordings)))
     rows = "".join(
         f'<li><span class="name">{escape(recording.name)}</span>'
-        f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span>'
+        f'<span class="state">{format_clock(math.ceil(recording.duration_s))}</span>{_downloads(recording)}'
         f"{_remove_button(recording) if service.is_upload(recording) else ''}</li>"
         for recording in recordings[:ROWS]
     ) + _rest(len(recordings))

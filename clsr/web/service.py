@@ -26,6 +26,7 @@ from clsr.index.recordings import RecordingEntry, RecordingStatus
 from clsr.search.hit import Hit
 from clsr.search.query import Query, read_spoken_query
 from clsr.search.retriever import Retriever
+from clsr.transcribe import Transcript
 from clsr.web.config import ServiceConfig
 from clsr.web.folders import Folders, Missing
 from clsr.web.jobs import IndexingQueue, Job
@@ -147,6 +148,15 @@ class SearchService:
         if recording is None:
             raise Missing("no such recording in the index; name one of those listed")
         return recording
+
+    def transcript(self, id_: str) -> Transcript:
+        """What the index has of the recording of this id, under its public name.
+
+        Raises:
+            Missing: the index has none.
+        """
+        recording = self.recording(id_)
+        return replace(self.index.transcript(recording.path), audio=recording.name)
 
     def playable(self, id_: str) -> Recording:
         """The recording of this id, if its file is where it was indexed and is no link put there since.

@@ -224,11 +224,26 @@ def test_audio_as_wav_is_served_by_ranges_too(ask: Any, talks: Path) -> None:
     assert ask("GET", url, headers={"range": "bytes=99999999-"}).status_code == 416
 
 
+def test_transcripts_are_downloads_without_paths(ask: Any, talks: Path) -> None:
+    url = f"/api/recordings/{recording_id(str(talks / 'a.wav'))}/transcript"
+    text = ask("GET", url)
+    assert text.status_code == 200 and text.headers["content-type"] == "text/plain; charset=utf-8"
+    assert text.headers["content-disposition"] == "attachment; filename*=utf-8''a.txt"
+    subtitles = ask("GET", f"{url}?format=srt").text
+    assert subtitles.startswith("1\n00:00:") and text.text.split()[0] in subtitles
+    content = ask("GET", f"{url}?format=json").json()
+    assert content["audio"] == "talks/a.wav" and " ".join(word["text"] for word in content["words"]) == content["text"]
+    assert content["text"].split() == text.text.split()
+    assert ask("GET", f"{url}?format=doc").status_code == 422
+    assert ask("GET", "/api/recordings/0123456789abcdef/transcript").status_code == 404
+
+
 def test_the_api_describes_itself(ask: Any) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
     assert set(paths) == {
         "/api/health", "/api/search", "/api/search/spoken", "/api/index", "/api/folders", "/api/recordings",
-        "/api/recordings/{name}", "/api/recordings/{id}", "/api/index/jobs/{id}", "/api/audio/{id}",
+        "/api/recordings/{name}", "/api/recordings/{id}", "/api/recordings/{id}/transcript", "/api/index/jobs/{id}",
+        "/api/audio/{id}",
         "/api/audio/{id}.wav",
     }  # fmt: skip
     page = ask("GET", "/docs")

@@ -281,6 +281,14 @@ def test_a_marked_word_plays_from_there(page: Any) -> None:
     wait_until(page, "a.currentTime >= 18 && a.currentTime < 19.5")
 
 
+def test_subtitles_are_a_click_away(page: Any) -> None:
+    with page.expect_download() as download:
+        page.click(".hit:first-child .downloads a:has-text('Subtitles')")
+    name = page.inner_text(".hit:first-child h3")
+    assert download.value.suggested_filename == f"{Path(name).stem}.srt"
+    assert "00:00:" in Path(download.value.path()).read_text()
+
+
 def test_all_can_be_reached_with_the_tab_key(page: Any) -> None:
     page.focus("#question textarea")
     seen = []
