@@ -17,6 +17,7 @@ EXTRAS = {  # module -> extra of setup.py
     "langchain_core": "langchain",
     "llama_index.core": "llama-index",
     "matplotlib": "paper",
+    "mcp": "mcp",
     "lance_ray": "ray",
     "ray": "ray",
     "peft": "train",

@@ -119,7 +119,7 @@ def format_words(words: Sequence[Word], kind: SubtitleFormat) -> str:
     Plain text has a line for each run of speech without a pause of a second.
     """
     if kind == "txt":
-        return "".join(f"{join_words(word.text for word in run)}\n" for run in _runs(words))
+        return "".join(f"{join_words(word.text for word in run)}\n" for run in split_at_pauses(words))
     cues = make_cues(words)
     if kind == "tsv":
         rows = (f"{_ms(cue.start_s)}\t{_ms(cue.end_s)}\t{' '.join(cue.lines)}\n" for cue in cues)
@@ -133,7 +133,8 @@ def format_words(words: Sequence[Word], kind: SubtitleFormat) -> str:
     return "WEBVTT\n" + "".join(stamped)
 
 
-def _runs(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
+def split_at_pauses(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
+    """Return the runs of words without a pause of a second."""
     start = 0
     for at in range(1, len(words)):
         if _pause_s(words, at) >= LONG_PAUSE_S:

@@ -17,7 +17,7 @@ from clsr.cli.measuring import CompareReports, Evaluate, LongForm
 from clsr.cli.options import Command, CommandGroup, build, make_parser
 from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, PlotWerRecall, Tables
 from clsr.cli.searching import Ask, Search
-from clsr.cli.serving import Serve
+from clsr.cli.serving import Serve, ServeAssistants
 from clsr.cli.streams import prepare_streams, say, silence, silence_if_broken
 from clsr.cli.training import (
     Convert,
@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "search": Search,
     "ask": Ask,
     "serve": Serve,
+    "mcp": ServeAssistants,
     "transcribe": Transcribe,
     "info": Info,
     "data": DATA,
@@ -89,6 +90,7 @@ EXAMPLES = {
     "search": 'clsr search --index talks.index "who sold the horse?"',
     "ask": 'clsr ask --index talks.index --answerer local:qwen2-audio "who sold the horse?"',
     "serve": "clsr serve --index talks.index --allow talks/",
+    "mcp": "clsr mcp --index talks.index",
     "transcribe": "clsr transcribe talk.mp3",
     "info": "clsr info --model exp/joint",
     "data validate": "clsr data validate data/train",

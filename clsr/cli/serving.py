@@ -1,4 +1,4 @@
-"""``clsr serve``."""
+"""``clsr serve`` and ``clsr mcp``."""
 
 from __future__ import annotations
 
@@ -56,3 +56,44 @@ class Serve:
         )  # fmt: skip
         serve(service, config)
         return 130
+
+
+@dataclass(kw_only=True)
+class ServeAssistants:
+    """Let an assistant search an index, over the Model Context Protocol: by standard input and output, or by HTTP.
+
+    Args:
+        index: folder of the index.
+        allow_indexing: folders of this machine whose recordings the assistant may index; by default it indexes nothing.
+        http: serve http://HOST:PORT/mcp.
+        port: port of --http.
+        host: name or address of --http; 127.0.0.1 is this machine only.
+        token: secret that every request of --http must bring; by default that of the environment variable CLSR_TOKEN.
+        without_token: let other machines search without a token.
+    """
+
+    index: Folder
+    allow_indexing: tuple[Folder, ...] = repeated("extend")
+    http: bool = False
+    host: str = "127.0.0.1"
+    port: int = 7861
+    token: str | None = None
+    without_token: bool = False
+    hardware: Hardware = options_of(Hardware)
+
+    def run(self) -> int:
+        """Serve until the assistant closes the input, or until interrupted."""
+        from clsr.web.serve import require_token, serve_assistants
+
+        token = self.token or os.environ.get(TOKEN) or None
+        serving = ServeConfig(self.host, self.port, token, self.without_token) if self.http else None
+        if serving:
+            require_token(serving)
+        if not self.allow_indexing and not (self.index / "index.json").is_file():
+            raise InputError(f"{self.index}: holds no index: make one with clsr index, or give --allow-indexing FOLDER")
+        service = ServiceConfig(
+            self.index, None, self.allow_indexing, device=self.hardware.device, precision=self.hardware.precision,
+            resumes_uploads=False,
+        )  # fmt: skip
+        serve_assistants(service, serving, bool(self.allow_indexing))
+        return 130 if serving else 0

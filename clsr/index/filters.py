@@ -37,12 +37,12 @@ class Filter:
     def __post_init__(self) -> None:
         if isinstance(self.recordings, str | Path):
             raise InputError(f"recordings is {str(self.recordings)!r}: give a list of files")
-        if self.since is not None and self.until is not None and _instant(self.since) >= _after(self.until):
+        if self.since is not None and self.until is not None and first_instant(self.since) >= _after(self.until):
             raise InputError(f"no file changed since {self.since} and until {self.until}: give an earlier date first")
         if self.until is not None:
             _after(self.until)
         if self.since is not None:
-            _instant(self.since)
+            first_instant(self.since)
 
     @property
     def paths(self) -> list[str]:
@@ -61,7 +61,7 @@ class Filter:
             inside = (f"recording >= {quote(f'{one}/')} AND recording < {quote(f'{one}0')}" for one in folders)
             conditions.append(f"({' OR '.join(inside)})")
         if self.since is not None:
-            conditions.append(f"modified >= {_timestamp(_instant(self.since))}")
+            conditions.append(f"modified >= {_timestamp(first_instant(self.since))}")
         if self.until is not None:
             conditions.append(f"modified < {_timestamp(_after(self.until))}")
         return " AND ".join(conditions)
@@ -81,7 +81,7 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _instant(when: str | date) -> datetime:
+def first_instant(when: str | date) -> datetime:
     """The time that a text states; for a date, its start."""
     if isinstance(when, str):
         text = when.strip()
@@ -101,7 +101,7 @@ def _instant(when: str | date) -> datetime:
 
 def _after(when: str | date) -> datetime:
     """The first moment that is later, to the microsecond: of a date, the start of the next day."""
-    start = _instant(when)
+    start = first_instant(when)
     whole_day = len(when.strip()) == 10 if isinstance(when, str) else not isinstance(when, datetime)
     if not whole_day:
         return start + timedelta(microseconds=1)

@@ -50,6 +50,7 @@ class ServiceConfig:
         precision: numbers that they are encoded in.
         text_encoder: its reference; ``None`` is the one that built the index, or the model's own.
         longest_upload_s: uploads that last longer are refused.
+        resumes_uploads: whether uploads that were accepted before the last stop are indexed.
     """
 
     index_dir: Path
@@ -61,3 +62,4 @@ class ServiceConfig:
     precision: Precision = "auto"
     text_encoder: str | None = None
     longest_upload_s: float = 10_800.0
+    resumes_uploads: bool = True

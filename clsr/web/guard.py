@@ -74,12 +74,14 @@ class Rules:
         host: name or address that the server listens at.
         upload_bytes: largest upload.
         cache_dir: where Gradio keeps what it was given; the only files it serves.
+        assistant: path of the server for assistants; empty where there is none.
     """
 
     token: str | None
     host: str
     upload_bytes: int
     cache_dir: str
+    assistant: str = ""
 
 
 class Guard:
@@ -126,7 +128,8 @@ class Guard:
             return 400, "content-length is no number"
         if len(length) > 15 or int(length) > self._limit(path):
             return 413, f"larger than {self._limit(path)} bytes"
-        if not path.startswith(("/api/", "/docs")) and path not in ("/openapi.json", "/login"):
+        known = {"/openapi.json", "/login", *filter(None, [self.rules.assistant])}
+        if not path.startswith(("/api/", "/docs")) and path not in known:
             return None if self._is_of_page(path, method) else (404, "not found")
         return None
 

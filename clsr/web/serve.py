@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from clsr.errors import InputError
 from clsr.extras import require
@@ -17,7 +18,11 @@ from clsr.web.config import ServeConfig, ServiceConfig
 from clsr.web.guard import App, Guard, Rules
 from clsr.web.service import SearchService
 
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
 SHORTEST_TOKEN = 12
+ASSISTANT = "/mcp"  # path of the server for assistants
 STOP_S = 0.3  # for what is being indexed and a search to end
 
 
@@ -42,6 +47,46 @@ def serve(service: ServiceConfig, config: ServeConfig) -> None:
     if not served.close(STOP_S):  # what still computes would crash while Python ends; the index survives any kill
         shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
         os._exit(130)
+
+
+def serve_assistants(service: ServiceConfig, config: ServeConfig | None, indexing: bool) -> None:
+    """Serve assistants until interrupted, or on standard input and output until the input ends.
+
+    Args:
+        service: what is served.
+        config: where; ``None`` is standard input and output.
+        indexing: whether they may index recordings.
+
+    Raises:
+        InputError: other machines could search without a token, the index or model is at fault, or a package misses.
+    """
+    require("mcp")
+    from clsr.web.assistant import make_assistant
+
+    served = SearchService(service)
+    assistant = make_assistant(served, indexing)
+    with suppress(KeyboardInterrupt):
+        if config is None:
+            assistant.run("stdio")
+        else:
+            from clsr.web.connections import make_server
+
+            listening = _listen(config)
+            print(f"http://{_printed(config.host)}:{config.port}{ASSISTANT}", flush=True)
+            make_server(assistant_app(assistant, config)).run([listening])
+    if not served.close(STOP_S):
+        os._exit(130 if config else 0)
+
+
+def assistant_app(assistant: MCPServer[Any], config: ServeConfig) -> App:
+    """An MCP server behind the guard, as an ASGI application."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # the guard looks at host and origin
+    app = assistant.streamable_http_app(
+        streamable_http_path=ASSISTANT, json_response=True, stateless_http=True, transport_security=unguarded
+    )
+    return Guard(app, Rules(config.token, config.host, 0, "", ASSISTANT))
 
 
 def links(config: ServeConfig) -> list[str]:

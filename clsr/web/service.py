@@ -22,7 +22,7 @@ from clsr.index.filters import Filter
 from clsr.index.index import Index
 from clsr.index.location import IndexLocked
 from clsr.index.progress import Watch
-from clsr.index.recordings import RecordingEntry, RecordingStatus
+from clsr.index.recordings import RecordingEntry, RecordingStatus, least_confidence
 from clsr.search.hit import Hit
 from clsr.search.query import Query, read_spoken_query
 from clsr.search.retriever import Retriever
@@ -82,7 +82,8 @@ class SearchService:
         self._catalogue: tuple[Mapping[str, RecordingEntry], dict[str, Recording]] = ({}, {})
         self._longest_upload_s = config.longest_upload_s
         self._accepted: set[Path] = set()  # uploads that came since the start, which may be deleted when they fail
-        self._resume_uploads()
+        if config.resumes_uploads:
+            self._resume_uploads()
 
     def submit_search(
         self,
@@ -157,6 +158,15 @@ class SearchService:
         """
         recording = self.recording(id_)
         return replace(self.index.transcript(recording.path), audio=recording.name)
+
+    def status(self, id_: str) -> RecordingStatus:
+        """What the index holds of the recording of this id.
+
+        Raises:
+            Missing: the index has none.
+        """
+        entry = self.index.entries()[str(self.recording(id_).path)]
+        return entry.to_status(least_confidence(self.index.description.model))
 
     def playable(self, id_: str) -> Recording:
         """The recording of this id, if its file is where it was indexed and is no link put there since.
