@@ -79,11 +79,15 @@ def _worth_s(words: Sequence[Word], at: int) -> float:
 
 def _lines(words: Sequence[Word]) -> list[str] | None:
     """One line, or two that are as even as can be; None of words that need more."""
-    texts = [word.text for word in words]
-    whole = join_words(texts)
-    if columns(whole) <= LINE_COLUMNS:
+    whole = join_words(word.text for word in words)
+    if (width := columns(whole)) <= LINE_COLUMNS:
         return [whole]
-    splits = ([join_words(texts[:at]), join_words(texts[at:])] for at in range(1, len(texts)))
+    if width > 2 * LINE_COLUMNS + 1:  # and the space between them
+        return None
+    splits, end = [], 0
+    for word in words[:-1]:
+        end = whole.index(word.text, end) + len(word.text)
+        splits.append([whole[:end], whole[end:].lstrip()])
     fitting = [lines for lines in splits if max(map(columns, lines)) <= LINE_COLUMNS]
     return min(fitting, key=lambda lines: abs(columns(lines[0]) - columns(lines[1])), default=None)
 
@@ -94,6 +98,8 @@ def columns(text: str) -> int:
     >>> columns("Zürich"), columns("北京")
     (6, 4)
     """
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
