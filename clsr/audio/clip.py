@@ -103,3 +103,26 @@ def parse_part(spelled: str, folder: Path = Path()) -> str | Path | Clip:
         return spelled
     path, start_s, end_s = folder / found["path"], found["start"], found["end"]
     return path if start_s is None else Clip(path, float(start_s), None if end_s is None else float(end_s))
+
+
+def parse_parts(data: object, folder: Path = Path()) -> list[str | Path | Clip]:
+    """The parts of a query as JSON gives them, each spelled as for ``parse_part``.
+
+    Args:
+        data: what JSON has in their place.
+        folder: that relative paths count from.
+
+    Raises:
+        InputError: it is no list, has no parts, or one is no text or an empty span; the message has its position.
+    """
+    if not isinstance(data, list) or not data:
+        raise InputError("data is no list of parts, or has none; give texts and paths of audio")
+    parts = []
+    for number, part in enumerate(data, start=1):
+        if not isinstance(part, str):
+            raise InputError(f"part {number}: is neither text nor the path of audio; give one of them")
+        try:
+            parts.append(parse_part(part, folder))
+        except InputError as error:
+            raise InputError(f"part {number}: {error}") from error
+    return parts

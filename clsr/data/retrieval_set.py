@@ -1,9 +1,10 @@
 """Passages, questions and qrels <-> files; every check on retrieval data is here.
 
 A retrieval set is a folder: ``passages/`` (a Kaldi data directory), ``questions/`` (one too, or ``text`` alone when the
-questions are not spoken) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``. Where answers are known,
-``questions/answers`` has them, in words, and ``questions/answer_spans`` when they are said, as ``question-id passage-id
-start_s end_s``: Kaldi files of some or all of the questions.
+questions are not spoken; so may passages be) and ``qrels`` in TREC form, ``question-id 0 passage-id relevance``. Where
+answers are known, ``questions/answers`` has them, in words, and ``questions/answer_spans`` when they are said, as
+``question-id passage-id start_s end_s``: Kaldi files of some or all of the questions. Questions of text and speech in
+turn have their parts in ``questions/parts.jsonl``, and all their words in ``questions/text``.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from clsr.data.kaldi import (
     write_lines,
     write_table,
 )
+from clsr.data.question_parts import QuestionParts, read_question_parts, write_question_parts
 from clsr.errors import InputError
 
 
@@ -46,12 +48,13 @@ class RetrievalSet:
 
     Attributes:
         path: the folder.
-        passages: sorted by id, each with a transcript.
+        passages: sorted by id, each with a transcript; without recordings where they are text alone.
         questions: text by id, sorted by id.
         question_speech: the questions spoken, sorted by id; ``None`` when they are text alone.
         relevance: question id -> passage id -> relevance, 0 for judged and not relevant.
         answers: the answer in words, by the ids of the questions that have a known one.
         answer_spans: when it is said, by the ids of the questions of which that is known.
+        question_parts: texts and speech in turn, by the ids of the questions that are made of them.
     """
 
     path: Path
@@ -61,6 +64,12 @@ class RetrievalSet:
     relevance: dict[str, dict[str, int]]
     answers: dict[str, str] = field(default_factory=dict)
     answer_spans: dict[str, AnswerSpan] = field(default_factory=dict)
+    question_parts: QuestionParts = field(default_factory=dict)
+
+    @property
+    def has_text_passages(self) -> bool:
+        """Whether passages are text alone."""
+        return bool(self.passages) and all(passage.recording == Path() for passage in self.passages)
 
 
 def is_retrieval_set(path: str | Path) -> bool:
@@ -69,15 +78,23 @@ def is_retrieval_set(path: str | Path) -> bool:
     return (path / "passages").is_dir() and (path / "questions").is_dir() and (path / "qrels").is_file()
 
 
-def read_retrieval_set(path: str | Path) -> RetrievalSet:
+def read_retrieval_set(path: str | Path, text_passages: bool = False) -> RetrievalSet:
     """The retrieval set in a folder. Decodes no audio; ``check_retrieval_set`` does.
+
+    Args:
+        path: the folder.
+        text_passages: allow passages without recordings.
 
     Raises:
         InputError: the first fault found, with file, line and id.
     """
     path = Path(path)
     _refuse_other(path)
-    passages = read_data_dir(path / "passages")
+    if text_passages and _is_text_alone(path / "passages"):
+        texts = sorted(read_text(path / "passages" / "text").items())
+        passages = [Utterance(id_, Path(), 0.0, 0.0, text, id_) for id_, text in texts]
+    else:
+        passages = read_data_dir(path / "passages")
     if any(passage.text is None for passage in passages):
         raise InputError(f"{path / 'passages' / 'text'}: no such file; write what is said in each passage")
     questions = read_text(path / "questions" / "text")
@@ -85,7 +102,8 @@ def read_retrieval_set(path: str | Path) -> RetrievalSet:
     lengths = {passage.id: passage.duration_s for passage in passages}
     relevance = _read_relevance(path / "qrels", questions, lengths, refuse)
     answers, spans = _read_answers(path, questions, refuse), _read_answer_spans(path, questions, lengths, refuse)
-    return RetrievalSet(path, passages, questions, speech, relevance, answers, spans)
+    parts = read_question_parts(path / "questions" / "parts.jsonl", questions, refuse)
+    return RetrievalSet(path, passages, questions, speech, relevance, answers, spans, parts)
 
 
 def check_retrieval_set(path: str | Path) -> list[str]:
@@ -100,7 +118,12 @@ def check_retrieval_set(path: str | Path) -> list[str]:
     """
     path = Path(path)
     _refuse_other(path)
-    faults = check_data_dir(path / "passages")
+    only_text = _is_text_alone(path / "passages")
+    faults: list[str] = []
+    if only_text:
+        read_table(path / "passages" / "text", faults.append)
+    else:
+        faults = check_data_dir(path / "passages")
     if not (path / "passages" / "text").is_file():
         faults.append(f"{path / 'passages' / 'text'}: no such file; write what is said in each passage")
     spoken, text = (path / "questions" / "wav.scp").is_file(), path / "questions" / "text"
@@ -108,8 +131,10 @@ def check_retrieval_set(path: str | Path) -> list[str]:
         faults += check_data_dir(path / "questions")
     questions = read_table(text, _ignore if spoken and text.is_file() else faults.append)
     table = path / "passages" / ("segments" if (path / "passages" / "segments").is_file() else "wav.scp")
+    table = path / "passages" / "text" if only_text else table
     _read_relevance(path / "qrels", questions, read_table(table, _ignore), faults.append)
     _read_answers(path, questions, faults.append)
+    read_question_parts(path / "questions" / "parts.jsonl", questions, faults.append)
     with contextlib.suppress(InputError):  # of the passages, whose faults are reported above
         lengths = {passage.id: passage.duration_s for passage in read_data_dir(path / "passages")}
         _read_answer_spans(path, questions, lengths, faults.append)
@@ -153,7 +178,11 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
     unfinished = [whole.path.with_name(f".{whole.path.name}.{os.getpid()}.unfinished") for whole in sets]
     try:
         for folder, whole in zip(unfinished, sets, strict=True):
-            write_data_dir(folder / "passages", whole.passages)
+            if whole.has_text_passages:
+                (folder / "passages").mkdir(parents=True)
+                write_table(folder / "passages" / "text", ((p.id, p.text or "") for p in whole.passages))
+            else:
+                write_data_dir(folder / "passages", whole.passages)
             if whole.question_speech is None:
                 (folder / "questions").mkdir()
                 write_table(folder / "questions" / "text", whole.questions.items())
@@ -162,6 +191,8 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
             write_answers(folder / "questions" / "answers", whole.answers)
             spans = ((id_, f"{s.passage} {s.start_s:.3f} {s.end_s:.3f}") for id_, s in whole.answer_spans.items())
             write_answers(folder / "questions" / "answer_spans", dict(spans))
+            if whole.question_parts:
+                write_question_parts(folder / "questions" / "parts.jsonl", whole.question_parts)
             write_relevance(folder / "qrels", whole.relevance)
         for folder, whole in zip(unfinished, sets, strict=True):
             shutil.rmtree(whole.path, ignore_errors=True)
@@ -172,6 +203,11 @@ def write_retrieval_sets(sets: Sequence[RetrievalSet]) -> None:
     finally:
         for folder in unfinished:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_text_alone(folder: Path) -> bool:
+    """Whether a folder has no other file than ``text``."""
+    return [file.name for file in folder.iterdir() if not file.name.startswith(".")] == ["text"]
 
 
 def _refuse_other(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from clsr.config import Precision
 from clsr.errors import InputError
@@ -21,6 +21,8 @@ class EvaluationConfig:
         rows: names of the rows to measure; all by default.
         snr_db: signal-to-noise ratio of white noise added to the passages, in dB; none is added by default.
         question_snr_db: signal-to-noise ratio of white noise added to spoken questions, in dB; none by default.
+        shuffle: order test on questions of text and speech in turn: shuffle their parts, the positions of their tokens,
+            or both; the report says so in a tag.
         tags: what the report says of itself: dataset, seed of the training, ... Tables and figures go by them.
         precision: number format that CLSR models compute in; one other than float32 is a tag of the report.
         device: device that they compute on: cpu, cuda, cuda:1.
@@ -31,6 +33,7 @@ class EvaluationConfig:
     rows: Annotated[tuple[str, ...], "ROW"] = ()
     snr_db: float | None = None
     question_snr_db: float | None = None
+    shuffle: Literal["parts", "positions", "both"] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "float32"
     device: str = "cpu"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import random
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from clsr.audio.waveform import add_noise, read_waveform
@@ -38,16 +40,19 @@ from clsr.metrics.recall import invert, rank
 from clsr.models.speech_encoder import SpeechEncoder
 from clsr.systems.clsr import ClsrSystem
 from clsr.systems.load import load_system
-from clsr.systems.protocol import System
+from clsr.systems.protocol import PartsSystem, System
 from clsr.systems.sources import parse_reference
 from clsr.training_record import TrainingRecord, read_training
 from clsr.vocabulary import fold_accents, normalise
 
 READ_AT_ONCE = 64  # recordings in memory
 ORACLE = "text"  # the row of the reference transcripts
+# Of questions of text and speech in turn, by the last row of the first system: the mean of the vectors of their texts
+# and of their speech, and those of one kind of parts alone.
+AVERAGED, TEXT_PARTS, AUDIO_PARTS = PARTS_ROWS = ("averaged-parts", "text-parts", "audio-parts")
 ROWS = (
     ORACLE, "cascade", "cascade-8best", "clsr", "clsr-unquantised", "clsr-soft", "parabge", "clap", "speechdpr",
-    "whisper-bge", "whisper-bge-noisy", "whisper-bge-scratch", "whisper-bge-scratch-noisy", "funasr-bge",
+    "whisper-bge", "whisper-bge-noisy", "whisper-bge-scratch", "whisper-bge-scratch-noisy", "funasr-bge", *PARTS_ROWS,
 )  # fmt: skip
 
 
@@ -74,15 +79,18 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
     """
     systems = [load_system(str(model), config.text_encoder, config.device, config.precision) for model in models]
     _check_rows(models, systems, config)
-    whole = read_retrieval_set(data) if is_retrieval_set(data) else None
+    whole = read_retrieval_set(data, text_passages=True) if is_retrieval_set(data) else None
+    if config.shuffle and not (whole and whole.question_parts):
+        raise InputError(f"{data}: no questions/parts.jsonl: shuffle is for questions of text and speech in turn")
     passages = whole.passages if whole else read_data_dir(data)
     rows: list[ReportRow] = []
     for system, model in zip(systems, models, strict=True):
         if whole and config.rows == (ORACLE,):  # of the transcripts alone: nothing is to be recognised
             rows += _measure_rows(system, whole, _Recognised([], 0.0), None, config, oracle=system is systems[0])
             continue
-        recognised = _recognise(system, passages, config.seed, config.snr_db)
-        wer = _measure_wer(system, passages, recognised, data)
+        speech = [] if whole and whole.has_text_passages else passages
+        recognised = _recognise(system, speech, config.seed, config.snr_db)
+        wer = _measure_wer(system, speech, recognised, data) if speech else None
         measured: Iterable[ReportRow] = ()
         if whole:
             measured = _measure_rows(system, whole, recognised, wer, config, oracle=system is systems[0])
@@ -91,7 +99,9 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         training = trained(str(model))
         rows += (row if row.name == ORACLE else replace(row, training=training) for row in measured)
     snr = {"snr_db": config.snr_db, "question_snr_db": config.question_snr_db}
-    lowered = {} if config.precision == "float32" else {"precision": config.precision}
+    settings: dict[str, str] = {"shuffle": config.shuffle} if config.shuffle else {}
+    if config.precision != "float32":
+        settings["precision"] = config.precision
     return Report(
         set=str(data),
         questions=len(whole.questions) if whole else 0,
@@ -102,7 +112,7 @@ def evaluate(models: Sequence[str | Path], data: Path, config: EvaluationConfig 
         hardware=hardware(config.device),
         seed=config.seed,
         rows=rows,
-        tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | lowered | dict(config.tags),
+        tags={name: f"{ratio:g}" for name, ratio in snr.items() if ratio is not None} | settings | dict(config.tags),
     )
 
 
@@ -120,7 +130,7 @@ def _check_rows(models: Sequence[str | Path], systems: Sequence[System], config:
                 raise InputError(f"{model}: gives row {row}, as {owner[row]} does: evaluate one of them by itself")
             owner.setdefault(row, model)
     for row in config.rows:
-        if row not in owner and row != ORACLE:  # which any system gives that encodes text
+        if row not in owner and row not in (ORACLE, *PARTS_ROWS):  # which any system gives that encodes text, or parts
             raise InputError(f"row {row}: none of the models gives it: they give {', '.join(owner)}")
 
 
@@ -213,22 +223,80 @@ def _measure_rows(system: System, whole: RetrievalSet, recognised: _Recognised, 
     rows = [row for row in system.rows if config.wants(row) and row != ORACLE]
     if oracle and ((ORACLE in system.rows and config.wants(ORACLE)) or ORACLE in config.rows):
         rows.insert(0, ORACLE)
-    typed = system.encode_text(list(whole.questions.values()), "question").numpy()
-    spoken = None
-    if whole.question_speech and set(rows) - {ORACLE}:
-        spoken = _recognise(system, whole.question_speech, config.seed, config.question_snr_db).items
+    if oracle and whole.question_parts:
+        rows += [row for row in PARTS_ROWS if config.wants(row)]
+    questions_of = _question_encoder(system, whole, config, needs_speech=bool(set(rows) - {ORACLE}))
     audio_s = _audio_seconds(whole.passages)
     for row in rows:
         start = time.perf_counter()
-        if row == ORACLE:
+        if row == ORACLE or whole.has_text_passages:
             texts = [normalise(passage.text or "") for passage in whole.passages]
             passages, before = system.encode_text(texts, "passage").numpy(), 0.0
         else:
-            passages, before = system.encode(recognised.items, row, "passage").numpy(), recognised.seconds
+            of_row = system.rows[-1] if row in PARTS_ROWS else row
+            passages, before = system.encode(recognised.items, of_row, "passage").numpy(), recognised.seconds
         seconds = before + time.perf_counter() - start
-        questions = typed if spoken is None or row == ORACLE else system.encode(spoken, row, "question").numpy()
-        q2c, c2q = _measure_directions(questions, passages, whole, config)
+        q2c, c2q = _measure_directions(questions_of(row).numpy(), passages, whole, config)
         yield ReportRow(row, None if row == ORACLE else wer, q2c, c2q, seconds, audio_s)
+
+
+def _question_encoder(
+    system: System, whole: RetrievalSet, config: EvaluationConfig, needs_speech: bool
+) -> Callable[[str], Tensor]:
+    """Return what gives the vectors ``(Q, E)`` of all questions by row; their speech is recognised here, once."""
+    typed = system.encode_text(list(whole.questions.values()), "question")
+    if whole.question_parts and needs_speech:
+        return _parts_encoder(system, whole, config, typed)
+    spoken = None
+    if whole.question_speech and needs_speech:
+        spoken = _recognise(system, whole.question_speech, config.seed, config.question_snr_db).items
+
+    def encode(row: str) -> Tensor:
+        return typed if spoken is None or row == ORACLE else system.encode(spoken, row, "question")
+
+    return encode
+
+
+def _parts_encoder(
+    system: System, whole: RetrievalSet, config: EvaluationConfig, typed: Tensor
+) -> Callable[[str], Tensor]:
+    """As ``_question_encoder``, for questions of text and speech in turn."""
+    if not isinstance(system, PartsSystem):
+        raise InputError(f"{whole.path}: row {system.rows[-1]} takes no questions of text and speech in turn")
+    alone = {utterance.id: [utterance] for utterance in whole.question_speech or ()}
+    inputs: list[list[str | Utterance]] = [
+        list(whole.question_parts.get(id_) or alone.get(id_) or [text]) for id_, text in whole.questions.items()
+    ]
+    if config.shuffle in ("parts", "both"):
+        draw = random.Random(config.seed)
+        inputs = [draw.sample(parts, len(parts)) for parts in inputs]
+    speech = [part for parts in inputs for part in parts if isinstance(part, Utterance)]
+    items = iter(_recognise(system, speech, config.seed, config.question_snr_db).items)
+    read = [[part if isinstance(part, str) else next(items) for part in parts] for parts in inputs]
+    is_text = [[isinstance(part, str) for part in parts] for parts in inputs]
+    seed = config.seed if config.shuffle in ("positions", "both") else None
+
+    def encode(row: str) -> Tensor:
+        if row == ORACLE:
+            return typed
+        if row not in PARTS_ROWS:
+            return system.encode_parts(read, row, "question", seed)
+        of_kind = {kind: _kept(read, is_text, kind == TEXT_PARTS) for kind in (TEXT_PARTS, AUDIO_PARTS)}
+        if row in of_kind:
+            return system.encode_parts(of_kind[row], system.rows[-1], "question", seed)
+        both = [system.encode_parts(parts, system.rows[-1], "question", seed) for parts in of_kind.values()]
+        there = [torch.tensor([[float(bool(one))] for one in parts]) for parts in of_kind.values()]
+        return torch.nn.functional.normalize(both[0] * there[0] + both[1] * there[1], dim=1)
+
+    return encode
+
+
+def _kept(inputs: Sequence[Sequence[Any]], is_text: Sequence[Sequence[bool]], texts: bool) -> list[list[Any]]:
+    """The texts of each input, or all else."""
+    return [
+        [part for part, text in zip(parts, of_one, strict=True) if text == texts]
+        for parts, of_one in zip(inputs, is_text, strict=True)
+    ]
 
 
 def _measure_directions(

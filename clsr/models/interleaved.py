@@ -60,7 +60,9 @@ def encode_parts(
 
 
 @torch.inference_mode()
-def encode_interleaved(text_encoder: TextEncoder, inputs: Sequence[Sequence[str | CodedSpeech]], side: Side) -> Tensor:
+def encode_interleaved(
+    text_encoder: TextEncoder, inputs: Sequence[Sequence[str | CodedSpeech]], side: Side, seed: int | None = None
+) -> Tensor:
     """Encode sequences of word embeddings and codes in the order of their parts: unit vectors ``(B, E)`` on the CPU.
 
     The text encoder's prompt, positions, opening and closing tokens are those of any text, so that an input of one text
@@ -74,13 +76,16 @@ def encode_interleaved(text_encoder: TextEncoder, inputs: Sequence[Sequence[str 
         text_encoder: whose word embeddings and codes share a space.
         inputs: the parts of each.
         side: what the inputs stand for.
+        seed: shuffles the rows of each input among the positions, which shows what their order is worth; by default
+            they are in order.
     """
     rows: list[Tensor] = []
     weights: list[list[float]] = []
     for parts in inputs:
         weights.append([])
         for probability, hypothesis in _combinations(parts):
-            windows = _windows(text_encoder, hypothesis, side)
+            parts_of = hypothesis if seed is None else [_shuffled(_embed(text_encoder, hypothesis), seed)]
+            windows = _windows(text_encoder, parts_of, side)
             rows += windows
             weights[-1] += [probability / len(windows)] * len(windows)
     vectors = torch.empty(len(rows), text_encoder.width)
@@ -88,6 +93,10 @@ def encode_interleaved(text_encoder: TextEncoder, inputs: Sequence[Sequence[str 
         padded, lengths = pad([rows[i] for i in batch])
         vectors[batch] = text_encoder(padded, lengths.to(padded.device)).float().cpu()
     return weighted_means(vectors, weights)
+
+
+def _shuffled(rows: Tensor, seed: int) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).to(rows.device)]
 
 
 def _words(part: str | CodedSpeech) -> str:
@@ -124,7 +133,5 @@ def _windows(text_encoder: TextEncoder, parts: Sequence[str | Tensor], side: Sid
 def _embed(text_encoder: TextEncoder, parts: Sequence[str | Tensor]) -> Tensor:
     """Look up the pieces of texts, and put codes between them: ``(R, D)``."""
     embeddings = text_encoder.word_embeddings
-    rows = [
-        embeddings[text_encoder.token_ids(part)] if isinstance(part, str) else part.to(embeddings) for part in parts
-    ]
+    rows = [text_encoder.embed_text(part) if isinstance(part, str) else part.to(embeddings) for part in parts]
     return torch.cat(rows)

@@ -141,6 +141,10 @@ class TextEncoder(nn.Module):
         """Return the ids of a text, without opening and closing tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def embed_text(self, text: str) -> Tensor:
+        """Look up the word embeddings of a text, without opening and closing tokens: ``(U, D)``."""
+        return self.word_embeddings[self.token_ids(text)]
+
     def surplus(self, text: str, kind: Side) -> int:
         """Return how many tokens at the end of a text do not count, since the encoder takes no longer input."""
         return max(0, len(self.token_ids(self.prompts.get(kind, "") + text)) - self.max_tokens)

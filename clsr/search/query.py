@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from clsr.audio.clip import Clip, parse_part
+from clsr.audio.clip import Clip, parse_parts
 from clsr.audio.files import printable
 from clsr.audio.sounding import leave_out_dead
 from clsr.audio.spelling import as_on_disk
@@ -191,22 +191,13 @@ def _listed(line: str, path: Path) -> ListedQuery:
         raise ValueError("id is no text, or there is not one of question, audio and data")
     value = row[kinds[0]]
     if kinds[0] == "data":
-        return ListedQuery(str(row["id"]), _listed_parts(value, str(row["id"]), path))
+        try:
+            return ListedQuery(str(row["id"]), [*parse_parts(value, path.parent)])
+        except InputError as error:
+            raise InputError(f"{row['id']}: {error}") from error
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{kinds[0]} is no text")
     return ListedQuery(str(row["id"]), path.parent / value if kinds[0] == "audio" else value)
-
-
-def _listed_parts(data: object, id_: str, path: Path) -> list[str | Speech]:
-    if not isinstance(data, list) or not data:
-        raise ValueError(f"{id_}: data is no list of parts, or has none")
-    for number, part in enumerate(data, start=1):
-        if not isinstance(part, str):
-            raise ValueError(f"{id_}, part {number}: is neither text nor the path of audio")
-    try:
-        return [parse_part(part, path.parent) for part in data]
-    except InputError as error:
-        raise InputError(f"{id_}: {error}") from error
 
 
 def _on_disk(query: Speech) -> Speech:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from clsr.checkpoint import load_recogniser
 from clsr.config import OFFLINE_TEXT_ENCODER, Precision
+from clsr.models.interleaved import CodedSpeech, encode_interleaved
 from clsr.models.recogniser import LengthHypotheses, Recogniser
 from clsr.models.speech_encoder import Codes, SpeechEncoder
 from clsr.models.text_encoder import load_text_encoder
-from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, transcripts
+from clsr.systems.cascade import Cascade, encode_n_best, encode_transcripts, n_best, transcripts
 from clsr.text.folder import Side
 
 CASCADES = ("cascade", "cascade-8best")
@@ -62,6 +63,26 @@ class ClsrSystem:
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of texts."""
         return self._on_side(self.encoder.text_encoder.encode(texts, side), side)
+
+    def encode_parts(
+        self, inputs: Sequence[Sequence[str | LengthHypotheses]], row: str, side: Side, seed: int | None = None
+    ) -> Tensor:
+        """Return the unit vectors ``(B, E)`` of texts and recognitions in turn."""
+        coded = [[part if isinstance(part, str) else self._coded(part, row) for part in parts] for parts in inputs]
+        return self._on_side(encode_interleaved(self.encoder.text_encoder, coded, side, seed), side)
+
+    def _coded(self, hypotheses: LengthHypotheses, row: str) -> str | CodedSpeech:
+        """What a row makes of a recognition: its transcript, an n-best list, or codes."""
+        text = transcripts(self.encoder, [hypotheses])[0]
+        if row == "cascade":
+            return text
+        if row == "cascade-8best":
+            embed, decode = self.encoder.text_encoder.embed_text, self.encoder.vocabulary.decode
+            best = n_best(hypotheses, N_BEST)
+            return CodedSpeech(text, [(one.probability, embed(decode(one.tokens))) for one in best])
+        if not isinstance(self.encoder, SpeechEncoder):
+            raise ValueError(f"no codes, so no row {row}")
+        return self.encoder.code([hypotheses], CODES[row])[0]
 
     def _on_side(self, vectors: Tensor, side: Side) -> Tensor:
         if side == "passage" and isinstance(self.encoder, SpeechEncoder):

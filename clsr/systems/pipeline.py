@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from clsr.models.interleaved import CodedSpeech, encode_interleaved
 from clsr.models.text_encoder import TextEncoder, weighted_means
 from clsr.systems.whisper_recogniser import TextHypothesis, WhisperRecogniser
 from clsr.text.folder import Side
@@ -40,6 +41,10 @@ class Pipeline:
     def encode(self, recognised: Sequence[str], row: str, side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of transcripts."""
         return self.text_encoder.encode(recognised, side)
+
+    def encode_parts(self, inputs: Sequence[Sequence[str]], row: str, side: Side, seed: int | None = None) -> Tensor:
+        """Return the vectors ``(B, E)`` of texts and transcripts in turn."""
+        return encode_interleaved(self.text_encoder, inputs, side, seed)
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of texts."""
@@ -76,6 +81,18 @@ class NBestPipeline:
             return self.text_encoder.encode(self.transcribe(recognised), side)
         vectors = self.text_encoder.encode([one.text for hypotheses in recognised for one in hypotheses], side)
         return weighted_means(vectors, [[one.probability for one in hypotheses] for hypotheses in recognised])
+
+    def encode_parts(
+        self, inputs: Sequence[Sequence[str | list[TextHypothesis]]], row: str, side: Side, seed: int | None = None
+    ) -> Tensor:
+        """Return the vectors ``(B, E)`` of texts and transcripts in turn, of the best or of combinations of n best."""
+        n = 1 if row == self.rows[0] else self.n
+        coded = [[part if isinstance(part, str) else self._coded(part[:n]) for part in parts] for parts in inputs]
+        return encode_interleaved(self.text_encoder, coded, side, seed)
+
+    def _coded(self, hypotheses: Sequence[TextHypothesis]) -> CodedSpeech:
+        rows = [(one.probability, self.text_encoder.embed_text(one.text)) for one in hypotheses]
+        return CodedSpeech(hypotheses[0].text, rows)
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the vectors ``(B, E)`` of texts."""

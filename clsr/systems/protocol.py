@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -43,6 +43,28 @@ class System(Protocol[Recognised]):
 
     def encode_text(self, texts: Sequence[str], side: Side) -> Tensor:
         """Return the unit vectors ``(B, E)`` of texts, typed questions above all, on the CPU."""
+        ...
+
+
+@runtime_checkable
+class PartsSystem(System[Recognised], Protocol[Recognised]):
+    """A system that also takes questions of text and speech in turn."""
+
+    def encode_parts(
+        self,
+        inputs: Sequence[Sequence[str | Recognised]],
+        row: str,
+        side: Side,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Return the unit vectors ``(B, E)`` of one row, on the CPU.
+
+        Args:
+            inputs: the parts of each: texts, and what was recognised in speech.
+            row: name of the row.
+            side: what the inputs stand for.
+            seed: of the order that tokens are put into; by default they stay in theirs.
+        """
         ...
 
 

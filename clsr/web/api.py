@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
-from typing import Annotated, Any, Literal
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 import clsr
 from clsr.config import TranscriptFormat
 from clsr.errors import InputError
 from clsr.index.config import Mode
+from clsr.model import Speech
 from clsr.web.folders import Missing, safe_name
 from clsr.web.jobs import FileProgress, Job
+from clsr.web.messages import (
+    FileAnswer,
+    HealthAnswer,
+    HitAnswer,
+    IndexAnswer,
+    IndexRequest,
+    JobAnswer,
+    PartsRequest,
+    RecordingAnswer,
+    SearchAnswer,
+    SearchRequest,
+    TextPart,
+)
 from clsr.web.playback import NATIVE, parse_range, stream_wav, wav_bytes
 from clsr.web.searches import Busy
 from clsr.web.service import Found, FoundHit, Recording, SearchService
@@ -36,102 +50,6 @@ TRANSCRIPT_TYPES: dict[TranscriptFormat, str] = {
     "tsv": "text/tab-separated-values",
     "json": "application/json",
 }
-Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-
-
-class SearchRequest(BaseModel):
-    """A query and its options."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    question: str = Field(min_length=1, max_length=2000, examples=["who sold the old horse?"])
-    top_k: int = Field(10, ge=1, le=100, strict=True, description="hits at most")
-    mode: Mode = Field("dense", description="ranking: vectors, words, or both")
-    recordings: list[Id] = Field([], max_length=1000, description="ids of the recordings to look at; none for all")
-    profile: bool = Field(False, description="whether to give the score of every window of the recordings found")
-
-
-class HitAnswer(BaseModel):
-    """A moment; times in seconds from the start of the recording."""
-
-    rank: int
-    recording: str = Field(description="its name")
-    recording_id: str
-    start_s: float
-    end_s: float
-    window_start_s: float
-    window_end_s: float
-    score: float
-    text: str
-    matches: list[tuple[str, float, float]] = Field(description="words that match best: text, start, end")
-    audio: str = Field(description="where to play it, from its start to its end")
-    profile: list[tuple[float, float, float]] | None = Field(None, description="windows: start, end, score")
-
-
-class SearchAnswer(BaseModel):
-    """Hits, best first."""
-
-    question: str = Field(description="as typed, or as recognised")
-    hits: list[HitAnswer]
-    seconds: float = Field(description="the search took")
-
-
-class RecordingAnswer(BaseModel):
-    """A recording of the index."""
-
-    id: str
-    name: str
-    duration_s: float
-    windows: int
-    audio: str
-
-
-class IndexRequest(BaseModel):
-    """What is to be indexed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
-        min_length=1, max_length=100, description="recordings and folders, as GET /api/folders names them"
-    )
-
-
-class FileAnswer(BaseModel):
-    """Progress of a recording."""
-
-    recording: str
-    status: Literal["waiting", "indexing", "indexed", "partial", "silent", "failed", "cancelled"]
-    duration_s: float
-    share: float
-    reason: str | None
-
-
-class JobAnswer(BaseModel):
-    """Progress of an indexing job."""
-
-    id: int
-    state: Literal["waiting", "running", "done", "failed", "cancelled"]
-    done: int = Field(description="recordings finished")
-    total: int
-    share: float = Field(description="of the work done, 0 to 1")
-    error: str | None = Field(description="why it failed, or what it waits for")
-    files: list[FileAnswer]
-
-
-class IndexAnswer(BaseModel):
-    """Size of the index, and the recordings being added."""
-
-    recordings: int
-    windows: int
-    duration_s: float
-    jobs: list[JobAnswer] = Field(description="newest first")
-
-
-class HealthAnswer(BaseModel):
-    """That the server answers."""
-
-    status: Literal["ok", "busy"] = Field(description="busy: a search would wait for a second or more")
-    version: str
 
 
 def make_api(service: SearchService) -> FastAPI:
@@ -216,6 +134,27 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
                     raise
                 raise InputError(str(error).replace(file.name, "the spoken question")) from error
         return _search_answer(found, profile)
+
+    @app.post("/api/search/parts", tags=["search"])
+    async def search_parts(query: PartsRequest, request: Request) -> SearchAnswer:
+        """Find the moments that answer a question of texts and speech in turn, which are one query in their order."""
+        with TemporaryDirectory() as folder:
+            parts: list[str | Speech] = []
+            for number, part in enumerate(query.parts, start=1):
+                if isinstance(part, TextPart):
+                    parts.append(part.text)
+                else:
+                    file = Path(folder) / f"{number}.wav"
+                    await asyncio.to_thread(file.write_bytes, part.audio)
+                    parts.append(file)
+            options = (query.top_k, query.mode, query.recordings, _client(request))
+            try:
+                found = await _unless_client_leaves(request, service.submit_search(parts, *options))
+            except InputError as error:
+                if isinstance(error, Missing | Busy):
+                    raise
+                raise InputError(re.sub(f"{re.escape(folder)}/\\d+\\.wav", "the audio", str(error))) from error
+        return _search_answer(found, query.profile)
 
 
 def _add_index(app: FastAPI, service: SearchService) -> None:

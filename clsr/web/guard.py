@@ -28,7 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 SMALL_BODY = 1 << 20  # of requests that carry no audio
-SPOKEN_BODY = 16 << 20  # of a spoken question
+SPOKEN_BODY = 16 << 20  # of a spoken question, or one of text and speech in turn
 UPLOAD_MARGIN = 1 << 16  # of a form around its files
 WRONG_TOKEN_WAIT_S = 0.5  # before the next token of a client is looked at, however it comes
 WAITING_TOKENS = 16  # of a client
@@ -145,7 +145,7 @@ class Guard:
             return max(self.rules.upload_bytes, SPOKEN_BODY) + UPLOAD_MARGIN
         if path.startswith("/api/recordings/"):
             return self.rules.upload_bytes
-        return SPOKEN_BODY if path == "/api/search/spoken" else SMALL_BODY
+        return SPOKEN_BODY if path in ("/api/search/spoken", "/api/search/parts") else SMALL_BODY
 
     async def _login(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive, send: Send

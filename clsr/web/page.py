@@ -23,6 +23,7 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid")]
 REFRESH_S = 0.7
+MOST_CHARACTERS = 2000  # of a typed question
 WELCOME = '<p class="note">Search for something that was said. Each hit is a moment that you can play.</p>'
 EMPTY = '<p class="note">Nothing is indexed yet. Add recordings under “Recordings”, then search.</p>'
 
@@ -57,9 +58,10 @@ def page_style() -> dict[str, Any]:
 
 def _add_search(service: SearchService, page: gr.Blocks) -> gr.Dropdown:
     with gr.Row(elem_id="ask", equal_height=True):
-        question = gr.Textbox(
-            label="Question", placeholder="Who sold the old horse?", max_lines=3, max_length=2000, elem_id="question",
-            scale=5, autofocus=True,
+        question = gr.MultimodalTextbox(
+            label="Question", placeholder="Who sold the old horse? A sound dropped here is added.", max_lines=3,
+            sources=["upload"], file_types=list(AUDIO_SUFFIXES), submit_btn=False,
+            max_plain_text_length=MOST_CHARACTERS, elem_id="question", scale=5, autofocus=True,
         )  # fmt: skip
         button = gr.Button("Search", variant="primary", elem_id="search", scale=1, min_width=120)
     with gr.Row(elem_id="more"):
@@ -78,10 +80,13 @@ def _add_search(service: SearchService, page: gr.Blocks) -> gr.Dropdown:
 
     searches = PageSearches(service)
 
-    async def ask(text: str, mode: str, top_k: float, ids: Sequence[str], request: gr.Request) -> str | dict[str, Any]:
-        if not text.strip():
-            raise gr.Error("Type a question first.", print_exception=False)
-        return await searches.found(text[:2000], mode, top_k, ids, request)
+    async def ask(
+        given: dict[str, Any], mode: str, top_k: float, ids: Sequence[str], request: gr.Request
+    ) -> str | dict[str, Any]:
+        text, sounds = given["text"][:MOST_CHARACTERS], [Path(path) for path in given["files"]]
+        if not text.strip() and not sounds:
+            raise gr.Error("Type a question first, or drop a sound.", print_exception=False)
+        return await searches.found([text, *sounds] if sounds else text, mode, top_k, ids, request)
 
     async def ask_aloud(
         path: str | None, mode: str, top_k: float, ids: Sequence[str], request: gr.Request

@@ -58,8 +58,13 @@ def _schema(openapi: dict[str, Any], schema: dict[str, Any]) -> str:
         return ""
     fields = openapi["components"]["schemas"][name].get("properties", {})
     rows = [(field, _type(given), _facts(given)) for field, given in fields.items()]
-    inner = [_schema(openapi, given) for given in fields.values()]
+    inner = [_schema(openapi, kind) for given in fields.values() for kind in _kinds(given)]
     return _table(name, rows) + "".join(inner)
+
+
+def _kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a field may be: itself, or the alternatives of its items."""
+    return schema.get("items", {}).get("anyOf") or [schema]
 
 
 def _reference(schema: dict[str, Any]) -> str | None:

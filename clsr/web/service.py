@@ -24,7 +24,7 @@ from clsr.index.location import IndexLocked
 from clsr.index.progress import Watch
 from clsr.index.recordings import RecordingEntry, RecordingStatus, least_confidence
 from clsr.search.hit import Hit
-from clsr.search.query import Query, read_spoken_query
+from clsr.search.query import Query, read_query_parts, read_spoken_query
 from clsr.search.retriever import Retriever
 from clsr.transcribe import Transcript
 from clsr.web.config import ServiceConfig
@@ -99,12 +99,9 @@ class SearchService:
             Busy: too many are waiting.
         """
         options = (top_k, mode, recordings)
-        if not isinstance(question, Path):
+        if not isinstance(question, Path | list):
             return self._searches.submit(client, lambda: self.search(question, *options))
-        return self._decoding.submit(
-            client,
-            lambda: self._search_spoken(read_spoken_query(question, self.decoder.read_waveform), client, options),
-        )
+        return self._decoding.submit(client, lambda: self._search_spoken(self._decoded(question), client, options))
 
     @property
     def busy(self) -> bool:
@@ -133,6 +130,8 @@ class SearchService:
         return self._searches.submit(client, lambda: self.search(question, *options)).result()
 
     def _decoded(self, question: Query) -> Query:
+        if isinstance(question, list):
+            return [*read_query_parts(question, "the question", self.decoder.read_waveform)]
         return read_spoken_query(question, self.decoder.read_waveform) if isinstance(question, Path) else question
 
     def recordings(self) -> list[Recording]:

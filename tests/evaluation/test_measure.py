@@ -7,18 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from clsr.audio.waveform import SAMPLE_RATE, write_waveform
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
 from clsr.checkpoint import load_recogniser, load_speech_encoder
 from clsr.checkpoint_folder import fingerprint
 from clsr.config import OptimizerConfig, TrainerConfig, TrainingConfig
-from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir
+from clsr.data.kaldi import Utterance, read_data_dir, write_data_dir, write_table
+from clsr.data.question_parts import write_question_parts
+from clsr.data.retrieval_set import read_retrieval_set
 from clsr.errors import InputError
 from clsr.evaluation.config import EvaluationConfig
-from clsr.evaluation.measure import _noisy, evaluate
+from clsr.evaluation.measure import _noisy, _question_encoder, evaluate
 from clsr.evaluation.report import read_report, write_report
 from clsr.evaluation.scores import Report, ReportRow
 from clsr.model import load
+from clsr.systems.load import load_system
 from clsr.systems.parabge import train_parabge
 from clsr.transcribe import Transcript, transcribe
 from clsr.vocabulary import normalise
@@ -105,6 +109,88 @@ def test_spoken_questions_are_recognised_too(tone_model: Path, dev: Path, say_in
         assert retrieval.queries[0].top[0][1] == pytest.approx(1.0, abs=1e-5)
     text = found["text"].q2c
     assert text is not None and text.intervals["recall@1"].value < 0.5  # all questions have the same text
+
+
+@pytest.fixture
+def mixed(dev: Path, say_in_tones: Callable[[str], np.ndarray]) -> Path:
+    """The development set, each question as a typed and a spoken part."""
+    whole = read_retrieval_set(dev)
+    parts: dict[str, list[str | Utterance]] = {}
+    for number, passage in enumerate(whole.passages):
+        first, rest = (passage.text or "").split(maxsplit=1)
+        path, waveform = dev / "questions" / f"{number}.wav", say_in_tones(rest)
+        write_waveform(path, waveform)
+        spoken = Utterance("", path, 0.0, len(waveform) / SAMPLE_RATE, None, "")
+        parts[f"q{number:02}"] = [f"where is the {first}", spoken]
+    texts = {f"q{number:02}": f"where is the {passage.text}" for number, passage in enumerate(whole.passages)}
+    write_table(dev / "questions" / "text", texts.items())
+    write_question_parts(dev / "questions" / "parts.jsonl", parts)
+    return dev
+
+
+def test_questions_of_parts_equal_their_words(tone_model: Path, mixed: Path):
+    found = rows(evaluate([tone_model], mixed))
+    assert list(found) == [
+        "text", "cascade", "cascade-8best", "clsr", "clsr-soft", "averaged-parts", "text-parts", "audio-parts"
+    ]  # fmt: skip
+    q2c = {name: row.q2c.intervals for name, row in found.items() if row.q2c}
+    assert q2c["text"]["recall@1"].value >= 5 / 6
+    assert q2c["cascade"] == q2c["clsr"] == q2c["text"]  # every word is recognised
+    assert q2c["text-parts"] != q2c["text"]
+
+
+def test_rows_of_one_kind_of_parts(tone_model: Path, mixed: Path):
+    system, config = load_system(str(tone_model)), EvaluationConfig()
+    whole = read_retrieval_set(mixed)
+    spoken = [read_waveform(parts[1].recording) for parts in whole.question_parts.values()]  # type: ignore[union-attr]
+    texts = [str(parts[0]) for parts in whole.question_parts.values()]
+    encode = _question_encoder(system, whole, config, needs_speech=True)
+    of_text = system.encode_text(texts, "question")
+    of_speech = system.encode(system.recognise(spoken), "clsr-soft", "question")
+    assert torch.allclose(encode("text-parts"), of_text, atol=1e-5)
+    assert torch.allclose(encode("audio-parts"), of_speech, atol=1e-5)
+    mean = torch.nn.functional.normalize(of_text + of_speech, dim=1)
+    assert torch.allclose(encode("averaged-parts"), mean, atol=1e-5)
+
+
+def test_order_tests_shuffle_parts_and_positions(tone_model: Path, mixed: Path):
+    system, whole = load_system(str(tone_model)), read_retrieval_set(mixed)
+    vectors = {
+        kind: _question_encoder(system, whole, EvaluationConfig(shuffle=kind), needs_speech=True)("clsr")
+        for kind in (None, "parts", "positions", "both")
+    }
+    words = [(passage.text or "").split(maxsplit=1) for passage in whole.passages]
+    turned = [f"{rest} where is the {first}" for first, rest in words]
+    typed, swapped = (system.encode_text(texts, "question") for texts in (list(whole.questions.values()), turned))
+    assert torch.allclose(vectors[None], typed, atol=1e-5)
+    is_typed = (vectors["parts"] - typed).abs().amax(1) < 1e-5
+    is_swapped = (vectors["parts"] - swapped).abs().amax(1) < 1e-5
+    assert (is_typed ^ is_swapped).all() and is_swapped.any()
+    assert not torch.allclose(vectors["positions"], typed, atol=1e-4)
+    assert not torch.allclose(vectors["positions"], vectors["both"], atol=1e-4)
+    report = evaluate([tone_model], mixed, EvaluationConfig(shuffle="parts", rows=("clsr",)))
+    assert report.tags["shuffle"] == "parts" and [row.name for row in report.rows] == ["clsr"]
+
+
+def test_text_passages_need_no_recognition(tone_model: Path, mixed: Path):
+    with_speech = rows(evaluate([tone_model], mixed))
+    for file in (mixed / "passages").iterdir():
+        if file.name != "text":
+            file.unlink()
+    found = rows(evaluate([tone_model], mixed))
+    q2c = [row.q2c and row.q2c.intervals for row in (found["clsr"], with_speech["clsr"], found["text"])]
+    assert q2c[0] == q2c[1] == q2c[2] and found["clsr"].wer is None
+
+
+def test_systems_that_take_no_parts_are_refused(
+    tone_model: Path, tiny_settings: TrainingConfig, tone_corpus: Path, mixed: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match=r"no questions/parts\.jsonl: shuffle is for questions of text and speech"):
+        evaluate([tone_model], tone_corpus / "dev", EvaluationConfig(shuffle="both"))
+    config = replace(tiny_settings, optimizer=OptimizerConfig(1e-3, 1, 2), trainer=TrainerConfig(2))
+    train_parabge(config, tone_corpus, tmp_path / "parabge", start=tone_model)
+    with pytest.raises(InputError, match="row parabge takes no questions of text and speech in turn"):
+        evaluate([tmp_path / "parabge"], mixed, EvaluationConfig(rows=("parabge",)))
 
 
 def test_the_system_has_its_row(tone_model: Path, tone_corpus: Path, tiny_settings: TrainingConfig, tmp_path: Path):

@@ -138,9 +138,9 @@ def test_questions_of_a_jsonl_file(tmp_path: Path) -> None:
     [
         ("[]", "q2: data is no list of parts, or has none"),
         ('"who?"', "q2: data is no list of parts"),
-        ('["who?", 7]', "q2, part 2: is neither text nor the path of audio"),
-        ('["who?", ["a"]]', "q2, part 2: is neither text nor the path of audio"),
-        ('["a.wav:3-2"]', "a.wav:3-2: the span is empty"),
+        ('["who?", 7]', "q2: part 2: is neither text nor the path of audio"),
+        ('["who?", ["a"]]', "q2: part 2: is neither text nor the path of audio"),
+        ('["a.wav:3-2"]', "q2: part 1: .*a.wav:3-2: the span is empty"),
     ],
 )
 def test_listed_parts_at_fault_are_named(tmp_path: Path, data: str, fault: str) -> None:

@@ -1,6 +1,7 @@
 """Tests of the API and of the guard before it and the page: what is answered, what is refused, what is never opened."""
 
 import asyncio
+import base64
 import http.client
 import io
 import itertools
@@ -106,6 +107,18 @@ def test_a_spoken_question(ask: Any, speak: Speak, tmp_path: Path) -> None:
     broken = ask("POST", "/api/search/spoken", content=b"no audio")
     assert broken.status_code == 400 and broken.json()["detail"].startswith("the spoken question: cannot be read")
     assert ask("POST", "/api/search/spoken", content=b"").status_code == 400
+
+
+def test_texts_and_speech_are_one_question(ask: Any, talks: Path, speak: Speak, tmp_path: Path) -> None:
+    audio = base64.b64encode(speak(tmp_path / "q.wav", "cat tea").read_bytes()).decode()
+    parts = [{"text": "the"}, {"audio": audio}, {"text": "boat"}]
+    for options in ({"top_k": 2}, {"mode": "bm25", "recordings": [recording_id(str(talks / "a.wav"))]}):
+        found = ask("POST", "/api/search/parts", json={"parts": parts} | options).json()
+        typed = ask("POST", "/api/search", json={"question": "the cat tea boat"} | options).json()
+        assert found["question"] == "the cat tea boat" and found["hits"] == typed["hits"]
+    broken = ask("POST", "/api/search/parts", json={"parts": [{"text": "sea"}, {"audio": "AAAA"}]})
+    assert broken.status_code == 400
+    assert broken.json()["detail"].startswith("the question, part 2: the audio: cannot be read")
 
 
 def test_uploads_are_indexed_and_found(
@@ -241,9 +254,9 @@ def test_transcripts_are_downloads_without_paths(ask: Any, talks: Path) -> None:
 def test_the_api_describes_itself(ask: Any) -> None:
     paths = ask("GET", "/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/api/health", "/api/search", "/api/search/spoken", "/api/index", "/api/folders", "/api/recordings",
-        "/api/recordings/{name}", "/api/recordings/{id}", "/api/recordings/{id}/transcript", "/api/index/jobs/{id}",
-        "/api/audio/{id}",
+        "/api/health", "/api/search", "/api/search/spoken", "/api/search/parts", "/api/index", "/api/folders",
+        "/api/recordings", "/api/recordings/{name}", "/api/recordings/{id}", "/api/recordings/{id}/transcript",
+        "/api/index/jobs/{id}", "/api/audio/{id}",
         "/api/audio/{id}.wav",
     }  # fmt: skip
     page = ask("GET", "/docs")
@@ -251,6 +264,7 @@ def test_the_api_describes_itself(ask: Any) -> None:
         "<!doctype html>", ""
     )
     assert all(path in page.text for path in paths) and "SearchRequest" in page.text
+    assert "TextPart" in page.text and "AudioPart" in page.text  # what the items of a list may be
 
 
 BAD_REQUESTS = [
@@ -279,6 +293,19 @@ BAD_REQUESTS = [
     ("POST", "/api/search", {"content": b'{"question": "' + b"x" * (1 << 20) + b'"}'}, 413),
     ("POST", "/api/search/spoken", {"content": b"x" * ((16 << 20) + 1)}, 413),
     ("POST", "/api/search/spoken?top_k=x", {"content": b""}, 422),
+    ("POST", "/api/search/parts", {"json": {}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": []}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": "cat"}] * 17}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": ["cat"]}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": 5}]}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": "cat", "audio": ""}]}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"path": "/etc/passwd"}]}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"audio": "no base64!"}]}}, 400),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": "x" * 2001}]}}, 422),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": " "}]}}, 400),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": "cat"}, {"audio": ""}]}}, 400),
+    ("POST", "/api/search/parts", {"json": {"parts": [{"text": "cat"}], "recordings": ["0" * 16]}}, 404),
+    ("POST", "/api/search/parts", {"content": b"x" * ((16 << 20) + 1), "headers": JSON}, 413),
     ("PUT", "/api/recordings/a.wav", {"content": b"x" * ((1 << 20) + 1)}, 413),
     ("PUT", "/api/recordings/a.wav", {"headers": {"content-length": "-5"}}, 400),
     ("PUT", "/api/recordings/a.exe", {"content": b"x"}, 400),

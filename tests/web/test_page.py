@@ -343,7 +343,8 @@ CONTRAST = """() => {
     if (c.length < 4 || c[3] > .99) return c.slice(0, 3); } return [255, 255, 255]; };
   const result = {};
   for (const s of ['.hit h3', '.hit .score', '.hit .said', '.hit mark button', '.hit .play', '.hit .rank', '.axis span',
-                   '.found p', '.top h1', '.top p', '#search', '#question textarea', '#question label span']) {
+                   '.found p', '.top h1', '.top p', '#search', '#question textarea',
+                   '#question [data-testid=block-info]']) {
     const e = document.querySelector(s), a = light(rgba(getComputedStyle(e).color).slice(0, 3)), b = light(ground(e));
     result[s] = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
   }
@@ -357,6 +358,36 @@ def test_a_spoken_question(visit: Callable, service: SearchService, speak: Speak
     page.set_input_files("#spoken input[type=file]", speak(tmp_path / "q.wav", "tea sea"))
     page.wait_for_selector(".hit")
     assert page.inner_text(".hit:first-child .said") == "tea sea sun boat"
+
+
+DROP = """async ([name, bytes]) => {
+  const data = new DataTransfer(), box = document.querySelector("#question textarea");
+  data.items.add(new File([new Uint8Array(bytes)], name, {type: "audio/wav"}));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    box.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
+
+
+def test_sound_dropped_into_a_typed_question(
+    visit: Callable, service: SearchService, speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    search = service.search
+    monkeypatch.setattr(service, "search", lambda question, *rest: asked.append(question) or search(question, *rest))
+    page = visit(service)
+    page.fill("#question textarea", "tea")
+    page.evaluate(DROP, ["q.wav", list(speak(tmp_path / "q.wav", "sea sun").read_bytes())])
+    page.wait_for_selector("#question .thumbnail-item")
+    page.press("#question textarea", "Enter")
+    page.wait_for_selector(".hit")
+    text, waveform = asked[0]
+    assert text == "tea" and len(waveform) == 2 * SAMPLE_RATE
+    assert "tea sea sun" in page.inner_text(".found")
+    assert page.inner_text(".hit:first-child .said") == "tea sea sun boat"
+    page.click("#search")
+    page.wait_for_function("document.querySelector('#results').innerText.includes('tea sea sun')")
+    page.click("#question .thumbnail-item button, #question .delete-button")
+    ask(page, "cat")
 
 
 def test_question_spoken_into_the_microphone(
