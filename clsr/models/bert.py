@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsr.errors import InputError
 from clsr.models.attention import Products, attend
+from clsr.text.folder import require_absolute_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -157,19 +159,26 @@ def load_encoder(folder: Path) -> Bert | HuggingFaceEncoder:
     """Load the transformer of a Hugging Face folder with safetensors weights, in float32.
 
     Raises:
+        InputError: the network needs code that is not in transformers.
         ValueError, KeyError, OSError, RuntimeError: the folder is damaged.
     """
     from safetensors.torch import load_file
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    require_absolute_positions(config, folder)
     if config["model_type"] == "bert" and config["hidden_act"] == "gelu":
         weights = {name.removeprefix("bert."): w for name, w in load_file(folder / "model.safetensors").items()}
         model = Bert(config)  # on the meta device it would save a tenth of a second and import torch._dynamo: 1.5 s
         own = {name: weights[name].float() for name in model.state_dict()}
         model.load_state_dict(own, assign=True)
         return model
-    from transformers import AutoModel
+    from transformers import CONFIG_MAPPING, AutoModel
 
+    if config["model_type"] not in CONFIG_MAPPING:
+        raise InputError(
+            f"{folder}: a network of type {config['model_type']!r}, which needs code of its authors that clsr does not "
+            "run; name a text encoder that transformers has"
+        )
     return HuggingFaceEncoder(AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float())
 
 

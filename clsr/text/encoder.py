@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from clsr.config import PAYS_FROM, Precision
-from clsr.text.folder import Side, TextEncoderFolder
+from clsr.text.folder import Side, TextEncoderFolder, require_absolute_positions
 from clsr.text.weights import MappedWeights
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def load_query_encoder(folder: TextEncoderFolder, precision: Precision) -> Numpy
     """
     try:
         config = folder.config
+        require_absolute_positions(config, folder.path)
         if (config["model_type"], config.get("hidden_act")) != ("bert", "gelu"):
             return None
         width, hidden = config["hidden_size"], config["intermediate_size"]

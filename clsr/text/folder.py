@@ -105,6 +105,20 @@ class TextEncoderFolder:
         return InputError(f"{self.path}: not a readable text encoder: {' '.join(str(error).split())[:200]}")
 
 
+def require_absolute_positions(config: dict[str, Any], folder: Path) -> None:
+    """Refuse a network that is called BERT but has no table of positions, such as jina-embeddings-v2 (ALiBi).
+
+    Raises:
+        InputError: its positions are of another kind.
+    """
+    kind = config.get("position_embedding_type") or "absolute"
+    if config.get("model_type") == "bert" and kind != "absolute":
+        raise InputError(
+            f"{folder}: its positions are {kind}, which needs code of its authors that clsr does not run; name a text "
+            "encoder with absolute positions"
+        )
+
+
 def open_text_encoder(reference: str) -> TextEncoderFolder:
     """Find the folder of a text encoder by reference, and read what it says; the weights are hashed, not loaded.
 

@@ -13,6 +13,8 @@ import torch
 from clsr.errors import InputError
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.padding import pad
+from clsr.text.encoder import load_query_encoder
+from clsr.text.folder import open_text_encoder
 
 TEXTS = ["the red dog", "sun", "", "Where is the old boat's cat?", "blue " * 20]
 
@@ -296,3 +298,22 @@ def test_other_activations_are_refused(tiny_bert: Path, tmp_path: Path):
     add_dense(folder, "Tanh")
     with pytest.raises(InputError, match=r"2_Dense: activation torch.nn.modules.activation.Tanh; linear maps without"):
         load_text_encoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"position_embedding_type": "alibi", "feed_forward_type": "geglu"}, "its positions are alibi"),  # jina-v2
+        ({"model_type": "new", "auto_map": {"AutoModel": "modeling.NewModel"}}, "a network of type 'new'"),  # gte-v1.5
+    ],
+)
+def test_networks_of_other_code_are_refused(tiny_bert: Path, tmp_path: Path, changed: dict, message: str):
+    folder = shutil.copytree(tiny_bert, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text()) | changed
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=message) as error:
+        load_text_encoder(str(folder))
+    assert "\n" not in str(error.value) and "code of its authors" in str(error.value)
+    if config["model_type"] == "bert":
+        with pytest.raises(InputError, match=message):
+            load_query_encoder(open_text_encoder(str(folder)), "float32")
