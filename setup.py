@@ -20,6 +20,7 @@ INSTALL = [
     "pytorch-lightning>=2.6,<3",
     "PyYAML>=6,<7",
     "safetensors>=0.8,<1",
+    "scipy>=1.15,<2",  # clusters of token vectors
     "sentence-transformers>=6.2,<7",  # the format of text encoders, and what they are checked against in tests
     "sentencepiece>=0.2,<0.3",  # the tokens of SenseVoice
     "silero-vad>=6.2,<7",  # only its model is read: importing it sets the threads of the whole process

@@ -203,10 +203,17 @@ def test_index_status(clsr: Callable[..., str], index: Path) -> None:
 
 
 def test_hit(clsr: Callable[..., str], index: Path, tmp_path: Path) -> None:
-    hits = [hit for mode in ("dense", "bm25", "hybrid")
+    clsr("index", "--index", index, "--token-vectors")
+    hits = [hit for mode in ("dense", "bm25", "hybrid", "maxsim")
             for hit in lines(clsr("search", "--index", index, "--mode", mode, "--json", "old boat"))]  # fmt: skip
     old = [hit for file in sorted(OLD.glob("hits_*.jsonl")) for hit in lines(file.read_text())]
     agree([*hits, *old], "Hit")
+
+
+def test_chapter(clsr: Callable[..., str], index: Path) -> None:
+    recordings = sorted((OLD / "recordings").glob("*.wav"))
+    chapters = [line for path in recordings for line in lines(clsr("chapters", "--index", index, "--json", path))]
+    agree(chapters, "Chapter")
 
 
 def test_transcript(clsr: Callable[..., str], tone_set: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from clsr.audio.pauses import Span
 from clsr.corpora.long_recordings import QUESTIONS, LongQuestion, read_long_form
 from clsr.data.retrieval_set import read_retrieval_set
-from clsr.index.config import MODES
+from clsr.index.config import MODES, WINDOW_MODES
 from clsr.index.filters import Filter
 from clsr.search.hit import Hit
 from clsr.search.query import EncodedQuery
@@ -52,7 +52,7 @@ def main() -> None:
 def recall(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRight) -> None:
     """A row for each mode: share of questions with a right hit among the first k, and milliseconds a question."""
     print(f"| mode | {' | '.join(f'R@{k}' for k in DEPTHS)} | ms a question |\n| --- | ---: | ---: | ---: | ---: |")
-    for mode in MODES:
+    for mode in MODES if retriever.index.has_token_vectors else WINDOW_MODES:
         retriever.search(queries[0], 1, mode)  # opens files, and without a full-text index makes one
         start = time.perf_counter()
         found = retriever.search_many(queries, max(DEPTHS), mode)

@@ -17,7 +17,7 @@ from clsr.bench.timing import Run, peak_memory_mb, threads
 from clsr.errors import InputError
 from clsr.evaluation.measure import hardware
 from clsr.index.approximate import LEAST_WINDOWS, build_approximate, nearest
-from clsr.index.config import MODES, Mode
+from clsr.index.config import WINDOW_MODES, WindowMode
 from clsr.index.filters import Filter
 from clsr.index.index import Index
 from clsr.index.location import IndexLocation
@@ -43,7 +43,7 @@ DISK_QUESTIONS = 20  # fewer, since a search from disk may take seconds
 WARMUPS = 2  # searches of each kind before those timed: the second one loads the vector cache
 
 Percentiles = dict[str, float]  # "p50" and "p95"
-Modes = dict[Mode, dict[str, Percentiles]]  # by mode, then by output: windows, or windows with words
+Modes = dict[WindowMode, dict[str, Percentiles]]  # by mode, then by output: windows, or windows with words
 
 
 class Stage(NamedTuple):
@@ -222,9 +222,9 @@ def _searches(
     times: Modes = {}
 
     def run() -> None:
-        for mode in MODES:
+        for mode in WINDOW_MODES:
 
-            def rank(query: EncodedQuery, mode: Mode = mode) -> list[RankedWindow]:
+            def rank(query: EncodedQuery, mode: WindowMode = mode) -> list[RankedWindow]:
                 vector, words = query.vector if mode != "bm25" else None, query.text if mode != "dense" else None
                 return index.search(vector, words, TOP_K, only, exact)
 

@@ -154,9 +154,11 @@ class MakeIndex:
             return 0
         if self.export:
             return self._export(Index.open(self.index), self.export)
-        if not self.audio and not self.prune:
+        if not (self.audio or self.prune or self.indexing.token_vectors):
             raise InputError("nothing to index: name files, folders or patterns, or give --status, --verify or --prune")
         failed = self._add() if self.audio else False
+        if self.indexing.token_vectors and not self.audio:
+            self._add_token_vectors()
         if self.prune:
             self._prune(Index.open(self.index))
         return 2 if failed else 0
@@ -205,6 +207,17 @@ class MakeIndex:
             statuses = index.add(found.recordings)
         self._print(statuses)
         return any(status.status in ("partial", "failed") for status in statuses)
+
+    def _add_token_vectors(self) -> None:
+        """Add token vectors to what is indexed, and say how many windows got them."""
+        from clsr.index.index import Index
+
+        computing = self.hardware
+        Index.open(self.index)  # a folder without one is no new index here
+        index = Index.open_or_create(
+            self.index, self.model, self.indexing, computing.device, computing.precision, self.text_encoder
+        )
+        print(f"clsr: token vectors of {index.add_token_vectors()} windows were added", file=sys.stderr)
 
     def _print(self, statuses: Sequence[RecordingStatus]) -> None:
         from clsr.index.recordings import FLAG

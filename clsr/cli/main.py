@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from clsr.cli.benchmarking import Bench
+from clsr.cli.chaptering import Chapters
 from clsr.cli.data import Lengthen, Make, Synthesize, Transcribed, Validate
 from clsr.cli.indexing import MakeIndex, Transcribe
 from clsr.cli.information import Info
@@ -61,6 +62,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "serve": Serve,
     "mcp": ServeAssistants,
     "transcribe": Transcribe,
+    "chapters": Chapters,
     "info": Info,
     "data": DATA,
     "train-asr": TrainAsr,
@@ -92,6 +94,7 @@ EXAMPLES = {
     "serve": "clsr serve --index talks.index --allow talks/",
     "mcp": "clsr mcp --index talks.index",
     "transcribe": "clsr transcribe talk.mp3",
+    "chapters": "clsr chapters talk.mp3",
     "info": "clsr info --model exp/joint",
     "data validate": "clsr data validate data/train",
     "data make": "clsr data make table.csv data",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from clsr.cli.options import File, Folder, Location, Ref, options_of, positional, repeated
 from clsr.errors import InputError, printable_line
-from clsr.index.config import Mode
+from clsr.index.config import HitUnit, Mode
 
 if TYPE_CHECKING:
     from clsr.config import Precision
@@ -69,6 +69,8 @@ class Search:
             FILE.wav:START-END in seconds; may be repeated.
         questions: file of many questions, one per line, or *.jsonl with id and question, audio or data (parts).
         top_k: number of hits at most.
+        unit: what a hit is: a run of words around the tokens that matched (with --mode maxsim), a segment between two
+            pauses, a window, or a whole recording, by the sum of its three best windows.
         json: print one object per hit.
         srt: new file to write the hits to as subtitles; - prints them.
         save_clips: folder to write each hit to as a wav file.
@@ -80,6 +82,7 @@ class Search:
     questions: File | None = None
     where: Where = options_of(Where)
     top_k: int = 5
+    unit: HitUnit = "window"
     json: bool = False
     srt: Annotated[str | None, "FILE"] = None
     save_clips: Folder | None = None
@@ -103,7 +106,7 @@ class Search:
             if not isinstance(listed.query, str):
                 name = listed.query if isinstance(listed.query, Path) else listed.id
                 print(printable_line(f"{name}: {query.text}"), file=sys.stderr)
-        found = retriever.search_many(queries, self.top_k, self.where.mode, only, self.where.exact)
+        found = retriever.search_many(queries, self.top_k, self.where.mode, only, self.where.exact, self.unit)
         if self.questions:
             self._print_batch(zip(listed_queries, queries, found, strict=True))
         elif self.srt != "-":

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from clsr.config import Precision
 from clsr.errors import InputError
-from clsr.index.config import Mode
+from clsr.index.config import WindowMode
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LongFormConfig:
     window_s: float = 40.0
     hop_s: float = 20.0
     top_k: Annotated[tuple[int, ...], "K"] = (1, 3, 5)
-    modes: Annotated[tuple[Mode, ...], "MODE"] = ("dense",)
+    modes: Annotated[tuple[WindowMode, ...], "MODE"] = ("dense",)
     others: Annotated[tuple[str, ...], "DIR"] = ()
     words: str | None = None
     row: str | None = None

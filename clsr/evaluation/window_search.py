@@ -11,7 +11,7 @@ import numpy as np
 
 from clsr.errors import InputError
 from clsr.evaluation.longform_report import FoundWindow
-from clsr.index.config import Mode
+from clsr.index.config import WindowMode
 from clsr.index.filters import quote
 from clsr.index.ranking import Ranker
 from clsr.index.tables import SPAN_COLUMNS, TEXT_COLUMN, full_text_config
@@ -53,7 +53,9 @@ class WindowSearch:
         self.writes = windows.texts is not None
         self._ranker = Ranker(TableReader.of(rows))
 
-    def search(self, vector: np.ndarray, text: str, mode: Mode, recording: str | None, top_k: int) -> list[FoundWindow]:
+    def search(
+        self, vector: np.ndarray, text: str, mode: WindowMode, recording: str | None, top_k: int
+    ) -> list[FoundWindow]:
         """The best windows, of those that overlap the best alone.
 
         Args:

@@ -8,9 +8,17 @@ from typing import Annotated, Literal, get_args
 from clsr.config import Precision
 from clsr.errors import InputError
 
-Mode = Literal["dense", "bm25", "hybrid"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+WindowMode = Literal["dense", "bm25", "hybrid"]
 """What windows are ranked by: vectors, words, or both."""
+WINDOW_MODES: tuple[WindowMode, ...] = get_args(WindowMode)
+
+Mode = Literal[WindowMode, "maxsim"]
+"""What windows are ranked by; with "maxsim", the best by vectors are ranked again by the vectors of their tokens."""
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+HitUnit = Literal["tokens", "segment", "window", "recording"]
+"""What a hit is: a run of words around the tokens that matched, speech between pauses, a window, or a recording."""
+HIT_UNITS: tuple[HitUnit, ...] = get_args(HitUnit)
 
 
 @dataclass
@@ -23,11 +31,13 @@ class IndexConfig:
         batch_s: seconds of audio that a thread encodes at once; memory grows with it, not with the length of a
             recording.
         approximate_from: number of windows from which an approximate index of the vectors is built; 0 never builds one.
+        token_vectors: store the vectors of tokens too, for mode maxsim; an index that has them keeps them up to date.
     """
 
     windows: Annotated[str | None, "CUT"] = None
     batch_s: float = 160.0
     approximate_from: int = 100_000
+    token_vectors: bool = False
 
     def __post_init__(self) -> None:
         if self.windows is not None:

@@ -73,6 +73,7 @@ def add_with_ray(
                 progress.encoded(path, 1.0, entry.duration_s)
                 progress.end(path, statuses[path])
         writer.finish()
+        index.update_token_vectors()
     return [statuses[path] for path in paths]
 
 

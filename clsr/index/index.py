@@ -15,7 +15,7 @@ from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.filters import Filter, is_recording
 from clsr.index.location import IndexLocation
-from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow
+from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow, merge
 from clsr.index.recordings import (
     UNKNOWN,
     MissingRecordings,
@@ -27,6 +27,9 @@ from clsr.index.recordings import (
     with_windows_found,
 )
 from clsr.index.tables import WINDOWS, IndexTables, only_writer, writing
+from clsr.index.tokens.building import TokenBuilder
+from clsr.index.tokens.description import read_description
+from clsr.index.tokens.maxsim import MatchedToken, MaxSim
 from clsr.index.vector_cache import CACHE_BYTES
 from clsr.index.windows import merge_words, parse_cuts
 from clsr.model import Model
@@ -39,9 +42,11 @@ if TYPE_CHECKING:
     from clsr.index.progress import Watch
     from clsr.index.verification import Verdict
     from clsr.lance import TableReader
+    from clsr.text.encoder import TextTokens
     from clsr.transcribe import Transcript
 
 DESCRIPTION = "index.json"
+RERANKED = 1000  # windows, the best by their vectors, that MaxSim ranks again
 
 
 class IndexDescription(NamedTuple):
@@ -85,6 +90,7 @@ class Index:
         self._cache_bytes = cache_bytes
         self._recordings = RecordingsTable(self.tables)
         self._ranker: Ranker | None = None
+        self._maxsim = MaxSim(self.tables, cache_bytes)
         self._flagged: tuple[Mapping[str, RecordingEntry], set[str]] | None = None  # of which entries
 
     @classmethod
@@ -280,6 +286,7 @@ class Index:
                     indexer.take(path)
                 indexer.flush()
             writer.finish()
+            self.update_token_vectors()
         return [indexer.statuses[path] for path in paths]
 
     @contextmanager
@@ -300,6 +307,39 @@ class Index:
             with writing(self.location):
                 self.location.write_text(DESCRIPTION, json.dumps(ours._asdict(), indent=2) + "\n")
             yield ours
+
+    @property
+    def has_token_vectors(self) -> bool:
+        """Whether the index keeps the vectors of tokens, for ``search`` with ``tokens``.
+
+        Raises:
+            InputError: their description is damaged.
+        """
+        return read_description(self.location) is not None
+
+    def add_token_vectors(self) -> int:
+        """Store the vectors of the tokens of all windows that have none; from then on, ``add`` keeps them up to date.
+
+        They are the text encoder's, of the words of each window in their context, and nothing is recognised again: for
+        a CLSR model they are those of its transcripts. Where windows overlap, the token vectors of a second are stored
+        once.
+
+        Returns:
+            The windows that were encoded.
+
+        Raises:
+            InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
+        """
+        self.model.speech_encoder  # noqa: B018  # its faults come before the lock
+        with self.updating():
+            return self.update_token_vectors(always=True)
+
+    def update_token_vectors(self, always: bool = False) -> int:
+        """``add_token_vectors`` for whoever is writing already: if ``config`` asks for them, or the index has some."""
+        if not (always or self.config.token_vectors or self.has_token_vectors):
+            return 0
+        model = self.model.speech_encoder
+        return TokenBuilder(IndexTables(self.location), model.text_encoder, model.as_passages).update()
 
     def entries(self) -> Mapping[str, RecordingEntry]:
         """The entry of each recording by path; the same object as before while nothing has changed.
@@ -432,11 +472,14 @@ class Index:
         top_k: int = 10,
         only: Filter | None = None,
         exact: bool = False,
+        tokens: TextTokens | None = None,
     ) -> list[RankedWindow]:
         """The windows that match a query best, best first; of those that overlap, whatever their sizes, the best one.
 
         A vector alone ranks by cosine. Words alone rank by BM25 of the transcripts; only windows that share a word are
         found. Both together are fused by reciprocal ranks. Windows in which nothing was recognised are never found.
+        With tokens, the thousand best by cosine are ranked again by MaxSim (Khattab and Zaharia, SIGIR 2020): of the
+        query's tokens, the mean of the best cosine with a token of the window, rare tokens counting more.
 
         Args:
             vector: unit vector ``(E,)`` of the query (``Model.encode`` with side "question").
@@ -444,10 +487,12 @@ class Index:
             top_k: windows at most.
             only: recordings, folder and dates to look at; ``None`` is all.
             exact: compare every window, even if the index has an approximate index of vectors.
+            tokens: of the query (``Model.query_encoder.encode_tokens``), to rank what the vector finds again.
 
         Raises:
             InputError: neither vector nor words are given, the vector has another width, ``top_k`` is below 1, nothing
-                is indexed yet, or a recording that is looked at is not in the index.
+                is indexed yet, a recording that is looked at is not in the index, or the index has no token vectors
+                where the query has tokens.
         """
         if vector is None and words is None:
             raise InputError("nothing to search for: give a vector, words, or both")
@@ -456,7 +501,23 @@ class Index:
         ranker = self._open_ranker()
         if vector is not None and vector.shape != (width := ranker.width,):
             raise InputError(f"{self.location}: holds vectors of {width} numbers; the query's has shape {vector.shape}")
-        return ranker.search(vector, words, top_k, self._condition(only), exact)
+        where = self._condition(only)
+        if tokens is None or vector is None:
+            return ranker.search(vector, words, top_k, where, exact)
+        windows = ranker.dense(vector, RERANKED, where, exact)
+        return merge(self._maxsim.rerank(windows, tokens), top_k)
+
+    def matched_tokens(self, windows: Sequence[RankedWindow], tokens: TextTokens) -> list[list[MatchedToken]]:
+        """Of each window, the best match of each token of a query, in the order of the query.
+
+        Args:
+            windows: as ``search`` found them.
+            tokens: of the query.
+
+        Raises:
+            InputError: the index has no token vectors.
+        """
+        return self._maxsim.matches(windows, tokens)
 
     def recognised(self, windows: Sequence[RankedWindow]) -> list[tuple[RankedWindow, RecognisedWindow]]:
         """What was recognised in windows; without those that a writer has removed since."""

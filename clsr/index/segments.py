@@ -82,9 +82,14 @@ def encode_segments(text_encoder: TextEncoder, windows: Sequence[Sequence[Word]]
 
 def segment_cosines(segments: bytes, query: np.ndarray) -> np.ndarray:
     """Cosines ``(S,)`` of a window's segments, as ``encode_segments`` has them, and a query's vector ``(E,)``."""
-    rows = np.frombuffer(segments, np.int8).reshape(-1, len(query)).astype(np.float32)
     # Each summed by itself: in the product of a whole matrix the order of summing depends on the row's place.
-    return np.einsum("se,e->s", rows, query) / np.linalg.norm(rows, axis=1).clip(1e-12)
+    return np.einsum("se,e->s", segment_vectors(segments, len(query)), query)
+
+
+def segment_vectors(segments: bytes, width: int) -> np.ndarray:
+    """Unit vectors ``(S, E)`` of a window's segments, as ``encode_segments`` has them."""
+    rows = np.frombuffer(segments, np.int8).reshape(-1, width).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
 
 
 def _length_s(words: Sequence[Word]) -> float:

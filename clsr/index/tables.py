@@ -1,4 +1,4 @@
-"""The LanceDB tables of an index, windows and recordings: columns, opening, errors in plain words. Internal."""
+"""The LanceDB tables of an index, of windows, recordings and tokens: columns, opening, plain errors. Internal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lancedb.index import FTS
     from lancedb.table import LanceTable
 
-WINDOWS, RECORDINGS = "windows", "recordings"
+WINDOWS, RECORDINGS, TOKENS = "windows", "recordings", "tokens"
 SPAN_COLUMNS = ["id", "recording", "start_s", "end_s"]
 TEXT_COLUMN = "text"
 SUMMARY_COLUMNS = ["start_s", "end_s", "text", "words"]  # of windows, that the entry of their recording needs
@@ -78,6 +78,27 @@ def recordings_schema() -> pyarrow.Schema:
     )
 
 
+def tokens_schema() -> pyarrow.Schema:
+    """Columns of the table of token vectors, a row a tile (``clsr.index.tokens.tiles``); indices may have none."""
+    import pyarrow
+
+    text, seconds, binary = pyarrow.string(), pyarrow.float64(), pyarrow.binary()
+    return pyarrow.schema(
+        {
+            "recording": text,
+            "windows": text,  # digest of the recording's windows: of others, the tiles are out of date
+            "projection": text,  # its id
+            "start_s": seconds,
+            "end_s": seconds,
+            "window_start_s": seconds,  # the window that has the words
+            "window_end_s": seconds,
+            "members": binary,  # of each token, its word's place in that window, and its cluster: two uint16
+            "vectors": binary,  # of each cluster, signed bytes
+            "checksum": text,  # of all the rest
+        }
+    )
+
+
 def full_text_config() -> FTS:
     """How the full-text index of transcripts is built, for ``table.create_index(TEXT_COLUMN, config=...)``.
 
@@ -119,11 +140,20 @@ class IndexTables:
         """
         return self._open(RECORDINGS, recordings_schema())
 
+    @property
+    def tokens(self) -> LanceTable | None:
+        """The table of token vectors; ``None``: the index has none.
+
+        Raises:
+            InputError: the table is damaged.
+        """
+        return self._open(TOKENS, tokens_schema())
+
     def reader(self, name: str) -> TableReader | None:
         """The table of a name for reading alone, which takes no time to start; ``None``: not yet made.
 
         Args:
-            name: ``WINDOWS`` or ``RECORDINGS``.
+            name: ``WINDOWS``, ``RECORDINGS`` or ``TOKENS``.
 
         Raises:
             InputError: the table is damaged, or of an earlier version of clsr.
@@ -141,7 +171,8 @@ class IndexTables:
                     raise
                 return None  # a folder without a first transaction is none either
             names = reader.schema.names
-        self._require_columns(names, windows_schema(1) if name == WINDOWS else recordings_schema())
+        schemas = {WINDOWS: windows_schema(1), RECORDINGS: recordings_schema(), TOKENS: tokens_schema()}
+        self._require_columns(names, schemas[name])
         self._readers[name] = (on_disk, reader)
         return reader
 
@@ -160,6 +191,14 @@ class IndexTables:
             InputError: the table is damaged, or of an earlier version of clsr.
         """
         return self._make(RECORDINGS, recordings_schema())
+
+    def make_tokens(self) -> LanceTable:
+        """Open the table of token vectors for writing, an empty one where there is none.
+
+        Raises:
+            InputError: the table is damaged.
+        """
+        return self._make(TOKENS, tokens_schema())
 
     def upgrade(self) -> None:
         """Give tables of an earlier version the columns of today, empty.

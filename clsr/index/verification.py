@@ -15,6 +15,7 @@ from clsr.errors import InputError
 from clsr.index.recordings import INTERRUPTED, RecordingEntry, RecordingsTable, stored_ns, window_summary
 from clsr.index.rows import WindowRow, checksum
 from clsr.index.tables import CONFIDENCE_COLUMN, SUMMARY_COLUMNS, IndexTables, reading
+from clsr.index.tokens.verification import token_faults
 
 NORM_TOLERANCE = 1e-3
 SECONDS_TOLERANCE = 1e-3
@@ -32,6 +33,7 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
     recording has to have the windows that it was entered with, of one content and cut, and its seconds have to add up.
+    Token vectors, where the index has them, have to match their checksums, and to be there for all windows.
     The full-text and approximate indices, which can be made again from the rows, are not looked at. Of the recordings,
     size and date have to be those that were indexed, and the seconds those that their headers or frames promise.
 
@@ -59,6 +61,10 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
     except InputError as error:
         damage.append(str(error))
         return Verdict(damage, _stale(entries))
+    try:
+        damage += token_faults(tables)
+    except InputError as error:
+        damage.append(str(error))
     damage += [
         f"{path}: has windows, but is not among the recordings; index it again" for path in set(found) - set(entries)
     ]

@@ -77,6 +77,7 @@ class IndexWriter:
             with writing(self.location):
                 self._table = self.tables.make_windows(rows.schema)
         if self._table is not None and (stale or rows is not None):
+            self._forget_tokens(stale)
             with confirmed(self.location, self._table, rows.num_rows if rows is not None else 0):
                 self._write(self._table, stale, rows)
         self._enter(done)
@@ -99,6 +100,7 @@ class IndexWriter:
             InputError: the index cannot be written.
         """
         if recordings:
+            self._forget_tokens(recordings)
             with writing(self.location):
                 if self._table is not None:  # first: an entry without windows is harmless, windows without are not
                     self._table.delete(f"recording IN ({', '.join(map(quote, recordings))})")
@@ -116,7 +118,7 @@ class IndexWriter:
         with writing(self.location):
             if not any(index.columns == [TEXT_COLUMN] for index in self._table.list_indices()):
                 self._table.create_index(TEXT_COLUMN, config=full_text_config())
-            for table in (self._table, self.tables.recordings):
+            for table in (self._table, self.tables.recordings, self.tables.tokens):
                 if table is not None:
                     table.optimize(cleanup_older_than=OLD_VERSIONS)
 
@@ -134,6 +136,13 @@ class IndexWriter:
     def _enter(self, entries: Sequence[RecordingEntry]) -> None:
         self._recordings.write(entries)
         self.known.update({entry.recording: entry for entry in entries})
+
+    def _forget_tokens(self, recordings: Sequence[str]) -> None:
+        """Delete token vectors before their windows are: those of other words would be found by their times."""
+        table = self.tables.tokens if recordings else None
+        if table is not None:
+            with writing(self.location):
+                table.delete(f"recording IN ({', '.join(map(quote, recordings))})")
 
     def _write(self, table: LanceTable, stale: Sequence[str], rows: Any) -> None:
         """Add windows and delete those of stale recordings, in one transaction."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clsr.errors import InputError
 from clsr.models.bert import Bert, HuggingFaceEncoder, load_encoder, save_encoder
 from clsr.padding import length_mask, pad
+from clsr.text.encoder import TextTokens
 from clsr.text.folder import LinearMap, Side, TextEncoderFolder, open_text_encoder
 
 if TYPE_CHECKING:
@@ -166,6 +167,27 @@ class TextEncoder(nn.Module):
             batch = order[start : start + batch_size]
             vectors[batch] = self.encode_ids([ids[i] for i in batch]).float().cpu()
         return vectors
+
+    @torch.no_grad()
+    def encode_tokens(self, texts: Sequence[str], kind: Side = "passage", batch_size: int = 16) -> list[TextTokens]:
+        """Encode the tokens of each text; those past the longest input are left out.
+
+        The vectors are those of ``token_vectors``, on the CPU.
+        """
+        longest = self.max_tokens + len(self.opening) - len(self._opening_ids(kind))
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ids = [encoding.ids[:longest] for encoding in encodings]
+        found: list[TextTokens | None] = [None] * len(ids)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            rows, lengths = pad([torch.tensor(ids[i], dtype=torch.long) for i in batch])
+            device = self.word_embeddings.device
+            vectors = self.token_vectors(self.word_embeddings[rows.to(device)], lengths.to(device), kind).cpu().numpy()
+            for i, of_text in zip(batch, vectors, strict=True):
+                count = len(ids[i])
+                found[i] = TextTokens(ids[i], encodings[i].offsets[:count], of_text[:count].copy())
+        return [tokens for tokens in found if tokens is not None]
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder with the present weights."""

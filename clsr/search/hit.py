@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clsr.errors import printable_line
 from clsr.index.recordings import FLAG
+from clsr.index.tables import STOP_WORDS
+from clsr.search.token_matches import TokenMatch
 from clsr.vocabulary import Word
+
+SHOWN_TOKENS = 3  # matches of tokens in a printed hit
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,14 @@ class Hit:
         start_s, end_s: the moment, in seconds from the start of the recording; it lies inside the window.
         window_start_s, window_end_s: the window that was found, in which the moment is the best segment.
         score: of the window: in mode "dense" the cosine of the query's vector and the window's, -1 to 1; in mode
-            "bm25" that of BM25, above 0; in mode "hybrid" the sum of reciprocal ranks, above 0 and below 0.033.
+            "bm25" that of BM25, above 0; in mode "hybrid" the sum of reciprocal ranks, above 0 and below 0.033; in mode
+            "maxsim" the mean over the query's tokens of the best cosine with a token of the window, rare tokens
+            counting more, -1 to 1.
         text: what was recognised in the moment.
         window_text: what was recognised in the window.
         matches: each occurrence, in the moment, of the words that match the query best, in the order of speech.
         flagged: whether the recording is probably not speech in the model's language.
+        tokens: in mode "maxsim", each token of the query and the word of the window that it matched best.
     """
 
     rank: int
@@ -41,18 +49,27 @@ class Hit:
     window_text: str
     matches: tuple[Word, ...]
     flagged: bool = False
+    tokens: tuple[TokenMatch, ...] = ()
 
     def __str__(self) -> str:
         """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
 
-        A file inside the working directory is named from there, and others in full. What a terminal would obey, or
-        what would break the line, is written as an escape.
+        In mode "maxsim", the three best matches of tokens follow, as ``[horse=mare 12:36]``. A file inside the working
+        directory is named from there, and others in full. What a terminal would obey, or what would break the line, is
+        written as an escape.
         """
         file = Path(self.recording)
         name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
         span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
         flag = f"  ({FLAG})" if self.flagged else ""
-        return printable_line(f"{name}  {span}  {self.score:.3f}  {self.marked()}{flag}")
+        return printable_line(f"{name}  {span}  {self.score:.3f}  {self.marked()}{self._best_tokens()}{flag}")
+
+    def _best_tokens(self) -> str:
+        """The best matches of tokens, without those of words such as "the"; empty without any."""
+        telling = [match for match in self.tokens if match.token.lower() not in STOP_WORDS and match.token.isalnum()]
+        best = sorted(telling, key=lambda match: -match.cosine)[:SHOWN_TOKENS]
+        shown = ", ".join(f"{m.token}={m.word} {format_clock(math.floor(m.start_s))}" for m in best)
+        return f"  [{shown}]" if shown else ""
 
     def marked(self, before: str = "*", after: str = "*") -> str:
         """The text of the moment, with a mark before and after each matching word."""
@@ -66,9 +83,11 @@ class Hit:
     def values(self) -> dict[str, Any]:
         """The hit as an object of JSON; times to the millisecond, the score to four significant digits.
 
-        ``flagged`` is there only where it is true.
+        ``flagged`` is there only where it is true, ``tokens`` only in mode "maxsim".
         """
-        flag = {"flagged": True} if self.flagged else {}
+        more: dict[str, Any] = {"flagged": True} if self.flagged else {}
+        if self.tokens:
+            more["tokens"] = [[m.token, m.word, *_rounded(m[2:])] for m in self.tokens]
         return {
             "rank": self.rank,
             "recording": self.recording,
@@ -80,7 +99,11 @@ class Hit:
             "window_start_s": round(self.window_start_s, 3),
             "window_end_s": round(self.window_end_s, 3),
             "window_text": self.window_text,
-        } | flag
+        } | more
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 3) for value in values]
 
 
 def format_clock(seconds: int) -> str:

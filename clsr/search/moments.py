@@ -42,18 +42,36 @@ def find_moments(
         query: vector ``(E,)`` of norm 1.
         windows: what was recognised in each.
     """
-    parts = [_segments(window, len(query)) for window in windows]
+    parts = [segments_of(window, len(query)) for window in windows]
     best = [
         int(segment_cosines(window.segments, query).argmax()) if len(part) > 1 else 0
         for window, part in zip(windows, parts, strict=True)
     ]
-    words = {word.text for part, i in zip(parts, best, strict=True) for word in part[i]}
-    word_scores = _score(text_encoder, query, sorted(words))
-    return [_moment(w, part, i, word_scores) for w, part, i in zip(windows, parts, best, strict=True)]
+    runs = [(window, part, range(i, i + 1)) for window, part, i in zip(windows, parts, best, strict=True)]
+    return moments_of(text_encoder, query, runs)
 
 
-def _segments(window: RecognisedWindow, width: int) -> list[list[Word]]:
-    """The segments whose vectors the index has, which in indices of before reach over pauses of any length."""
+WindowRun = tuple[RecognisedWindow, list[list[Word]], range]
+"""A window, its words in parts, and the parts that are a moment."""
+
+
+def moments_of(
+    text_encoder: SentenceEncoder | PassageCache, query: np.ndarray, runs: Sequence[WindowRun]
+) -> list[Moment]:
+    """The moments that are runs of parts of windows, with their best words.
+
+    Args:
+        text_encoder: of the model, for the words that are to be marked.
+        query: vector ``(E,)`` of norm 1.
+        runs: of parts, at least one each.
+    """
+    texts = {word.text for _, parts, run in runs for part in parts[run.start : run.stop] for word in part}
+    word_scores = _score(text_encoder, query, sorted(texts))
+    return [_moment(*run, word_scores) for run in runs]
+
+
+def segments_of(window: RecognisedWindow, width: int) -> list[list[Word]]:
+    """A window's segments whose vectors the index has, which in indices of before reach over pauses of any length."""
     segments = split(window.words)
     stored = max(1, len(window.segments) // width)
     return segments if len(segments) == stored else split(window.words, math.inf)
@@ -69,13 +87,13 @@ def best_matches(words: Sequence[Word], scores: dict[str, float]) -> tuple[Word,
     return tuple(word for word in words if word.text in best)
 
 
-def _moment(window: RecognisedWindow, segments: list[list[Word]], at: int, word_scores: dict[str, float]) -> Moment:
-    words = segments[at]
+def _moment(window: RecognisedWindow, parts: list[list[Word]], run: range, word_scores: dict[str, float]) -> Moment:
+    words = [word for part in parts[run.start : run.stop] for word in part]
     if not words:
         return Moment(window.start_s, window.end_s, window.text, ())
     first_s, last_s = words[0].start_s, words[-1].end_s
-    before_s = (segments[at - 1][-1].end_s + first_s) / 2 if at else window.start_s
-    after_s = (last_s + segments[at + 1][0].start_s) / 2 if at + 1 < len(segments) else window.end_s
+    before_s = (parts[run.start - 1][-1].end_s + first_s) / 2 if run.start else window.start_s
+    after_s = (last_s + parts[run.stop][0].start_s) / 2 if run.stop < len(parts) else window.end_s
     start_s, end_s = max(first_s - MARGIN_S, before_s), min(last_s + MARGIN_S, after_s)
     return Moment(start_s, end_s, join_words(word.text for word in words), best_matches(words, word_scores))
 

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
-from clsr.index.config import MODES, Mode
+from clsr.index.config import HIT_UNITS, MODES, HitUnit, Mode
 from clsr.index.filters import Filter
 from clsr.index.index import Index
+from clsr.index.ranking import RankedWindow, RecognisedWindow
 from clsr.model import Model
 from clsr.search.hit import Hit
-from clsr.search.moments import find_moments
+from clsr.search.moments import Moment, find_moments, moments_of
 from clsr.search.passage_cache import PassageCache
 from clsr.search.query import EncodedQuery, Query, encode_queries
+from clsr.search.token_matches import TokenMatch, find_token_matches
+from clsr.search.units import best_recordings, best_segments, token_run, windows_wanted
 
 if TYPE_CHECKING:
     from clsr.config import Precision
+    from clsr.text.encoder import TextTokens
 
 
 class Retriever:
@@ -63,6 +67,7 @@ class Retriever:
         mode: Mode = "dense",
         only: Filter | None = None,
         exact: bool = False,
+        unit: HitUnit = "window",
     ) -> list[Hit]:
         """Best moments for a query, best first, fewer than ``top_k`` if the recordings have no more.
 
@@ -76,15 +81,21 @@ class Retriever:
                 recognised in the spoken parts.
             top_k: hits at most.
             mode: rank by cosine of vectors ("dense"), by BM25 of transcripts, in which only windows that share a word
-                with the query are hits ("bm25"), or by both, fused by reciprocal ranks ("hybrid").
+                with the query are hits ("bm25"), by both, fused by reciprocal ranks ("hybrid"), or by cosine and then
+                the thousand best again by the vectors of their tokens ("maxsim"; ``Index.add_token_vectors``).
             only: recordings, folder and dates to look at; ``None`` is all.
             exact: compare every window, even if the index has an approximate index of vectors.
+            unit: what a hit is. "window": the best segment of a window, as the window ranks. "segment": speech between
+                two pauses, of the best windows, ranked by the cosine of its own vector. "recording": a whole one, by
+                the sum of its three best windows, whose text is that of its best moment. "tokens": in mode "maxsim"
+                the shortest run of words that holds half of what matched, as the window ranks.
 
         Raises:
             InputError: the query is empty or cannot be read or understood, ``top_k`` is below 1, there is no such
-                mode, or a recording that is looked at is not in the index.
+                mode or unit, a recording that is looked at is not in the index, or the index has no token vectors for
+                "maxsim".
         """
-        return self.search_many([query], top_k, mode, only, exact)[0]
+        return self.search_many([query], top_k, mode, only, exact, unit)[0]
 
     def search_many(
         self,
@@ -93,11 +104,16 @@ class Retriever:
         mode: Mode = "dense",
         only: Filter | None = None,
         exact: bool = False,
+        unit: HitUnit = "window",
     ) -> list[list[Hit]]:
         """The hits of each query, as ``search`` finds them; queries are encoded together."""
         if mode not in MODES:
             raise InputError(f"there is no mode {mode!r}; give {', '.join(MODES)}")
-        return [self._hits(one, top_k, mode, only, exact) for one in self.encode_many(queries)]
+        if unit not in HIT_UNITS:
+            raise InputError(f"there is no unit {unit!r}; give {', '.join(HIT_UNITS)}")
+        if unit == "tokens" and mode != "maxsim":
+            raise InputError("unit tokens shows which tokens matched, which mode maxsim alone compares; give both")
+        return [self._hits(one, top_k, mode, only, exact, unit) for one in self.encode_many(queries)]
 
     def encode(self, query: Query) -> EncodedQuery:
         """Encode a query once; the result can be searched for several times.
@@ -111,11 +127,43 @@ class Retriever:
         """The words and vectors of queries, encoded together; messages about their parts name these ids."""
         return encode_queries(queries, self.model, ids)
 
-    def _hits(self, query: EncodedQuery, top_k: int, mode: Mode, only: Filter | None, exact: bool) -> list[Hit]:
-        vector, words = query.vector if mode != "bm25" else None, query.text if mode != "dense" else None
-        found = self.index.recognised(self.index.search(vector, words, top_k, only, exact))
+    def _hits(
+        self, query: EncodedQuery, top_k: int, mode: Mode, only: Filter | None, exact: bool, unit: HitUnit
+    ) -> list[Hit]:
+        vector, words = query.vector if mode != "bm25" else None, query.text if mode in ("bm25", "hybrid") else None
+        tokens = self._tokens(query) if mode == "maxsim" else None
+        ranked = self.index.search(vector, words, windows_wanted(unit, top_k), only, exact, tokens)
+        if unit == "recording":
+            ranked = best_recordings(ranked, top_k)
+        found = self.index.recognised(ranked)
+        if unit == "segment":
+            runs = best_segments(self._passages, query.vector, found, top_k)
+            found = [(one.window._replace(score=one.score), one.run[0]) for one in runs]
+        windows = [window for window, _ in found]
+        matched = find_token_matches(self.index, windows, query.text, tokens) if tokens else [()] * len(windows)
+        if unit == "segment":
+            moments = moments_of(self._passages, query.vector, [one.run for one in runs])
+        elif unit == "tokens":
+            of_tokens = [token_run(window, matches) for (_, window), matches in zip(found, matched, strict=True)]
+            moments = moments_of(self._passages, query.vector, of_tokens)
+        else:
+            moments = find_moments(self._passages, query.vector, [recognised for _, recognised in found])
+        if unit == "recording":
+            moments = [self._whole(window, moment) for window, moment in zip(windows, moments, strict=True)]
+        return self._as_hits(found, moments, matched)
+
+    def _whole(self, window: RankedWindow, moment: Moment) -> Moment:
+        """A moment with the times of its whole recording."""
+        entry = self.index.entries().get(window.recording)
+        return moment._replace(start_s=0.0, end_s=max(window.end_s, entry.duration_s if entry else 0.0))
+
+    def _as_hits(
+        self,
+        found: Sequence[tuple[RankedWindow, RecognisedWindow]],
+        moments: Sequence[Moment],
+        matched: Sequence[tuple[TokenMatch, ...]],
+    ) -> list[Hit]:
         flagged = self.index.flagged()
-        moments = find_moments(self._passages, query.vector, [recognised for _, recognised in found])
         return [
             Hit(
                 rank=rank,
@@ -129,6 +177,20 @@ class Retriever:
                 window_text=recognised.text,
                 matches=moment.matches,
                 flagged=window.recording in flagged,
+                tokens=token_matches,
             )
-            for rank, ((window, recognised), moment) in enumerate(zip(found, moments, strict=True), start=1)
+            for rank, ((window, recognised), moment, token_matches) in enumerate(
+                zip(found, moments, matched, strict=True), start=1
+            )
         ]
+
+    def _tokens(self, query: EncodedQuery) -> TextTokens:
+        """The tokens of a query, of a spoken one those of its transcript.
+
+        Raises:
+            InputError: its text has none.
+        """
+        tokens = self.model.query_encoder.encode_tokens([query.text], "question")[0]
+        if not tokens.ids:
+            raise InputError("the question has no token that the text encoder knows; ask in words")
+        return tokens

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 2048  # at once: some tens of MB of hidden activations
 
 
+class TextTokens(NamedTuple):
+    """The tokens of a text that its encoder reads, without opening, prompt and closing."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]  # of each, its first character in the text and the one after its last
+    vectors: np.ndarray  # (U, D) float32, unit rows: each token in its context, as pooling takes it
+
+
 class SentenceEncoder(Protocol):
     """What encodes queries, and the words to be marked in what they find."""
 
@@ -30,6 +38,10 @@ class SentenceEncoder(Protocol):
 
     def encode(self, texts: Sequence[str], kind: Side) -> ArrayLike:
         """Encode texts into unit vectors ``(B, E)``, an array or a tensor on the CPU."""
+        ...
+
+    def encode_tokens(self, texts: Sequence[str], kind: Side) -> list[TextTokens]:
+        """Encode the tokens of each text."""
         ...
 
     def surplus(self, text: str, kind: Side) -> int:
@@ -85,6 +97,19 @@ class NumpyTextEncoder:
             vectors[order[start:end]] = self._encode_sorted([rows[i] for i in order[start:end]])
             start = end
         return vectors
+
+    def encode_tokens(self, texts: Sequence[str], kind: Side = "passage") -> list[TextTokens]:
+        """Encode the tokens of each text; those past the longest input are left out."""
+        opening = [*self.opening, *self.token_ids(self.folder.prompts.get(kind, ""))]
+        return [self._encode_tokens(text, opening) for text in texts]
+
+    def _encode_tokens(self, text: str, opening: Sequence[int]) -> TextTokens:
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        count = min(len(encoding.ids), self.max_tokens + len(self.opening) - len(opening))
+        row = np.asarray([*opening, *encoding.ids[:count], *self.closing])
+        vectors = self._bert(row, [(len(row), 1)])[len(opening) : len(opening) + count]
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+        return TextTokens(encoding.ids[:count], encoding.offsets[:count], unit)
 
     def _encode_sorted(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         """Unit vectors of rows of ids, the shortest first."""

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 import clsr
 from clsr.config import TranscriptFormat
 from clsr.errors import InputError
-from clsr.index.config import Mode
+from clsr.index.config import HitUnit, Mode
 from clsr.model import Speech
 from clsr.web.folders import Missing, safe_name
 from clsr.web.jobs import FileProgress, Job
@@ -110,7 +110,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
     @app.post("/api/search", tags=["search"])
     async def search(query: SearchRequest, request: Request) -> SearchAnswer:
         """Find the moments that answer a typed question."""
-        options = (query.top_k, query.mode, query.recordings, _client(request))
+        options = (query.top_k, query.mode, query.recordings, _client(request), query.unit)
         found = await _unless_client_leaves(request, service.submit_search(query.question, *options))
         return _search_answer(found, query.profile)
 
@@ -119,6 +119,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
         request: Request,
         top_k: Annotated[int, Query(ge=1, le=100)] = 10,
         mode: Mode = "dense",
+        unit: HitUnit = "window",
         profile: bool = False,
     ) -> SearchAnswer:
         """Find the moments that answer a spoken question: the body is its audio, in any format that is read."""
@@ -127,7 +128,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
                 file.write(block)
             file.flush()
             try:
-                waiting = service.submit_search(Path(file.name), top_k, mode, client=_client(request))
+                waiting = service.submit_search(Path(file.name), top_k, mode, client=_client(request), unit=unit)
                 found = await _unless_client_leaves(request, waiting)
             except InputError as error:
                 if isinstance(error, Missing | Busy):
@@ -147,7 +148,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
                     file = Path(folder) / f"{number}.wav"
                     await asyncio.to_thread(file.write_bytes, part.audio)
                     parts.append(file)
-            options = (query.top_k, query.mode, query.recordings, _client(request))
+            options = (query.top_k, query.mode, query.recordings, _client(request), query.unit)
             try:
                 found = await _unless_client_leaves(request, service.submit_search(parts, *options))
             except InputError as error:
@@ -305,6 +306,7 @@ def _hit_answer(found: FoundHit, profile: bool) -> HitAnswer:
         score=float(f"{hit.score:.4g}"),
         text=hit.text,
         matches=[(word.text, round(word.start_s, 3), round(word.end_s, 3)) for word in hit.matches],
+        tokens=[(m.token, m.word, round(m.start_s, 3), round(m.end_s, 3), round(m.cosine, 3)) for m in hit.tokens],
         audio=f"{audio_url(recording)}#t={hit.start_s:.3f},{hit.end_s:.3f}",
         profile=[(round(s, 3), round(e, 3), round(score, 4)) for s, e, score in found.profile] if profile else None,
     )

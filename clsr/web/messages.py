@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from clsr.index.config import Mode
+from clsr.index.config import HitUnit, Mode
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
@@ -17,7 +17,8 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     top_k: int = Field(10, ge=1, le=100, strict=True, description="hits at most")
-    mode: Mode = Field("dense", description="ranking: vectors, words, or both")
+    mode: Mode = Field("dense", description="ranking: vectors, words, both, or tokens")
+    unit: HitUnit = Field("window", description="what a hit is; tokens with mode maxsim alone")
     recordings: list[Id] = Field([], max_length=1000, description="ids of the recordings to look at; none for all")
     profile: bool = Field(False, description="whether to give the score of every window of the recordings found")
 
@@ -63,6 +64,9 @@ class HitAnswer(BaseModel):
     score: float
     text: str
     matches: list[tuple[str, float, float]] = Field(description="words that match best: text, start, end")
+    tokens: list[tuple[str, str, float, float, float]] = Field(
+        [], description="mode maxsim: tokens of the question and the words they match: token, word, start, end, cosine"
+    )
     audio: str = Field(description="where to play it, from its start to its end")
     profile: list[tuple[float, float, float]] | None = Field(None, description="windows: start, end, score")
 

@@ -21,7 +21,7 @@ from clsr.web.service import Found, SearchService
 HERE = Path(__file__).parent
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the browser's machine
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
-MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid")]
+MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid"), ("by tokens", "maxsim")]
 REFRESH_S = 0.7
 MOST_CHARACTERS = 2000  # of a typed question
 WELCOME = '<p class="note">Search for something that was said. Each hit is a moment that you can play.</p>'

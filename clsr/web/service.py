@@ -17,7 +17,7 @@ from typing import NamedTuple
 from clsr.audio.decoding import Decoder
 from clsr.audio.waveform import SAMPLE_RATE
 from clsr.errors import InputError
-from clsr.index.config import Mode
+from clsr.index.config import HitUnit, Mode
 from clsr.index.filters import Filter
 from clsr.index.index import Index
 from clsr.index.location import IndexLocked
@@ -92,13 +92,14 @@ class SearchService:
         mode: Mode = "dense",
         recordings: Sequence[str] = (),
         client: str = "",
+        unit: HitUnit = "window",
     ) -> Future[Found]:
         """Search when it is the client's turn; ``recordings`` are ids, none for all. A cancelled one is dropped.
 
         Raises:
             Busy: too many are waiting.
         """
-        options = (top_k, mode, recordings)
+        options = (top_k, mode, recordings, unit)
         if not isinstance(question, Path | list):
             return self._searches.submit(client, lambda: self.search(question, *options))
         return self._decoding.submit(client, lambda: self._search_spoken(self._decoded(question), client, options))
@@ -108,7 +109,10 @@ class SearchService:
         """Whether a search would wait for a second or more before it is its turn."""
         return max(len(self._searches), len(self._decoding)) >= BUSY_SEARCHES
 
-    def search(self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = ()) -> Found:
+    def search(
+        self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = (),
+        unit: HitUnit = "window",
+    ) -> Found:  # fmt: skip
         """Best moments, each with the scores over its whole recording; one call at a time.
 
         Raises:
@@ -119,14 +123,14 @@ class SearchService:
         start = time.perf_counter()
         only = Filter([self.recording(id_).path for id_ in recordings]) if recordings else None
         query = retriever.encode(self._decoded(question))
-        hits = retriever.search(query, top_k, mode, only)
+        hits = retriever.search(query, top_k, mode, only, unit=unit)
         known = {str(recording.path): recording for recording in self.recordings()}
         found_in = {hit.recording for hit in hits} & set(known)
         profiles = {path: self.index.profile(query.vector, path) for path in found_in}
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
         return Found(query.text, found, time.perf_counter() - start)
 
-    def _search_spoken(self, question: Query, client: str, options: tuple[int, Mode, Sequence[str]]) -> Found:
+    def _search_spoken(self, question: Query, client: str, options: tuple[int, Mode, Sequence[str], HitUnit]) -> Found:
         return self._searches.submit(client, lambda: self.search(question, *options)).result()
 
     def _decoded(self, question: Query) -> Query:

@@ -167,3 +167,26 @@ def test_weights_are_mapped_by_name(tmp_path: Path) -> None:
     assert sorted(weights) == ["a", "b"] and len(weights) == 2  # ids are no weights
     assert weights["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and weights["b"].tolist() == [1.5, -2.0]
     assert weights.rows("a", np.array([1, 1])).tolist() == [[3, 4, 5], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_tokens_are_those_of_pytorch(tiny_bert: Path, changed: Callable[..., Path], side: Side) -> None:
+    """With a prompt, which has no tokens of the text, and with texts that are too long."""
+    folder = changed({"config_sentence_transformers.json": {"prompts": {"query": "where: ", "document": "the dog "}}})
+    described = open_text_encoder(str(folder))
+    ours, theirs = NumpyTextEncoder(described), build_text_encoder(described)
+    texts = ["red dog", "", "Where is the CAT? " * 9, "sun"]
+    for one, other in zip(ours.encode_tokens(texts, side), theirs.encode_tokens(texts, side), strict=True):
+        assert one.spans == other.spans
+        assert len(one.spans) == len(one.vectors)
+        assert np.abs(one.vectors - other.vectors).max(initial=0) < 1e-5
+    assert [texts[0][start:end] for start, end in ours.encode_tokens(texts, side)[0].spans] == ["red", "dog"]
+
+
+def test_token_vectors_pool_into_the_text_vector(tiny_bert: Path) -> None:
+    """The mean of all tokens' vectors is the text's; those of opening and closing are what is left of it."""
+    encoder = build_text_encoder(open_text_encoder(str(tiny_bert)))
+    ids = torch.tensor([encoder.token_ids("red dog boat")])
+    rows, lengths = encoder.word_embeddings[ids], torch.tensor([3])
+    tokens = encoder.encode_tokens(["red dog boat"])[0].vectors
+    assert np.abs(tokens - encoder.token_vectors(rows, lengths)[0].numpy()).max() < 1e-6
