@@ -61,7 +61,8 @@ CALLED_BY_SEARCH = {
 CALLED_BY_ADD = {
     "audio/files.py", "audio/pauses.py", "audio/pieces.py", "audio/sounding.py", "audio/spelling.py",
     "audio/waveform.py", "index/approximate.py", "index/location.py", "index/progress.py", "index/recordings.py",
-    "index/segments.py", "index/tables.py", "lance.py", "model.py", "threads.py", "padding.py", "vocabulary.py",
+    "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py", "model.py", "threads.py",
+    "padding.py", "vocabulary.py",
 }  # fmt: skip
 
 

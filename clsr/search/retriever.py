@@ -132,7 +132,8 @@ class Retriever:
     ) -> list[Hit]:
         vector, words = query.vector if mode != "bm25" else None, query.text if mode in ("bm25", "hybrid") else None
         tokens = self._tokens(query) if mode == "maxsim" else None
-        ranked = self.index.search(vector, words, windows_wanted(unit, top_k), only, exact, tokens)
+        depth = top_k if unit == "window" else windows_wanted(unit, top_k)
+        ranked = self.index.search(vector, words, depth, only, exact, tokens)
         if unit == "recording":
             ranked = best_recordings(ranked, top_k)
         found = self.index.recognised(ranked)
