@@ -132,15 +132,16 @@ def _add_search(server: MCPServer[Any], service: SearchService) -> None:
         query: Annotated[str, Field(min_length=1, max_length=2000, description="question or words")],
         folder: Annotated[str | None, Field(description="only recordings whose names begin with it")] = None,
         since: Annotated[str | None, Field(description="only files changed then or later: 2026-05-31")] = None,
-        mode: Annotated[Mode, Field(description="rank by meaning, by words, or by both")] = "hybrid",
+        mode: Annotated[Mode | None, Field(description="ranking; by default the best that the index has")] = None,
         limit: Annotated[int, Field(ge=1, le=50, description="moments at most")] = 10,
     ) -> FoundMoments:
         """Find the moments of the recordings that answer a question."""
         wanted = await _of_service(service, lambda: _wanted(service, folder, since))
         if wanted == []:
             return FoundMoments(moments=[])
+        best: Mode = "maxsim" if service.index.has_token_vectors else "dense"
         searching = await _of_service(
-            service, lambda: service.submit_search(query, limit, mode, wanted or (), client="assistant")
+            service, lambda: service.submit_search(query, limit, mode or best, wanted or (), client="assistant")
         )
         found = await _of_service(service, searching.result)
         return FoundMoments(moments=[_moment(hit) for hit in found.hits])

@@ -91,7 +91,7 @@ def test_the_n_best_vector_is_a_weighted_mean(encoder: SpeechEncoder):
 def test_parts_of_a_cascade_are_its_transcripts(tiny_bert: Path):
     class Deaf:
         def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Recognition]:
-            return [Recognition("old boat", [], [], [], 0.0) for _ in waveforms]
+            return [Recognition("old boat", [], [], [], 0.0, []) for _ in waveforms]
 
         def join(self, texts: Iterable[str]) -> str:
             return " ".join(texts)
