@@ -120,7 +120,8 @@
   });
   onMedia("seeking", (hit, audio) => {  // the browser's own controls fire it too
     show(hit, audio.currentTime);
-    if (moment && moment.audio === audio && Math.abs(audio.currentTime - moment.start) > 0.01) moment = null;
+    // On a busy machine the event of our own seek comes when the moment already plays.
+    if (moment && moment.audio === audio && Math.abs(audio.currentTime - moment.start) > 1) moment = null;
   });
   onMedia("play", (hit, audio) => {  // the browser's own controls fire it too
     hit.classList.add("playing");
