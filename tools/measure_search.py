@@ -34,10 +34,19 @@ def main() -> None:
     parser.add_argument("--set", type=Path, required=True, metavar="DIR", help="retrieval set or long-form set")
     parser.add_argument("--model", type=Path, metavar="DIR", help="the model, where it has moved")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th question of a long-form set")
+    parser.add_argument("--but-every", type=int, metavar="N", help="leave out what --every N uses, to tune on that")
     options = parser.parse_args()
     retriever = Retriever.open(options.index, options.model)
     if (options.set / QUESTIONS).exists():
-        questions = read_long_form(options.set)[:: options.every]
+        questions = read_long_form(options.set)
+        taken = set(range(0, len(questions), options.but_every)) if options.but_every else set()
+        there = retriever.index.entries()
+        questions = [
+            question
+            for i, question in enumerate(questions)
+            if i % options.every == 0 and i not in taken and str(question.recording.resolve()) in there
+        ]
+        print(f"{len(questions)} questions about recordings of the index\n")
         queries = retriever.encode_many([question.text for question in questions])
         recall(retriever, queries, lambda i, hit: in_window(questions[i], hit))
         print()

@@ -611,7 +611,7 @@ def test_transcripts_are_exported_from_an_index(
 def test_overlapping_windows_may_disagree() -> None:
     rng = np.random.default_rng(0)
     said = [Word(str(number), number + 0.0, number + 0.9) for number in range(60)]
-    for _ in range(100):  # each window hears every word that lies in it as a whole, at slightly other times
+    for _ in range(100):  # each window has all words that lie in it as a whole, at slightly other times
         windows = []
         for start_s in np.arange(0.0, 50.0, 7.5):
             heard = [
