@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from clsr.cli.options import File, Folder, options_of, positional
-from clsr.corpora.config import SynthesisConfig, TableConfig
+from clsr.corpora.config import InterleavingConfig, SynthesisConfig, TableConfig
 from clsr.errors import InputError
 
 
@@ -147,3 +147,35 @@ class Transcribed:
 
         write_transcribed(self.model, self.set, self.output)
         print(f"{self.output}: done")
+
+
+@dataclass(kw_only=True)
+class Interleave:
+    """Make a benchmark of questions in text, speech and both in turn.
+
+    Args:
+        sets: folders of retrieval sets; what has no recording is spoken by espeak-ng.
+        output: folder of the benchmark. SETTING/ENVIRONMENT in it is a retrieval set. The settings are a2t (spoken
+            questions, text passages), t2a (typed questions, spoken passages), iat2t and iat2a (questions of text and
+            speech in turn); the environments are clean and those whose recordings are given.
+    """
+
+    sets: list[Folder] = positional()
+    output: Folder
+    making: InterleavingConfig = options_of(InterleavingConfig)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command keeps the audio that is there already."""
+        return True
+
+    def run(self) -> None:
+        """Write the sets and say what is in them."""
+        from clsr.corpora.interleaving import interleave
+
+        made = interleave(self.sets, self.output, self.making)
+        first = next(iter(made.sets.values()))
+        print(
+            f"{self.output}: {len(made.sets)} sets of {len(first.questions)} questions, {len(first.passages)} passages"
+        )
+        print(", ".join(f"{form}: {count}" for form, count in made.forms.items()))

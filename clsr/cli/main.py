@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from clsr.cli.benchmarking import Bench
 from clsr.cli.chaptering import Chapters
-from clsr.cli.data import Lengthen, Make, Synthesize, Transcribed, Validate
+from clsr.cli.data import Interleave, Lengthen, Make, Synthesize, Transcribed, Validate
 from clsr.cli.indexing import MakeIndex, Transcribe
 from clsr.cli.information import Info
 from clsr.cli.measuring import CompareReports, Evaluate, LongForm
@@ -42,6 +42,7 @@ DATA = CommandGroup(
         "make": Make,
         "synthesize": Synthesize,
         "lengthen": Lengthen,
+        "interleave": Interleave,
         "transcribed": Transcribed,
     },
 )
@@ -100,6 +101,7 @@ EXAMPLES = {
     "data make": "clsr data make table.csv data",
     "data synthesize": "clsr data synthesize questions.jsonl data/train",
     "data lengthen": "clsr data lengthen --set data/test --output data/long",
+    "data interleave": "clsr data interleave data/test --babble data/train/passages --output data/mixtures",
     "data transcribed": "clsr data transcribed --model exp/asr --set data/test --output data/test-asr",
     **{
         name: f"clsr {name} {name[6:]}.yaml --data data --output exp/{name[6:]}"

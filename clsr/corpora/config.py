@@ -1,8 +1,10 @@
-"""How texts are spoken, and how tables of recordings are split; cheap to import, since these are options too."""
+"""How corpora are made: synthesis, splits of tables, benchmarks; cheap to import, since these are options too."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from clsr.errors import InputError
@@ -76,3 +78,42 @@ class TableConfig:
             raise InputError(
                 f"shares: dev {self.dev_share}, test {self.test_share}: give two above 0, together below 1"
             )
+
+
+@dataclass(frozen=True)
+class InterleavingConfig:
+    """What a benchmark of questions in text and speech is made of. The seed decides all that is drawn.
+
+    Args:
+        distractors: folders of passages that answer no question: retrieval sets, or data directories with text.
+        chapters: ids that differ in a last number alone, as 61-70968-0003, are successive passages of a chapter. A
+            question about one of them is a follow-up to the passage before it, as one about a segment of a recording
+            always is.
+        speech: recordings of speech, a data directory or a folder of audio files; they make the environment speech:
+            one of them in the background.
+        babble: recordings of speech or of traffic; they make the environment babble: six of them at once.
+        media: recordings of music, films or broadcasts; they make the environment media: one of them at a time.
+        snr_db: signal-to-noise ratio in these environments, in dB.
+        voices: espeak-ng voices of what has no recording, such as en-us+f2; a question has one voice.
+        seed: seed of parts, voices and backgrounds.
+        jobs: number of processes that speak; 0 is one per core.
+    """
+
+    distractors: Annotated[tuple[Path, ...], "DIR"] = ()
+    chapters: bool = False
+    speech: Annotated[Path | None, "DIR"] = None
+    babble: Annotated[Path | None, "DIR"] = None
+    media: Annotated[Path | None, "DIR"] = None
+    snr_db: float = 10.0
+    voices: Annotated[tuple[str, ...], "VOICE"] = tuple(SynthesisConfig().voices)
+    seed: int = 0
+    jobs: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ratio.
+
+        Raises:
+            InputError: it is no number.
+        """
+        if not math.isfinite(self.snr_db):
+            raise InputError(f"snr_db: {self.snr_db} is no ratio; give decibels, such as 10")

@@ -178,8 +178,8 @@ def _shuffled(
 def _read_on(passages: Sequence[Utterance], least_s: float, taken: dict[str, Span]) -> Iterator[Iterator[np.ndarray]]:
     """The waveforms of each recording of chapters."""
     short: list[Utterance] = []
-    ordered = sorted(passages, key=lambda passage: _place(passage.id))
-    for _, of_chapter in groupby(ordered, key=lambda passage: _place(passage.id)[0]):
+    ordered = sorted(passages, key=lambda passage: chapter_place(passage.id))
+    for _, of_chapter in groupby(ordered, key=lambda passage: chapter_place(passage.id)[0]):
         chapter = list(of_chapter)
         if _length_s(chapter) >= least_s:
             yield _join(chapter, taken)
@@ -192,8 +192,12 @@ def _read_on(passages: Sequence[Utterance], least_s: float, taken: dict[str, Spa
         yield _join(short, taken)
 
 
-def _place(id_: str) -> tuple[str, int, str]:
-    """The chapter that an id names, the number in it, and the id."""
+def chapter_place(id_: str) -> tuple[str, int, str]:
+    """The chapter that an id names, the number in it, and the id.
+
+    >>> chapter_place("61-70968-0003"), chapter_place("Harp")
+    (('61-70968', 3, '61-70968-0003'), ('Harp', 0, 'Harp'))
+    """
     named = re.fullmatch(r"(.+)[-_](\d+)", id_)
     return (named[1], int(named[2]), id_) if named else (id_, 0, id_)
 

@@ -11,7 +11,7 @@ import os
 import random
 import re
 from _ctypes import dlclose
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,14 @@ class SynthesisRow(NamedTuple):
     context: str
     words: str
     answer: str = ""
+
+
+class SpokenText(NamedTuple):
+    """What is spoken into a file; texts of one speaker have one voice, speed and pitch."""
+
+    id: str
+    speaker: str
+    text: str
 
 
 class _Task(NamedTuple):
@@ -165,6 +173,26 @@ def synthesize(jsonl: str | Path, output: str | Path, config: SynthesisConfig, a
         write_relevance(output / "qrels", relevance)
 
 
+def speak_texts(texts: Iterable[SpokenText], folder: Path, config: SynthesisConfig) -> dict[str, Utterance]:
+    """Speak texts into ``folder/wav``, where audio that is there already is kept: utterances by the ids of the texts.
+
+    Args:
+        texts: ids are names of files.
+        folder: made where needed.
+        config: voices, speed and noise; the seed and the speaker decide which voice it is.
+
+    Raises:
+        InputError: a voice does not exist, or a text has no words that it can say.
+    """
+    tasks = []
+    for one in texts:
+        voice = random.Random(f"{config.seed} {one.speaker} question").choice(config.voices)
+        task = _task(one.speaker, folder, one.text, one.text, voice, config)
+        tasks.append(task._replace(id=one.id, path=folder / "wav" / f"{one.id}.wav"))
+    _speak_missing(tasks, folder, config)
+    return {utterance.id: utterance for utterance in map(_utterance, tasks)}
+
+
 def synthesize_recording(
     jsonl: str | Path, output_wav: str | Path, config: SynthesisConfig, gap_s: float = 0.5
 ) -> None:
@@ -248,15 +276,25 @@ def _fields(line: bytes, place: str, passages_only: bool) -> tuple[str, str, str
 
 
 def _claim(output: Path, files: Sequence[Path], config: SynthesisConfig) -> None:
-    """Note in the folder what it is made from, so that a run with other rows or settings cannot mix into it."""
+    """Note in the folder what it is made from."""
     settings = {key: value for key, value in asdict(config).items() if key != "jobs"}
     rows = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    made_from = json.dumps({"rows_sha256": rows, **settings}, indent=1) + "\n"
-    note = output / "synthesis.json"
-    if note.is_file() and note.read_text(encoding="utf-8") != made_from:
-        raise InputError(f"{output}: holds speech made from other rows or settings ({note}); delete it or name another")
-    output.mkdir(parents=True, exist_ok=True)
-    write_lines(note, [made_from])
+    claim(output / "synthesis.json", {"rows_sha256": rows, **settings})
+
+
+def claim(note: Path, made_from: Mapping[str, object]) -> None:
+    """Note in a folder what it is made from, so that a run with other rows or settings cannot mix into it.
+
+    Raises:
+        InputError: the folder has a note that says otherwise, or cannot be written.
+    """
+    text = json.dumps(made_from, indent=1) + "\n"
+    if note.is_file() and note.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{note.parent}: holds speech made from other rows or settings ({note}); delete it or name another"
+        )
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(note, [text])
 
 
 def _task(id_: str, folder: Path, text: str, words: str, voice: str, config: SynthesisConfig) -> _Task:
@@ -266,7 +304,17 @@ def _task(id_: str, folder: Path, text: str, words: str, voice: str, config: Syn
 
 
 def _speak(tasks: Sequence[_Task], folder: Path, config: SynthesisConfig) -> None:
-    """Speak what is not there yet, in parallel, then write the data directory."""
+    """Speak what is not there yet, then write the data directory."""
+    _speak_missing(tasks, folder, config)
+    write_data_dir(folder, map(_utterance, tasks))
+
+
+def _utterance(task: _Task) -> Utterance:
+    return Utterance(task.id, task.path, 0.0, duration_s(task.path), task.words, task.voice)
+
+
+def _speak_missing(tasks: Sequence[_Task], folder: Path, config: SynthesisConfig) -> None:
+    """Speak what is not there yet, in parallel."""
     from tqdm import tqdm
 
     (folder / "wav").mkdir(parents=True, exist_ok=True)
@@ -284,8 +332,6 @@ def _speak(tasks: Sequence[_Task], folder: Path, config: SynthesisConfig) -> Non
             with multiprocessing.get_context("spawn").Pool(jobs) as pool:
                 for _ in pool.imap_unordered(speak, missing, chunksize=8):
                     progress.update()
-    utterances = (Utterance(t.id, t.path, 0.0, duration_s(t.path), t.words, t.voice) for t in tasks)
-    write_data_dir(folder, utterances)
 
 
 def _speak_one(task: _Task, config: SynthesisConfig) -> None:

@@ -7,7 +7,6 @@ passage's id alone, so that a ratio of 0 dB has that of 10 dB, only louder. Tele
 """
 
 import argparse
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from clsr.audio.waveform import SAMPLE_RATE, add_noise, read_waveform, write_waveform
+from clsr.audio.waveform import SAMPLE_RATE, read_waveform, write_waveform
+from clsr.corpora.background import add_background
 from clsr.corpora.script import run_script
 from clsr.data.kaldi import Utterance, read_data_dir
 from clsr.data.retrieval_set import RetrievalSet, read_retrieval_set, write_retrieval_sets
@@ -23,19 +23,6 @@ from clsr.errors import InputError
 
 VOICES = 6  # that speak at once
 TELEPHONE_HZ, TELEPHONE_RATE = (300.0, 3400.0), 8000
-
-
-def babble(speech: Sequence[Utterance], samples: int, draw: np.random.Generator) -> np.ndarray:
-    """So many samples of several voices at once, each with the same power."""
-    mixture = np.zeros(samples, np.float32)
-    for _ in range(VOICES):
-        voice = np.zeros(0, np.float32)
-        while len(voice) < samples:
-            spoken = speech[draw.integers(len(speech))]
-            voice = np.concatenate([voice, read_waveform(spoken.recording, spoken.start_s, spoken.end_s)])
-        voice = voice[:samples]
-        mixture += voice / np.sqrt(np.mean(np.square(voice))).clip(1e-9)
-    return mixture
 
 
 def telephone(waveform: np.ndarray) -> np.ndarray:
@@ -70,9 +57,7 @@ def prepare(args: argparse.Namespace) -> None:
         waveform = read_waveform(passage.recording, passage.start_s, passage.end_s)
         if not speech:
             return telephone(waveform)
-        draw = np.random.default_rng(list(hashlib.sha256(f"{args.seed} {passage.id} babble".encode()).digest()))
-        mixed = add_noise(waveform, babble(speech, len(waveform), draw), args.snr_db)
-        return mixed / max(1.0, np.abs(mixed).max())  # louder than full scale would be clipped
+        return add_background(waveform, speech, VOICES, args.snr_db, f"{args.seed} {passage.id} babble")
 
     rate = SAMPLE_RATE if speech else TELEPHONE_RATE
     passages = altered(whole.passages, args.output.with_name(f"{args.output.name}_audio"), alter, rate)
