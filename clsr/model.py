@@ -240,6 +240,31 @@ class Model:
         vectors = np.stack([rows[i] for i in range(len(several))])
         return vectors[0] if isinstance(inputs, str | Speech) else vectors
 
+    def token_vectors(
+        self, inputs: Sequence[str | Speech | Parts], side: Side = "passage", codes: Codes = "soft"
+    ) -> list[np.ndarray]:
+        """The unit vector of each token of each of several inputs, for late interaction: ``(U, D)`` each; float32.
+
+        They are the text encoder's, each token in its context, before pooling. The score of a question and a passage
+        is the sum, over the tokens of the question, of their largest cosine with a token of the passage (MaxSim).
+
+        Args:
+            inputs: as for ``encode``.
+            side: what the inputs stand for.
+            codes: of speech, as for ``encode``; of the likeliest hypothesis alone.
+
+        Raises:
+            InputError: as for ``encode``.
+        """
+        require_choice("side", side, get_args(Side))
+        require_choice("codes", codes, ("soft", "hard"))
+        several = [list(one) if isinstance(one, list | tuple) else [one] for one in _as_list(inputs)]
+        found: list[np.ndarray] = []
+        for batch in _batches(range(len(several))):
+            parts = [read_parts(several[i], f"input {i + 1}") for i in batch]
+            found += [rows.numpy() for rows in self.speech_encoder.encode_part_tokens(parts, codes, side)]
+        return found
+
     def _encode_texts(self, texts: Sequence[str], side: Side) -> np.ndarray:
         import torch
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from clsr.cli.benchmarking import Bench
 from clsr.cli.chaptering import Chapters
 from clsr.cli.data import Interleave, Lengthen, Make, Synthesize, Transcribed, Validate
+from clsr.cli.exporting import ExportSentenceTransformers
 from clsr.cli.indexing import MakeIndex, Transcribe
 from clsr.cli.information import Info
 from clsr.cli.measuring import CompareReports, Evaluate, LongForm
@@ -56,6 +57,7 @@ PLOT = CommandGroup(
         "alignment": PlotAlignment,
     },
 )
+EXPORT = CommandGroup("write a model for another library", {"st": ExportSentenceTransformers})
 COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "index": MakeIndex,
     "search": Search,
@@ -76,6 +78,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "train-whisper": TrainWhisper,
     "import-funasr": ImportFunasr,
     "convert": Convert,
+    "export": EXPORT,
     "evaluate": Evaluate,
     "report": CompareReports,
     "longform": LongForm,
@@ -110,6 +113,7 @@ EXAMPLES = {
     },
     "import-funasr": "clsr import-funasr releases/paraformer-zh --output exp/paraformer",
     "convert": "clsr convert whisper:releases/tiny.en --output exp/converted",
+    "export st": "clsr export st exp/joint exp/joint-st",
     "evaluate": "clsr evaluate --model exp/joint --set data/test --output exp/report",
     "report": "clsr report exp/report exp/other",
     "longform": "clsr longform --model exp/joint --set data/long --output exp/longform",

@@ -52,11 +52,23 @@ def encode_parts(
         inputs: the parts of each: texts, and waveforms of speech.
         side: what the inputs stand for.
     """
+    coded = code_parts(code, inputs)
+    texts = [join_words(filter(None, map(_words, parts))) for parts in coded]
+    return PartsEncoding(encode_interleaved(text_encoder, coded, side).numpy(), texts)
+
+
+def code_parts(
+    code: Callable[[Sequence[np.ndarray]], Sequence[str | CodedSpeech]], inputs: Sequence[Sequence[str | np.ndarray]]
+) -> list[list[str | CodedSpeech]]:
+    """Put codes or transcripts in the place of waveforms, those of all inputs recognised together.
+
+    Args:
+        code: turns 16 kHz waveforms ``(N_i,)`` into codes, or into transcripts.
+        inputs: the parts of each: texts, and waveforms of speech.
+    """
     waveforms = [part for parts in inputs for part in parts if isinstance(part, np.ndarray)]
     coded = iter(code(waveforms) if waveforms else [])
-    read = [[part if isinstance(part, str) else next(coded) for part in parts] for parts in inputs]
-    texts = [join_words(filter(None, map(_words, parts))) for parts in read]
-    return PartsEncoding(encode_interleaved(text_encoder, read, side).numpy(), texts)
+    return [[part if isinstance(part, str) else next(coded) for part in parts] for parts in inputs]
 
 
 @torch.inference_mode()
@@ -93,6 +105,34 @@ def encode_interleaved(
         padded, lengths = pad([rows[i] for i in batch])
         vectors[batch] = text_encoder(padded, lengths.to(padded.device)).float().cpu()
     return weighted_means(vectors, weights)
+
+
+@torch.inference_mode()
+def interleaved_token_vectors(
+    text_encoder: TextEncoder, inputs: Sequence[Sequence[str | CodedSpeech]], side: Side
+) -> list[Tensor]:
+    """Return the text encoder's vector of each token of each input, in its context: unit rows ``(U, D)`` on the CPU.
+
+    Speech has the codes of its likeliest hypothesis. An input that is longer than the text encoder's positions is read
+    in windows of equal length.
+
+    Args:
+        text_encoder: whose word embeddings and codes share a space.
+        inputs: the parts of each.
+        side: what the inputs stand for.
+    """
+    most = text_encoder.max_tokens - len(text_encoder.token_ids(text_encoder.prompts.get(side, "")))
+    rows = [_embed(text_encoder, _combinations(parts)[0][1]) for parts in inputs]
+    windows = [one.tensor_split(max(1, -(-len(one) // most))) for one in rows]
+    flat = [window for of_input in windows for window in of_input]
+    vectors: list[Tensor] = [torch.empty(0)] * len(flat)
+    for batch in batches([len(one) + 1 for one in flat]):
+        padded, lengths = pad([flat[i] for i in batch])
+        encoded = text_encoder.token_vectors(padded, lengths.to(padded.device), side).float().cpu()
+        for i, of_window in zip(batch, encoded, strict=True):
+            vectors[i] = of_window[: len(flat[i])]
+    each = iter(vectors)
+    return [torch.cat([next(each) for _ in of_input]) for of_input in windows]
 
 
 def _shuffled(rows: Tensor, seed: int) -> Tensor:

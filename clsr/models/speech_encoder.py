@@ -11,7 +11,13 @@ from torch import Tensor
 
 from clsr.byte_pairs import TextVocabulary
 from clsr.models.adaptor import PassageProjection, adaptor_input, expand_codes, soft_codes
-from clsr.models.interleaved import CodedSpeech, PartsEncoding, encode_parts
+from clsr.models.interleaved import (
+    CodedSpeech,
+    PartsEncoding,
+    code_parts,
+    encode_parts,
+    interleaved_token_vectors,
+)
 from clsr.models.paraformer import Paraformer
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, batches
 from clsr.models.text_encoder import TextEncoder, weighted_means
@@ -86,6 +92,20 @@ class SpeechEncoder(Recogniser):
         if side == "question":
             return found
         return found._replace(vectors=self.as_passages(torch.from_numpy(found.vectors)).numpy())
+
+    def encode_part_tokens(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> list[Tensor]:
+        """Encode the tokens of texts and speech in turn: unit rows ``(U, D)`` of each input.
+
+        Args:
+            inputs: the parts of each, as for ``encode_parts``.
+            codes: of speech, as for ``encode``.
+            side: what the inputs stand for.
+        """
+        coded = code_parts(lambda waveforms: self.code(self.recognise(waveforms), codes), inputs)
+        vectors = interleaved_token_vectors(self.text_encoder, coded, side)
+        return vectors if side == "question" else [self.as_passages(of_input) for of_input in vectors]
 
     @torch.inference_mode()
     def code(self, utterances: Sequence[LengthHypotheses], codes: Codes = "soft") -> list[CodedSpeech]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clsr.audio.pieces import Piece
 from clsr.byte_pairs import TextVocabulary
-from clsr.models.interleaved import PartsEncoding, encode_parts
+from clsr.models.interleaved import PartsEncoding, code_parts, encode_parts, interleaved_token_vectors
 from clsr.models.recogniser import LengthHypotheses, LengthHypothesis, Recogniser, Recognition
 from clsr.models.sounding import transcribe_sounding
 from clsr.models.speech_encoder import Codes, SpeechEncoder, SpeechEncoding
@@ -62,9 +62,22 @@ class CascadeEncoder:
             codes: of no effect.
             side: what the inputs stand for.
         """
-        return encode_parts(
-            self.text_encoder, lambda waveforms: [one.text for one in self.transcribe(waveforms)], inputs, side
-        )
+        return encode_parts(self.text_encoder, self._write, inputs, side)
+
+    def encode_part_tokens(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> list[Tensor]:
+        """Encode the tokens of texts and speech in turn, of each input unit rows ``(U, D)``; there are no codes.
+
+        Args:
+            inputs: the parts of each, as for ``encode_parts``.
+            codes: of no effect.
+            side: what the inputs stand for.
+        """
+        return interleaved_token_vectors(self.text_encoder, code_parts(self._write, inputs), side)
+
+    def _write(self, waveforms: Sequence[np.ndarray]) -> list[str]:
+        return [one.text for one in self.transcribe(waveforms)]
 
     def encode_recognised(self, recognised: Sequence[Recognition], side: Side = "passage") -> SpeechEncoding:
         """Encode what was recognised."""

@@ -113,6 +113,18 @@ class SpeechSystem(SpeechRecogniser, Protocol):
         """
         ...
 
+    def encode_part_tokens(
+        self, inputs: Sequence[Sequence[str | np.ndarray]], codes: Codes = "soft", side: Side = "passage"
+    ) -> list[Tensor]:
+        """Encode the tokens of texts and speech in turn: unit rows ``(U, D)`` of each input, on the CPU.
+
+        Args:
+            inputs: the parts of each, as for ``encode_parts``.
+            codes: as for ``encode``.
+            side: what the inputs stand for.
+        """
+        ...
+
     def as_passages(self, vectors: Tensor) -> Tensor:
         """Project unit vectors of texts ``(B, E)`` to where passages are."""
         ...
