@@ -46,6 +46,7 @@ WAVEFORM_PATH = [
 # Layers inside the networks, and what is called for one answer: none of them passes anything on.
 LAYERS = {f"models/{name}.py" for name in ("attention", "bert", "cif", "decoder", "dropout", "encoder", "precision")}
 CALLED_BY_SEARCH = {
+    "index/config.py",
     "audio/files.py",
     "lance.py",
     "text/weights.py",
@@ -60,8 +61,8 @@ CALLED_BY_SEARCH = {
 }
 CALLED_BY_ADD = {
     "audio/files.py", "audio/pauses.py", "audio/pieces.py", "audio/sounding.py", "audio/spelling.py",
-    "audio/waveform.py", "index/approximate.py", "index/location.py", "index/progress.py", "index/recordings.py",
-    "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py", "model.py", "threads.py",
+    "audio/waveform.py", "index/approximate.py", "index/config.py", "index/location.py", "index/progress.py",
+    "index/recordings.py", "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py", "model.py", "threads.py",
     "padding.py", "vocabulary.py",
 }  # fmt: skip
 

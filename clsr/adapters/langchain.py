@@ -31,7 +31,7 @@ class ClsrRetriever(BaseRetriever):
 
     retriever: Retriever
     top_k: int = 5
-    mode: Mode = "dense"
+    mode: Mode | None = None
     only: Filter | None = None
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:

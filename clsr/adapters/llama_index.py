@@ -24,7 +24,9 @@ class ClsrRetriever(BaseRetriever):
         mode, only: as for ``Retriever.search``.
     """
 
-    def __init__(self, retriever: Retriever, top_k: int = 5, mode: Mode = "dense", only: Filter | None = None) -> None:
+    def __init__(
+        self, retriever: Retriever, top_k: int = 5, mode: Mode | None = None, only: Filter | None = None
+    ) -> None:
         super().__init__()
         self.retriever = retriever
         self.top_k = top_k
@@ -40,7 +42,7 @@ class ClsrRetriever(BaseRetriever):
                     text=hit.window_text,
                     metadata=hit.values(),
                     # what stands in the text, or says nothing to a language model
-                    excluded_llm_metadata_keys=["rank", "score", "text", "window_text", "matches"],
+                    excluded_llm_metadata_keys=["rank", "score", "text", "window_text", "matches", "tokens"],
                     excluded_embed_metadata_keys=list(hit.values()),
                 ),
                 score=hit.score,

@@ -5,6 +5,7 @@ option means. The type of a field says what may be given:
 
 ============================  ====================================
 ``bool``                      a flag
+``bool | None``               a flag, and the same with ``no-``
 ``X | None``                  an option that may be left out
 ``list[X]``, ``tuple[X, ...]``  one value or more
 ``tuple[X, X]``               so many values
@@ -166,7 +167,8 @@ def _keywords(hint: Any, name: str) -> dict[str, Any]:
         words = inner[1].split()
         return _keywords(inner[0], name) | {"metavar": words[0] if len(words) == 1 else tuple(words)}
     if origin in (Union, UnionType) and type(None) in inner:
-        return _keywords(next(kind for kind in inner if kind is not type(None)), name)
+        kind = next(kind for kind in inner if kind is not type(None))
+        return {"action": argparse.BooleanOptionalAction} if kind is bool else _keywords(kind, name)
     if origin in (list, tuple, Sequence):
         fixed = origin is tuple and Ellipsis not in inner
         return _keywords(inner[0], name) | {"nargs": len(inner) if fixed else "+"}

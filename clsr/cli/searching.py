@@ -31,7 +31,8 @@ class Where:
     Args:
         index: folder of the index, or its address such as s3://bucket/index
         model: model that built the index, if its folder was moved.
-        mode: rank by vectors, by words, or by both.
+        mode: rank by vectors, by words, by both, or by the vectors of tokens; by default by these where the index has
+            them, else by vectors.
         recording: search only in this recording; may be repeated.
         folder: search only in recordings of this folder, at any depth.
         since: search only in files changed since then, such as 2026-05-31 or 2026-05-31T18:30.
@@ -41,7 +42,7 @@ class Where:
 
     index: Location
     model: Ref | None = None
-    mode: Mode = "dense"
+    mode: Mode | None = None
     recording: tuple[File, ...] = repeated("append")
     folder: Folder | None = None
     since: Annotated[str | None, "DATE"] = None

@@ -1,12 +1,19 @@
-"""How an index is built and searched; cheap to import, since these are options too."""
+"""How an index is built and searched, and what it was built with; cheap to import, since the first are options."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 from clsr.config import Precision
 from clsr.errors import InputError
+
+if TYPE_CHECKING:
+    from clsr.index.location import IndexLocation
+    from clsr.model import Model
+
+DESCRIPTION = "index.json"
 
 WindowMode = Literal["dense", "bm25", "hybrid"]
 """What windows are ranked by: vectors, words, or both."""
@@ -31,13 +38,14 @@ class IndexConfig:
         batch_s: seconds of audio that a thread encodes at once; memory grows with it, not with the length of a
             recording.
         approximate_from: number of windows from which an approximate index of the vectors is built; 0 never builds one.
-        token_vectors: store the vectors of tokens too, for mode maxsim; an index that has them keeps them up to date.
+        token_vectors: keep the vectors of tokens too, which mode maxsim compares. By default a new index has them, and
+            others stay as they are.
     """
 
     windows: Annotated[str | None, "CUT"] = None
     batch_s: float = 160.0
     approximate_from: int = 100_000
-    token_vectors: bool = False
+    token_vectors: bool | None = None
 
     def __post_init__(self) -> None:
         if self.windows is not None:
@@ -72,3 +80,48 @@ class RayConfig:
             raise InputError(
                 f"workers is {self.workers}, cpus {self.cpus}: give 0 or more workers, 1 or more cpus each"
             )
+
+
+class IndexDescription(NamedTuple):
+    """What an index was built with: ``index.json`` beside its tables."""
+
+    model: str  # checkpoint folder, or the reference of a released model
+    fingerprint: str  # of the checkpoint, its text encoder included
+    windows: str = "40/30"  # how recordings to come are cut, as clsr.index.windows.join_cuts writes it
+    text_encoder: str = ""  # reference of the text encoder; empty for the model's own
+    token_vectors: bool = False  # whether it keeps the vectors of tokens
+
+    @classmethod
+    def read(cls, location: IndexLocation) -> IndexDescription:
+        """The description of an index.
+
+        Raises:
+            InputError: there is no index, or its description is damaged.
+        """
+        from clsr.index.windows import parse_cuts
+
+        try:
+            text = location.read_text(DESCRIPTION)
+            if text is not None:
+                description = cls(**json.loads(text))
+                if not all(
+                    isinstance(value, kind) for value, kind in zip(description, (str,) * 4 + (bool,), strict=True)
+                ):
+                    raise TypeError("a value is of another kind")
+                parse_cuts(description.windows)
+                return description
+        except (OSError, ValueError, TypeError, InputError) as error:
+            raise InputError(
+                f"{location}/{DESCRIPTION}: cannot be read ({error}); delete the folder and index again"
+            ) from error
+        raise InputError(f"{location}: no index here ({DESCRIPTION} is missing); make one with clsr index")
+
+    def write(self, location: IndexLocation) -> None:
+        """Write it beside the tables; it appears whole or not at all."""
+        location.write_text(DESCRIPTION, json.dumps(self._asdict(), indent=2) + "\n")
+
+    def open_model(self, device: str = "cpu", precision: Precision = "auto") -> Model:
+        """The model as it was named then; whether it is the same is not looked at."""
+        from clsr.model import Model
+
+        return Model(self.model, device, precision, text_encoder=self.text_encoder or None)

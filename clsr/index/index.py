@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from clsr.audio.files import find_recordings, printable, size_bytes
 from clsr.audio.spelling import spellings
 from clsr.config import DEFAULT_MODEL
 from clsr.errors import InputError
-from clsr.index.config import IndexConfig
+from clsr.index.config import DESCRIPTION, IndexConfig, IndexDescription
 from clsr.index.filters import Filter, is_recording
 from clsr.index.location import IndexLocation
 from clsr.index.ranking import RankedWindow, Ranker, RecognisedWindow, merge
@@ -31,7 +30,7 @@ from clsr.index.tokens.building import TokenBuilder
 from clsr.index.tokens.description import read_description
 from clsr.index.tokens.maxsim import MatchedToken, MaxSim
 from clsr.index.vector_cache import CACHE_BYTES
-from clsr.index.windows import merge_words, parse_cuts
+from clsr.index.windows import merge_words
 from clsr.model import Model
 from clsr.vocabulary import Word, join_words
 
@@ -45,21 +44,7 @@ if TYPE_CHECKING:
     from clsr.text.encoder import TextTokens
     from clsr.transcribe import Transcript
 
-DESCRIPTION = "index.json"
 RERANKED = 1000  # windows, the best by their vectors, that MaxSim ranks again
-
-
-class IndexDescription(NamedTuple):
-    """What an index was built with: ``index.json`` beside its tables."""
-
-    model: str  # checkpoint folder, or the reference of a released model
-    fingerprint: str  # of the checkpoint, its text encoder included
-    windows: str = "40/30"  # how recordings to come are cut, as clsr.index.windows.join_cuts writes it
-    text_encoder: str = ""  # reference of the text encoder; empty for the model's own
-
-    def open_model(self, device: str = "cpu", precision: Precision = "auto") -> Model:
-        """The model as it was named then; whether it is the same is not looked at."""
-        return Model(self.model, device, precision, text_encoder=self.text_encoder or None)
 
 
 class Index:
@@ -174,19 +159,7 @@ class Index:
         Raises:
             InputError: there is no index, or its description is damaged.
         """
-        try:
-            text = self.location.read_text(DESCRIPTION)
-            if text is not None:
-                description = IndexDescription(**json.loads(text))
-                if not all(isinstance(value, str) for value in description):
-                    raise TypeError("its values are texts")
-                parse_cuts(description.windows)
-                return description
-        except (OSError, ValueError, TypeError, InputError) as error:
-            raise InputError(
-                f"{self.location}/{DESCRIPTION}: cannot be read ({error}); delete the folder and index again"
-            ) from error
-        raise InputError(f"{self.location}: no index here ({DESCRIPTION} is missing); make one with clsr index")
+        return IndexDescription.read(self.location)
 
     @property
     def model(self) -> Model:
@@ -290,27 +263,38 @@ class Index:
         return [indexer.statuses[path] for path in paths]
 
     @contextmanager
-    def updating(self) -> Iterator[IndexDescription]:
-        """Lock out other writers, and write the description with this model and these cuts.
+    def updating(self, token_vectors: bool | None = None) -> Iterator[IndexDescription]:
+        """Lock out other writers, and write the description with this model and these settings.
+
+        Args:
+            token_vectors: whether the index keeps them from now on; ``None`` goes by ``config``.
 
         Raises:
-            InputError: another model has built the index, it is damaged, cannot be written, or is being written.
+            InputError: another model has built the index, it is damaged, cannot be written, or is being written; it has
+                token vectors, and ``config`` wants none.
         """
         other = _absolute(self.model.other_text_encoder or "")
-        ours = IndexDescription(self.model.reference, self.model.fingerprint, text_encoder=other)
+        wanted = self.config.token_vectors if token_vectors is None else token_vectors
+        ours = IndexDescription(self.model.reference, self.model.fingerprint, text_encoder=other, token_vectors=True)
         with only_writer(self.location):
             if self.exists:
                 self.require_model(self.model)
-                ours = ours._replace(windows=self.description.windows)
+                there = self.description
+                has = there.token_vectors or self.has_token_vectors
+                if has and wanted is False:
+                    raise InputError(f"{self.location}: keeps token vectors already; leave out --no-token-vectors")
+                ours = ours._replace(windows=there.windows, token_vectors=has)
             if self.config.windows is not None:
                 ours = ours._replace(windows=self.config.windows)
+            if wanted is not None:
+                ours = ours._replace(token_vectors=wanted)
             with writing(self.location):
-                self.location.write_text(DESCRIPTION, json.dumps(ours._asdict(), indent=2) + "\n")
+                ours.write(self.location)
             yield ours
 
     @property
     def has_token_vectors(self) -> bool:
-        """Whether the index keeps the vectors of tokens, for ``search`` with ``tokens``.
+        """Whether the vectors of tokens are there, for ``search`` with ``tokens``: once indexing has come to its end.
 
         Raises:
             InputError: their description is damaged.
@@ -330,13 +314,14 @@ class Index:
         Raises:
             InputError: there is no index, it is damaged, cannot be written, or is being written by another process.
         """
+        self.description  # noqa: B018  # raises
         self.model.speech_encoder  # noqa: B018  # its faults come before the lock
-        with self.updating():
-            return self.update_token_vectors(always=True)
+        with self.updating(token_vectors=True):
+            return self.update_token_vectors()
 
-    def update_token_vectors(self, always: bool = False) -> int:
-        """``add_token_vectors`` for whoever is writing already: if ``config`` asks for them, or the index has some."""
-        if not (always or self.config.token_vectors or self.has_token_vectors):
+    def update_token_vectors(self) -> int:
+        """``add_token_vectors`` for whoever is writing already, if the index keeps them."""
+        if not self.description.token_vectors:
             return 0
         model = self.model.speech_encoder
         return TokenBuilder(IndexTables(self.location), model.text_encoder, model.as_passages).update()
@@ -505,6 +490,8 @@ class Index:
         if tokens is None or vector is None:
             return ranker.search(vector, words, top_k, where, exact)
         windows = ranker.dense(vector, RERANKED, where, exact)
+        if not windows:
+            return []
         return merge(self._maxsim.rerank(windows, tokens), top_k)
 
     def matched_tokens(self, windows: Sequence[RankedWindow], tokens: TextTokens) -> list[list[MatchedToken]]:
@@ -524,14 +511,17 @@ class Index:
         found = self._open_ranker().recognised(windows)
         return [(window, found[window.id]) for window in windows if window.id in found]
 
-    def profile(self, vector: np.ndarray, recording: str | Path) -> list[tuple[float, float, float]]:
-        """How well each window of a recording matches a query: start and end in seconds, and cosine, by start.
+    def profile(
+        self, vector: np.ndarray, recording: str | Path, tokens: TextTokens | None = None
+    ) -> list[tuple[float, float, float]]:
+        """How well each window of a recording matches a query: start and end in seconds, and score, by start.
 
         Windows in which nothing was recognised have no score and are left out; windows of several sizes are all there.
 
         Args:
             vector: unit vector ``(E,)`` of the query.
             recording: its file.
+            tokens: of the query; with them the score is that of MaxSim, else the cosine.
 
         Raises:
             InputError: the recording is not in the index.
@@ -539,6 +529,8 @@ class Index:
         ranker = self._open_ranker()
         where = self._condition(Filter(recordings=[recording]))
         windows = ranker.dense(vector, max(1, self.require_windows().count_rows(where)), where, exact=True)
+        if windows and tokens is not None:
+            windows = self._maxsim.rerank(windows, tokens)
         return sorted((window.start_s, window.end_s, window.score) for window in windows)
 
     def require_windows(self) -> TableReader:

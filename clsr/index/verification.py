@@ -33,7 +33,7 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
 
     Each window has to match its checksum, have a unit vector, be of the model that built the index and there once; each
     recording has to have the windows that it was entered with, of one content and cut, and its seconds have to add up.
-    Token vectors, where the index has them, have to match their checksums, and to be there for all windows.
+    Token vectors, where the index has them, have to match their checksums, and are out of date where windows have none.
     The full-text and approximate indices, which can be made again from the rows, are not looked at. Of the recordings,
     size and date have to be those that were indexed, and the seconds those that their headers or frames promise.
 
@@ -62,15 +62,16 @@ def verify_tables(tables: IndexTables, fingerprint: str) -> Verdict:
         damage.append(str(error))
         return Verdict(damage, _stale(entries))
     try:
-        damage += token_faults(tables)
+        damaged_tokens, stale_tokens = token_faults(tables)
     except InputError as error:
-        damage.append(str(error))
+        damaged_tokens, stale_tokens = [str(error)], []
+    damage += damaged_tokens
     damage += [
         f"{path}: has windows, but is not among the recordings; index it again" for path in set(found) - set(entries)
     ]
     for path, entry in entries.items():
         damage += [f"{path}: {fault}; index it again" for fault in _entry_faults(entry, found.get(path, []))]
-    return Verdict(damage, _stale(entries))
+    return Verdict(damage, _stale(entries) + stale_tokens)
 
 
 def _rows(tables: IndexTables) -> Iterator[WindowRow]:

@@ -43,7 +43,7 @@ def ask(
     question: str | Path,
     answerer: Answerer | str | None = None,
     top_k: int = 3,
-    mode: Mode = "dense",
+    mode: Mode | None = None,
     only: Filter | None = None,
     exact: bool = False,
 ) -> Reply:

@@ -11,11 +11,8 @@ from typing import Any
 
 from clsr.errors import printable_line
 from clsr.index.recordings import FLAG
-from clsr.index.tables import STOP_WORDS
 from clsr.search.token_matches import TokenMatch
 from clsr.vocabulary import Word
-
-SHOWN_TOKENS = 3  # matches of tokens in a printed hit
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,14 @@ class Hit:
     def __str__(self) -> str:
         """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
 
-        In mode "maxsim", the three best matches of tokens follow, as ``[horse=mare 12:36]``. A file inside the working
-        directory is named from there, and others in full. What a terminal would obey, or what would break the line, is
-        written as an escape.
+        A file inside the working directory is named from there, and others in full. What a terminal would obey, or what
+        would break the line, is written as an escape.
         """
         file = Path(self.recording)
         name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
         span = f"{format_clock(math.floor(self.start_s))}-{format_clock(math.ceil(self.end_s))}"
         flag = f"  ({FLAG})" if self.flagged else ""
-        return printable_line(f"{name}  {span}  {self.score:.3f}  {self.marked()}{self._best_tokens()}{flag}")
-
-    def _best_tokens(self) -> str:
-        """The best matches of tokens, without those of words such as "the"; empty without any."""
-        telling = [match for match in self.tokens if match.token.lower() not in STOP_WORDS and match.token.isalnum()]
-        best = sorted(telling, key=lambda match: -match.cosine)[:SHOWN_TOKENS]
-        shown = ", ".join(f"{m.token}={m.word} {format_clock(math.floor(m.start_s))}" for m in best)
-        return f"  [{shown}]" if shown else ""
+        return printable_line(f"{name}  {span}  {self.score:.3f}  {self.marked()}{flag}")
 
     def marked(self, before: str = "*", after: str = "*") -> str:
         """The text of the moment, with a mark before and after each matching word."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ class Retriever:
         self,
         query: Query,
         top_k: int = 10,
-        mode: Mode = "dense",
+        mode: Mode | None = None,
         only: Filter | None = None,
         exact: bool = False,
         unit: HitUnit = "window",
@@ -82,7 +82,8 @@ class Retriever:
             top_k: hits at most.
             mode: rank by cosine of vectors ("dense"), by BM25 of transcripts, in which only windows that share a word
                 with the query are hits ("bm25"), by both, fused by reciprocal ranks ("hybrid"), or by cosine and then
-                the thousand best again by the vectors of their tokens ("maxsim"; ``Index.add_token_vectors``).
+                the thousand best again by the vectors of their tokens ("maxsim"; ``Index.add_token_vectors``). By
+                default "maxsim" where the index has token vectors, else "dense".
             only: recordings, folder and dates to look at; ``None`` is all.
             exact: compare every window, even if the index has an approximate index of vectors.
             unit: what a hit is. "window": the best segment of a window, as the window ranks. "segment": speech between
@@ -101,12 +102,13 @@ class Retriever:
         self,
         queries: Sequence[Query],
         top_k: int = 10,
-        mode: Mode = "dense",
+        mode: Mode | None = None,
         only: Filter | None = None,
         exact: bool = False,
         unit: HitUnit = "window",
     ) -> list[list[Hit]]:
         """The hits of each query, as ``search`` finds them; queries are encoded together."""
+        mode = mode or self.best_mode
         if mode not in MODES:
             raise InputError(f"there is no mode {mode!r}; give {', '.join(MODES)}")
         if unit not in HIT_UNITS:
@@ -114,6 +116,28 @@ class Retriever:
         if unit == "tokens" and mode != "maxsim":
             raise InputError("unit tokens shows which tokens matched, which mode maxsim alone compares; give both")
         return [self._hits(one, top_k, mode, only, exact, unit) for one in self.encode_many(queries)]
+
+    @property
+    def best_mode(self) -> Mode:
+        """The mode of a search that names none: "maxsim" where the index has token vectors, else "dense"."""
+        return "maxsim" if self.index.has_token_vectors else "dense"
+
+    def profiles(
+        self, query: Query, recordings: Iterable[str], mode: Mode | None = None
+    ) -> dict[str, list[tuple[float, float, float]]]:
+        """How well each window of some recordings matches a query, as ``Index.profile`` says it, by recording.
+
+        Args:
+            query: as for ``search``.
+            recordings: their files.
+            mode: as for ``search``; scores are those of vectors in modes that compare words.
+
+        Raises:
+            InputError: as ``search``.
+        """
+        encoded = self.encode(query)
+        tokens = self._tokens(encoded) if (mode or self.best_mode) == "maxsim" else None
+        return {recording: self.index.profile(encoded.vector, recording, tokens) for recording in recordings}
 
     def encode(self, query: Query) -> EncodedQuery:
         """Encode a query once; the result can be searched for several times.

@@ -118,7 +118,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
     async def search_spoken(
         request: Request,
         top_k: Annotated[int, Query(ge=1, le=100)] = 10,
-        mode: Mode = "dense",
+        mode: Mode | None = None,
         unit: HitUnit = "window",
         profile: bool = False,
     ) -> SearchAnswer:

@@ -139,9 +139,8 @@ def _add_search(server: MCPServer[Any], service: SearchService) -> None:
         wanted = await _of_service(service, lambda: _wanted(service, folder, since))
         if wanted == []:
             return FoundMoments(moments=[])
-        best: Mode = "maxsim" if service.index.has_token_vectors else "dense"
         searching = await _of_service(
-            service, lambda: service.submit_search(query, limit, mode or best, wanted or (), client="assistant")
+            service, lambda: service.submit_search(query, limit, mode, wanted or (), client="assistant")
         )
         found = await _of_service(service, searching.result)
         return FoundMoments(moments=[_moment(hit) for hit in found.hits])

@@ -17,7 +17,10 @@ class SearchOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     top_k: int = Field(10, ge=1, le=100, strict=True, description="hits at most")
-    mode: Mode = Field("dense", description="ranking: vectors, words, both, or tokens")
+    mode: Mode | None = Field(
+        None,
+        description="ranking: vectors, words, both, or tokens; by default tokens where the index has their vectors",
+    )
     unit: HitUnit = Field("window", description="what a hit is; tokens with mode maxsim alone")
     recordings: list[Id] = Field([], max_length=1000, description="ids of the recordings to look at; none for all")
     profile: bool = Field(False, description="whether to give the score of every window of the recordings found")

@@ -21,7 +21,8 @@ from clsr.web.service import Found, SearchService
 HERE = Path(__file__).parent
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]  # of the browser's machine
 MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
-MODES = [("by meaning", "dense"), ("by words", "bm25"), ("both", "hybrid"), ("by tokens", "maxsim")]
+BEST = ""  # the mode of a search that names none
+MODES = [("by meaning", BEST), ("by words", "bm25"), ("both", "hybrid")]
 REFRESH_S = 0.7
 MOST_CHARACTERS = 2000  # of a typed question
 WELCOME = '<p class="note">Search for something that was said. Each hit is a moment that you can play.</p>'
@@ -71,7 +72,7 @@ def _add_search(service: SearchService, page: gr.Blocks) -> gr.Dropdown:
                 elem_id="spoken", buttons=[], editable=False,
             )  # fmt: skip
         with gr.Accordion("Options", open=False, elem_id="options"):
-            mode = gr.Radio(MODES, value="dense", label="Ranking", elem_id="mode")
+            mode = gr.Radio(MODES, value=BEST, label="Ranking", elem_id="mode")
             top_k = gr.Slider(1, 50, value=10, step=1, label="Number of moments", elem_id="top_k")
             chosen = gr.Dropdown(
                 _choices(service), multiselect=True, label="Only these recordings", elem_id="only", filterable=True
@@ -114,7 +115,7 @@ class PageSearches:
         session, client = str(request.session_hash), request.client.host if request.client else ""
         try:
             self.leave(request)
-            search = self._service.submit_search(question, int(top_k), mode, list(ids or ()), client)
+            search = self._service.submit_search(question, int(top_k), mode or None, list(ids or ()), client)
             self._waiting[session] = search
             try:
                 return hits_html(await asyncio.wrap_future(search))

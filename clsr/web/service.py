@@ -89,7 +89,7 @@ class SearchService:
         self,
         question: Query,
         top_k: int = 10,
-        mode: Mode = "dense",
+        mode: Mode | None = None,
         recordings: Sequence[str] = (),
         client: str = "",
         unit: HitUnit = "window",
@@ -110,7 +110,7 @@ class SearchService:
         return max(len(self._searches), len(self._decoding)) >= BUSY_SEARCHES
 
     def search(
-        self, question: Query, top_k: int = 10, mode: Mode = "dense", recordings: Sequence[str] = (),
+        self, question: Query, top_k: int = 10, mode: Mode | None = None, recordings: Sequence[str] = (),
         unit: HitUnit = "window",
     ) -> Found:  # fmt: skip
         """Best moments, each with the scores over its whole recording; one call at a time.
@@ -126,11 +126,13 @@ class SearchService:
         hits = retriever.search(query, top_k, mode, only, unit=unit)
         known = {str(recording.path): recording for recording in self.recordings()}
         found_in = {hit.recording for hit in hits} & set(known)
-        profiles = {path: self.index.profile(query.vector, path) for path in found_in}
+        profiles = retriever.profiles(query, found_in, mode)
         found = [FoundHit(hit, known[hit.recording], profiles[hit.recording]) for hit in hits if hit.recording in known]
         return Found(query.text, found, time.perf_counter() - start)
 
-    def _search_spoken(self, question: Query, client: str, options: tuple[int, Mode, Sequence[str], HitUnit]) -> Found:
+    def _search_spoken(
+        self, question: Query, client: str, options: tuple[int, Mode | None, Sequence[str], HitUnit]
+    ) -> Found:
         return self._searches.submit(client, lambda: self.search(question, *options)).result()
 
     def _decoded(self, question: Query) -> Query:

@@ -33,7 +33,7 @@ def test_langchain(retriever: Retriever) -> None:
     found = adapter.ClsrRetriever(retriever=retriever, top_k=2).invoke("old boat")
     hits = retriever.search("old boat", 2)
     assert [document.page_content for document in found] == [hit.window_text for hit in hits]
-    assert found[0].page_content == "old boat" and set(found[0].metadata) == KEYS
+    assert found[0].page_content == "old boat" and set(found[0].metadata) == KEYS | {"tokens"}
     assert [document.metadata["score"] for document in found] == [hit.values()["score"] for hit in hits]
     assert found[0].metadata["recording"] == hits[0].recording and found[0].id != found[1].id
     (only,) = adapter.ClsrRetriever(retriever=retriever, mode="bm25").batch(["boat"])
@@ -50,6 +50,7 @@ def test_llama_index(retriever: Retriever) -> None:
     hits = retriever.search("old boat", 2)
     assert [node.text for node in found] == [hit.window_text for hit in hits]
     assert [node.score for node in found] == [hit.score for hit in hits]
-    assert set(found[0].metadata) == KEYS and found[0].metadata["start_s"] == round(hits[0].start_s, 3)
+    assert set(found[0].metadata) == KEYS | {"tokens"} and found[0].metadata["start_s"] == round(hits[0].start_s, 3)
     assert "recording: " in found[0].get_content("llm") and "score" not in found[0].get_content("llm")
+    assert "tokens: " not in found[0].get_content("llm")
     assert ClsrRetriever(retriever, only=Filter(until="2001-01-01")).retrieve("old boat") == []

@@ -213,7 +213,7 @@ def test_transcribe_index_search(clsr: Command, tone_model: Path, say_in_tones, 
     assert (status, without_confidence(out)) == (0, held)
     _, out, _ = clsr("index", "--json", "--model", tone_model, *place, *cut, tmp_path / "talk.wav")
     assert json.loads(out)["status"] == "indexed"
-    status, out, _ = clsr("search", *place, "--top-k", 2, "old boat")
+    status, out, _ = clsr("search", *place, "--mode", "dense", "--top-k", 2, "old boat")
     first, second = out.splitlines()
     assert status == 0 and first.startswith(f"{tmp_path / 'talk.wav'}  00:01-00:02  0.99")
     assert "boat" in first and "*" in first and second

@@ -59,7 +59,7 @@ def clsr(
     folder.mkdir()
     speak(folder / "a.wav", "cat the dog the - - - - tea sea sun boat")
     speak(folder / "it's b.wav", "sea sun")
-    Index.create(tmp_path / "index", model, IndexConfig("4/4")).add([folder])
+    Index.create(tmp_path / "index", model, IndexConfig("4/4", token_vectors=False)).add([folder])
     return Command(tmp_path / "index", capsys)
 
 

@@ -81,7 +81,7 @@ def test_hit_is_tightened_to_speech_between_silences(
 ) -> None:
     path = speak(tmp_path / "a.wav", "cat dog the - sea the sun - - the boat tea")
     Index.create(tmp_path / "index", model, IndexConfig("12/12")).add([path])
-    (hit,) = Retriever.open(tmp_path / "index").search("boat")
+    (hit,) = Retriever.open(tmp_path / "index").search("boat", mode="dense")
     assert (hit.window_start_s, hit.window_end_s) == (0.0, 12.0)
     assert (hit.start_s, hit.end_s, hit.text) == (8.75, 12.0, "the boat tea")
     assert hit.window_text == "cat dog the sea the sun the boat tea"

@@ -41,7 +41,7 @@ def index(speech_encoder: Any, model: Model, speak: Speak, tmp_path: Path) -> Pa
 
 def test_ranking_and_scores(index: Path, tmp_path: Path) -> None:
     """Windows of ``a``: 0-4 cat the dog the, 3-7 the, 6-10 silent, 9-13 tea sea sun, 10-14 tea sea sun boat."""
-    hits = Retriever.open(index).search("sea")
+    hits = Retriever.open(index).search("sea", mode="dense")
     places = [(Path(hit.recording).name, hit.window_start_s, hit.window_end_s, hit.window_text) for hit in hits]
     assert places[:2] == [("b.wav", 0.0, 2.0, "sea sun"), ("a.wav", 9.0, 13.0, "tea sea sun")]
     assert places[2:] == [("a.wav", 0.0, 4.0, "cat the dog the")]  # overlapping and silent windows are left out
@@ -87,7 +87,7 @@ def test_hits_are_those_of_the_whole_ranking(speech_encoder: Any, model: Model, 
     assert len(rows) > 40 and len(ranking) > 4  # more than what is read first
     retriever = Retriever.open(tmp_path / "index")
     for top_k in range(1, len(ranking) + 2):
-        hits = retriever.search("cat", top_k)
+        hits = retriever.search("cat", top_k, "dense")
         assert [hit.window_start_s for hit in hits] == [span.start_s for span in ranking[:top_k]]
         assert [hit.score for hit in hits] == pytest.approx([span.score for span in ranking[:top_k]])
 
@@ -108,7 +108,7 @@ def test_model_that_moved_is_named(index: Path, model_folder: Path) -> None:
     moved = model_folder.rename(model_folder.with_name("moved"))
     with pytest.raises(InputError, match=f"is not at {model_folder}"):
         Retriever.open(index)
-    assert Retriever.open(index, moved).search("sea", top_k=1)[0].text == "sea sun"
+    assert Retriever.open(index, moved).search("sea sun", top_k=1, mode="dense")[0].text == "sea sun"
 
 
 def test_model_that_changed_is_refused_with_both_fingerprints(index: Path, model_folder: Path) -> None:

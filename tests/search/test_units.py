@@ -79,7 +79,7 @@ def test_token_runs_are_words_of_the_window(retriever: Retriever) -> None:
     assert "boat" in hits[0].text.split()
     assert hits[0].end_s - hits[0].start_s < 8
     with pytest.raises(InputError, match="mode maxsim"):
-        retriever.search("boat", unit="tokens")
+        retriever.search("boat", mode="dense", unit="tokens")
 
 
 def test_command_takes_a_unit(
@@ -88,5 +88,5 @@ def test_command_takes_a_unit(
     arguments = ["search", "--index", str(retriever.index.location), "--json", "--unit"]
     assert main([*arguments, "recording", "sea"]) == 0
     assert len({json.loads(line)["recording"] for line in capsys.readouterr().out.splitlines()}) == 3
-    assert main([*arguments, "tokens", "sea"]) == 2
+    assert main([*arguments, "tokens", "--mode", "dense", "sea"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -78,7 +78,7 @@ def ask(client: Client) -> Callable[..., Any]:
 
 def test_search_answers_with_moments_to_play(ask: Any, talks: Path) -> None:
     a = recording_id(str(talks / "a.wav"))
-    answer = ask("POST", "/api/search", json={"question": "cat", "top_k": 1, "profile": True})
+    answer = ask("POST", "/api/search", json={"question": "cat", "mode": "dense", "top_k": 1, "profile": True})
     assert answer.status_code == 200
     (hit,) = answer.json()["hits"]
     assert {name: hit[name] for name in ("rank", "recording", "recording_id", "start_s", "end_s", "score", "text")} == {
@@ -97,6 +97,19 @@ def test_modes_and_recordings_limit_a_search(ask: Any, talks: Path) -> None:
     assert [hit["text"] for hit in by_words] == ["tea sea sun boat"]
     only = ask("POST", "/api/search", json={"question": "sea boat", "recordings": [b]}).json()["hits"]
     assert [hit["recording"] for hit in only] == ["talks/sub/b.wav"]
+
+
+def test_best_mode_and_unit_are_those_of_the_index(ask: Any, service: SearchService) -> None:
+    (hit,) = ask("POST", "/api/search", json={"question": "cat", "top_k": 1}).json()["hits"]
+    assert [(token, word) for token, word, *_ in hit["tokens"]] == [("cat", "cat")]
+    run = ask("POST", "/api/search", json={"question": "boat", "unit": "tokens", "top_k": 1}).json()["hits"][0]
+    assert run["end_s"] - run["start_s"] < run["window_end_s"] - run["window_start_s"]
+    whole = ask("POST", "/api/search", json={"question": "cat", "unit": "recording"}).json()["hits"]
+    assert sorted((one["recording"], one["start_s"], one["end_s"]) for one in whole) == [
+        (recording.name, 0.0, recording.duration_s) for recording in service.recordings()
+    ]
+    refused = ask("POST", "/api/search", json={"question": "cat", "mode": "dense", "unit": "tokens"})
+    assert refused.status_code == 400 and "maxsim" in refused.json()["detail"]
 
 
 def test_a_spoken_question(ask: Any, speak: Speak, tmp_path: Path) -> None:
@@ -134,7 +147,7 @@ def test_uploads_are_indexed_and_found(
         "id": 0, "state": "done", "done": 1, "total": 1, "share": 1.0, "error": None,
         "files": [{"recording": "my boat.wav", "status": "indexed", "duration_s": 2.0, "share": 1.0, "reason": None}],
     }  # fmt: skip
-    hit = ask("POST", "/api/search", json={"question": "boat", "top_k": 1}).json()["hits"][0]
+    hit = ask("POST", "/api/search", json={"question": "boat", "mode": "dense", "top_k": 1}).json()["hits"][0]
     assert hit["recording"] == "my boat.wav"
     assert ask("GET", hit["audio"]).content == audio
     assert [one["name"] for one in ask("GET", "/api/recordings").json()] == [

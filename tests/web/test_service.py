@@ -40,11 +40,13 @@ def found(service: SearchService, question: Any, **options: Any) -> list[tuple[s
 
 def test_hits_have_their_recordings_name_and_profile(service: SearchService, talks: Path) -> None:
     """``a`` in windows of four seconds: cat the dog the | - | tea sea sun boat | - | cat tea cat tea | -."""
-    (best,) = service.search("cat", top_k=1).hits
+    (best,) = service.search("cat", top_k=1, mode="dense").hits
     assert (best.recording.name, best.recording.duration_s, best.recording.windows) == ("talks/a.wav", 24.0, 6)
     assert best.recording.id == recording_id(str(talks / "a.wav")) and best.recording.path == talks / "a.wav"
     scores = [(start, end, round(score, 4)) for start, end, score in best.profile]
     assert scores == [(0.0, 4.0, 0.4082), (8.0, 12.0, 0.0), (16.0, 20.0, 0.7071)]  # 1/sqrt(6), 0, 1/sqrt(2)
+    (best,) = service.search("cat", top_k=1).hits  # by tokens, as is its profile
+    assert max(score for _, _, score in best.profile) == best.hit.score != 0.7071
 
 
 def test_search_is_limited_to_recordings(service: SearchService, talks: Path) -> None:

@@ -143,7 +143,10 @@ class MaxSim:
         self._all: TokenCache | None = None  # of this state
 
     def rerank(self, windows: Sequence[RankedWindow], tokens: TextTokens) -> list[RankedWindow]:
-        """Windows with their MaxSim as the score, in the order given; without those that have no token vectors.
+        """Windows with their MaxSim as the score, in the order given.
+
+        Those that have no token vectors yet get the score that goes with their cosine, on the line of least squares
+        through the others: what is being indexed is found, too.
 
         Args:
             windows: as a ranking by vectors has them.
@@ -154,12 +157,14 @@ class MaxSim:
         """
         cache, description = self._open(windows)
         query = _projected(description.projection, tokens)
-        scores = cache.scores(windows, query, description.weights(tokens.ids)).tolist()
-        found = [window._replace(score=score) for window, score in zip(windows, scores, strict=True) if score == score]
-        if len(found) < len(windows):
-            _log.warning("%s: %d of %d windows have no token vectors and are left out; add them with clsr index "
-                         "--token-vectors", self.location, len(windows) - len(found), len(windows))  # fmt: skip
-        return found
+        scores = cache.scores(windows, query, description.weights(tokens.ids))
+        without = np.isnan(scores)
+        if without.any():
+            scores[without] = expected(np.array([window.score for window in windows], np.float32), scores)[without]
+            _log.warning("%s: %d of %d windows have no token vectors yet and are ranked by their own vectors; where no "
+                         "indexing is under way, add them with clsr index --token-vectors", self.location,
+                         without.sum(), len(windows))  # fmt: skip
+        return [window._replace(score=score) for window, score in zip(windows, scores.tolist(), strict=True)]
 
     def matches(self, windows: Sequence[RankedWindow], tokens: TextTokens) -> list[list[MatchedToken]]:
         """Of each window, the best match of each token of a query, in the order of the query.
@@ -197,6 +202,15 @@ class MaxSim:
                 return _read(table, description.projection, wanted), description
             self._all = _read(table, description.projection)
         return self._all, description
+
+
+def expected(cosines: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The score that goes with each cosine, by those that are no NaN; the cosine itself where these give no line."""
+    known = ~np.isnan(scores)
+    if len(np.unique(cosines[known])) < 2:
+        return cosines
+    slope, intercept = np.polyfit(cosines[known], scores[known], 1)
+    return slope * cosines + intercept
 
 
 def _projected(projection: Projection, tokens: TextTokens) -> np.ndarray:
