@@ -62,8 +62,8 @@ CALLED_BY_SEARCH = {
 CALLED_BY_ADD = {
     "audio/files.py", "audio/pauses.py", "audio/pieces.py", "audio/sounding.py", "audio/spelling.py",
     "audio/waveform.py", "index/approximate.py", "index/config.py", "index/location.py", "index/progress.py",
-    "index/recordings.py", "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py", "model.py", "threads.py",
-    "padding.py", "vocabulary.py",
+    "index/recordings.py", "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py",
+    "model.py", "padding.py", "threads.py", "vocabulary.py",
 }  # fmt: skip
 
 
@@ -105,6 +105,18 @@ def test_query_crosses_nine_files_one_way(index: clsr.Index) -> None:
         steps = [pair for pair in found if set(pair) <= set(QUERY_PATH)]
         assert all(QUERY_PATH.index(caller) < QUERY_PATH.index(called) for caller, called in steps)
     assert len(QUERY_PATH) + 1 <= 9
+
+
+def test_tokens_add_two_files_to_a_query(index: clsr.Index) -> None:
+    index.add_token_vectors()
+    retriever = clsr.Retriever(index, clsr.load(SMALL / "joint"))  # which has not loaded its speech encoder
+    entered = list(
+        dict.fromkeys(called for _, called in calls(lambda: retriever.search("where is the old boat", mode="maxsim")))
+    )
+    more = {"index/tokens/maxsim.py", "search/token_matches.py"}
+    of_tokens = {"index/tokens/description.py", "index/tokens/compression.py"}
+    passed = [file for file in entered if file not in LAYERS | CALLED_BY_SEARCH | of_tokens]
+    assert set(passed) - {"index/filters.py", "index/rows.py"} == {*QUERY_PATH, *more}
 
 
 def test_waveform_crosses_thirteen_files(index: clsr.Index) -> None:

@@ -81,6 +81,8 @@ def usage(option: Option) -> str:
     if isinstance(nargs, int) and not isinstance(metavar, tuple):
         value = " ".join([one] * nargs)
     text = f"`{option.name} {value}`".replace(" `", "`") if option.name.startswith("--") else f"`{value}`"
+    if keywords.get("action") is argparse.BooleanOptionalAction:
+        text += f", `--no-{option.name.removeprefix('--')}`"
     return f"**{text}**" if option.required else text
 
 

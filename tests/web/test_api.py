@@ -99,7 +99,7 @@ def test_modes_and_recordings_limit_a_search(ask: Any, talks: Path) -> None:
     assert [hit["recording"] for hit in only] == ["talks/sub/b.wav"]
 
 
-def test_best_mode_and_unit_are_those_of_the_index(ask: Any, service: SearchService) -> None:
+def test_mode_is_the_best_of_the_index(ask: Any, service: SearchService) -> None:
     (hit,) = ask("POST", "/api/search", json={"question": "cat", "top_k": 1}).json()["hits"]
     assert [(token, word) for token, word, *_ in hit["tokens"]] == [("cat", "cat")]
     run = ask("POST", "/api/search", json={"question": "boat", "unit": "tokens", "top_k": 1}).json()["hits"][0]
