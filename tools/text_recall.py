@@ -16,9 +16,11 @@ from pathlib import Path
 from clsr.config import OFFLINE_TEXT_ENCODER
 from clsr.errors import InputError
 from clsr.evaluation.scores import Retrieval, measure_recognition, measure_retrieval
-from clsr.metrics.recall import METRICS, Interval, paired_difference, rank
+from clsr.metrics.recall import Interval, paired_difference, rank
 from clsr.models.text_encoder import TextEncoder, load_text_encoder
 from clsr.vocabulary import fold_accents, normalise
+
+METRICS = ("recall@1", "recall@5", "recall@10", "mrr@10")
 
 Texts = dict[str, str]
 

@@ -52,7 +52,8 @@ ORACLE = "text"  # the row of the reference transcripts
 AVERAGED, TEXT_PARTS, AUDIO_PARTS = PARTS_ROWS = ("averaged-parts", "text-parts", "audio-parts")
 ROWS = (
     ORACLE, "cascade", "cascade-8best", "clsr", "clsr-unquantised", "clsr-soft", "parabge", "clap", "speechdpr",
-    "whisper-bge", "whisper-bge-noisy", "whisper-bge-scratch", "whisper-bge-scratch-noisy", "funasr-bge", *PARTS_ROWS,
+    "whisper-bge", "whisper-bge-noisy", "whisper-bge-scratch", "whisper-bge-scratch-noisy", "funasr-bge",
+    "st", *PARTS_ROWS,
 )  # fmt: skip
 
 

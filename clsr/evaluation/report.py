@@ -332,7 +332,7 @@ def _row(content: Mapping[str, Any], queries: Mapping[tuple[str, str], list[Quer
             {
                 metric: Interval(**content[direction][metric])
                 for metric in (*METRICS, *SUCCESSES)
-                if metric in METRICS or metric in content[direction]
+                if metric in content[direction]  # version 0.1 had no ndcg@5
             },
             queries.get((name, direction), []),
         )

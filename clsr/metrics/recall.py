@@ -8,7 +8,7 @@ import numpy as np
 
 from clsr.errors import InputError
 
-METRICS = ("recall@1", "recall@5", "recall@10", "mrr@10")
+METRICS = ("recall@1", "recall@5", "recall@10", "mrr@10", "ndcg@5")
 SUCCESSES = ("success@1", "success@5", "success@10")
 """What is measured beside them where a query has several relevant candidates; with one, it is the recall."""
 
@@ -21,6 +21,7 @@ Relevance = Mapping[str, Mapping[str, int]]
 _MEASURES = {
     **{f"recall@{k}": ir_measures.R @ k for k in (1, 5, 10)},
     "mrr@10": ir_measures.RR @ 10,
+    "ndcg@5": ir_measures.nDCG @ 5,
     **{f"success@{k}": ir_measures.Success @ k for k in (1, 5, 10)},
 }
 _BLOCK_SCORES = 4_000_000  # scores in memory at once: 32 MB in double precision
@@ -82,7 +83,8 @@ def per_query(rankings: Rankings, relevance: Relevance) -> dict[str, np.ndarray]
 
     ``recall@k`` is the share of a query's relevant candidates among its first ``k``: 0 or 1 where one is relevant,
     and below 1 at small ``k`` where there are many. ``success@k`` (hit) is 1 where any of them is. ``mrr@10`` is one
-    over the rank of the first relevant candidate, 0 past rank 10. The order is that of the ranking itself, ties
+    over the rank of the first relevant candidate, 0 past rank 10. ``ndcg@5`` sums grade over ``log2(1 + rank)`` of the
+    first five, divided by the largest such sum (Järvelin and Kekäläinen). The order is that of the ranking itself, ties
     included; scores are not looked at again.
 
     Args:

@@ -21,12 +21,13 @@ from clsr.systems.parabge import KIND as PARABGE
 from clsr.systems.parabge import ParaBgeSystem, load_parabge
 from clsr.systems.pipeline import NBestPipeline, Pipeline
 from clsr.systems.protocol import System
-from clsr.systems.sources import BEAM, NOISY, WHISPERS, ModelReference, parse_reference
+from clsr.systems.sentence_transformers import load_sentence_transformer
+from clsr.systems.sources import BEAM, NOISY, ST, WHISPERS, ModelReference, parse_reference
 from clsr.systems.speechdpr import KIND as SPEECHDPR
 from clsr.systems.speechdpr import load_speechdpr
 from clsr.systems.whisper import KIND as WHISPER
 from clsr.systems.whisper import load_whisper
-from clsr.systems.whisper_conversion import in_ctranslate2
+from clsr.systems.whisper_folder import in_ctranslate2
 from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser
 from clsr.training_record import read_training
 
@@ -41,12 +42,13 @@ def load_system(
     Args:
         reference: a checkpoint folder, or a scheme and the place of released weights: ``whisper:PLACE`` and
             ``faster-whisper:PLACE`` (either in Hugging Face's or CTranslate2's layout), ``funasr:PLACE``,
-            ``clap:PLACE``. A place is a folder, or what else `clsr.hub.find_folder` takes. With ``whisper-noisy:PLACE``
-            the text encoder is said to be fine-tuned on transcripts of this very Whisper, and has to be named.
-            ``whisper-beam:PLACE`` decodes with a beam of five, and has a row of the five best transcripts too.
+            ``clap:PLACE``, ``st:PLACE`` (of sentence-transformers). A place is a folder, or what else
+            `clsr.hub.find_folder` takes. With ``whisper-noisy:PLACE`` the text encoder is said to be fine-tuned on
+            transcripts of this very Whisper, and has to be named. ``whisper-beam:PLACE`` decodes with a beam of five,
+            and has a row of the five best transcripts too.
         text_encoder: reference of the text encoder that transcripts go to, where a system brings none.
-        device: that CLSR and Whisper compute on; other baselines have the processor.
-        precision: numbers that these two compute in; other baselines have float32.
+        device: that CLSR, Whisper and sentence-transformers compute on; other baselines have the processor.
+        precision: numbers that CLSR and Whisper compute in; other baselines have float32.
 
     Raises:
         InputError: nothing loadable is there.
@@ -54,6 +56,8 @@ def load_system(
     model = parse_reference(reference)
     if model.scheme in WHISPERS:
         return _load_whisper(model, find_folder(model.place), text_encoder, device, precision)
+    if model.scheme == ST:
+        return load_sentence_transformer(find_folder(model.place), device)
     if model.scheme:
         return _load_released(model, find_folder(model.place), text_encoder)
     folder = Path(reference)

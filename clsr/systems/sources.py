@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clsr.models.text_encoder import TextEncoder
     from clsr.systems.protocol import SpeechRecogniser, SpeechSystem
 
-WHISPER, FASTER_WHISPER, FUNASR, CLAP = ("whisper", "faster-whisper", "funasr", "clap")
+WHISPER, FASTER_WHISPER, FUNASR, CLAP, ST = ("whisper", "faster-whisper", "funasr", "clap", "st")
 NOISY = "-noisy"  # ends the scheme of a pipeline whose text encoder was fine-tuned on its own transcripts
 BEAM = "-beam"  # ends the scheme of a Whisper whose n-best list is measured too
 WHISPERS = tuple(f"{name}{end}" for name in (WHISPER, FASTER_WHISPER) for end in ("", NOISY, BEAM))
@@ -34,7 +34,7 @@ _LANGUAGE = re.compile(r"(?P<place>.+)#(?P<language>[a-z]{2,3})")
 class ModelReference(NamedTuple):
     """A reference taken apart."""
 
-    scheme: str  # one of ``WHISPERS``, "funasr", "clap"; empty for a checkpoint folder
+    scheme: str  # one of ``WHISPERS``, "funasr", "clap", "st"; empty for a checkpoint folder
     place: str  # a folder, or what else ``clsr.hub.find_folder`` takes
     language: str | None = None  # spoken, for Whisper and SenseVoice
 
@@ -54,10 +54,10 @@ def parse_reference(text: str | Path) -> ModelReference:
     ''
     """
     scheme, _, place = str(text).partition(":")
-    if scheme not in (*WHISPERS, FUNASR, CLAP):
+    if scheme not in (*WHISPERS, FUNASR, CLAP, ST):
         return ModelReference("", str(text))
     named = _LANGUAGE.fullmatch(place)
-    if named is None or scheme == CLAP or Path(place).is_dir():
+    if named is None or scheme in (CLAP, ST) or Path(place).is_dir():
         return ModelReference(scheme, place)
     return ModelReference(scheme, named["place"], named["language"])
 
@@ -228,7 +228,7 @@ class CascadeSource:
             return load_funasr(self.folder, device, precision, self.model.language)
         if not self.model.scheme and checkpoint_folder.is_release(self.folder):
             return checkpoint.load_recogniser(self.folder, device, precision)
-        from clsr.systems.whisper_conversion import in_ctranslate2
+        from clsr.systems.whisper_folder import in_ctranslate2
         from clsr.systems.whisper_recogniser import WhisperDecoding, WhisperRecogniser
 
         decoding = WhisperDecoding(language=self.model.language)

@@ -25,7 +25,7 @@ from clsr.models.attention import multiplies_tiles
 from clsr.models.precision import lower_part
 from clsr.models.recogniser import Recognition, word_confidences
 from clsr.models.whisper import WhisperEncoder
-from clsr.systems.whisper_tokens import NO_TIMES, START, TRANSCRIBE, load_tokenizer, repeats_itself, token_words
+from clsr.systems.whisper_folder import NO_TIMES, START, TRANSCRIBE, load_tokenizer, repeats_itself, token_words
 from clsr.threads import start_pool
 from clsr.vocabulary import join_words
 from clsr.whisper.weights import read_whisper

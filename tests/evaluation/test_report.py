@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -68,7 +69,8 @@ def test_retrieval_keeps_rank_top_ten_and_metrics() -> None:
     assert retrieval.query_ids == ["a", "b"]
     assert [query.relevant_rank for query in retrieval.queries] == [12, 2]
     assert retrieval.queries[0].top == order[:10]
-    assert retrieval.queries[1].metrics == {"recall@1": 0, "recall@5": 1, "recall@10": 1, "mrr@10": 0.5}
+    metrics = {"recall@1": 0, "recall@5": 1, "recall@10": 1, "mrr@10": 0.5, "ndcg@5": 1 / math.log2(3)}
+    assert retrieval.queries[1].metrics == pytest.approx(metrics)
     assert retrieval.intervals["recall@5"].value == retrieval.values("recall@5").mean() == 0.5
 
 
@@ -140,7 +142,13 @@ def test_lines_of_transcripts_and_rankings(tmp_path: Path) -> None:
         "id": "q39",
         "relevant_rank": 2,
         "top": [["other", 0.8], ["p39", 0.9]],
-        "metrics": {"recall@1": 0, "recall@5": 1, "recall@10": 1, "mrr@10": 0.5},
+        "metrics": {
+            "recall@1": 0,
+            "recall@5": 1,
+            "recall@10": 1,
+            "mrr@10": 0.5,
+            "ndcg@5": pytest.approx(1 / math.log2(3)),
+        },
     }
 
 

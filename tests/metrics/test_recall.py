@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -83,12 +85,15 @@ def test_metrics_by_hand() -> None:
     assert values["recall@5"].tolist() == [0, 1, 0, 0, 1]
     assert values["recall@10"].tolist() == [0, 1, 0, 1, 1]
     assert values["mrr@10"].tolist() == pytest.approx([0, 1, 0, 1 / 10, 1 / 3])
+    assert values["ndcg@5"].tolist() == pytest.approx([0, 1, 0, 0, 1 / 2])  # 1 / log2(1 + 3)
 
 
 def test_several_relevant_candidates_share_the_recall() -> None:
     rankings = {"q": ranking("a", "x", "b", "y", "z", "c")}
     values = per_query(rankings, {"q": {"a": 1, "b": 2, "c": 1, "d": 1, "x": 0}})
-    assert [values[metric].item() for metric in METRICS] == [1 / 4, 2 / 4, 3 / 4, 1]
+    gains = [1 + 2 / math.log2(4), 2 + 1 / math.log2(3) + 1 / 2 + 1 / math.log2(5)]  # found, and the best order
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, gains[0] / gains[1]]
+    assert [values[metric].item() for metric in METRICS] == pytest.approx(expected)
     assert [values[metric].item() for metric in SUCCESSES] == [1, 1, 1]
 
 

@@ -12,9 +12,8 @@ import clsr
 from clsr.config import TrainingConfig
 from clsr.errors import InputError
 from clsr.systems.whisper import load_whisper, new_whisper
-from clsr.systems.whisper_conversion import in_ctranslate2
+from clsr.systems.whisper_folder import in_ctranslate2, repeats_itself
 from clsr.systems.whisper_recogniser import WhisperRecogniser
-from clsr.systems.whisper_tokens import repeats_itself
 from clsr.wheels import cache_folder
 
 pytest.importorskip("ctranslate2", reason="CTranslate2 is an extra: clsr[people]")
@@ -39,7 +38,7 @@ def test_layouts_are_told_by_content_and_converted_once(released: Path, monkeypa
     converted = in_ctranslate2(released)
     assert converted.parent == cache_folder() / "whisper" and (converted / "model.bin").is_file()
     assert in_ctranslate2(converted) == converted
-    monkeypatch.setattr("clsr.systems.whisper_conversion._convert", None)
+    monkeypatch.setattr("clsr.systems.whisper_folder._convert", None)
     assert in_ctranslate2(released) == converted
 
 

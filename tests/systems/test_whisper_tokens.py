@@ -6,7 +6,7 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
 from clsr.errors import InputError
-from clsr.systems.whisper_tokens import load_tokenizer, repeats_itself, token_words
+from clsr.systems.whisper_folder import load_tokenizer, repeats_itself, token_words
 from clsr.vocabulary import Word
 
 

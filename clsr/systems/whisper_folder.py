@@ -1,15 +1,21 @@
-"""Whisper's tokens: text, words and their times; signs that a transcript is made up."""
+"""The folder of a Whisper: its conversion for CTranslate2, its tokens as words with times, signs of made-up text."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
+import shutil
+import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsr.errors import InputError
+from clsr.extras import require
 from clsr.vocabulary import HAN, Word
+from clsr.wheels import cache_folder, file_sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -18,8 +24,12 @@ START, NO_TIMES, TRANSCRIBE = "<|startoftranscript|>", "<|notimestamps|>", "<|tr
 COMPRESSION = 2.4  # a text that zlib makes smaller than so many times repeats itself: Whisper's own threshold
 REPEATS = 4  # times in a row that a phrase is written where it is made up
 
+BESIDE = ("tokenizer.json", "preprocessor_config.json")  # copied by a conversion
+
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # of a character whose bytes go on in the next token
 _HAN = re.compile(f"[{HAN}]")
+
+log = logging.getLogger("clsr")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -80,3 +90,48 @@ def repeats_itself(text: str) -> bool:
         for size in range(1, len(words) // REPEATS + 1)
         for start in range(len(words) - size * REPEATS + 1)
     )
+
+
+def in_ctranslate2(folder: Path) -> Path:
+    """Return a folder of CTranslate2's layout: the one given, or its conversion.
+
+    Raises:
+        InputError: the folder has neither layout, its tokenizer is missing or not of a Whisper model, or it cannot
+            be converted or written.
+    """
+    if (folder / "model.bin").is_file():
+        return folder
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: no {name}: name a Whisper folder, with model.bin (CTranslate2) or model.safetensors "
+                "(Hugging Face), config.json and tokenizer.json"
+            )
+    load_tokenizer(folder)  # of another kind of model nothing is converted
+    parts = [file_sha256(folder / name) for name in ("model.safetensors", "config.json", *BESIDE)
+             if (folder / name).is_file()]  # fmt: skip
+    converted = cache_folder() / "whisper" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    if not converted.is_dir():
+        _convert(folder, converted)
+    return converted
+
+
+def _convert(folder: Path, converted: Path) -> None:
+    """Convert into a folder of its own, which then takes its place at once."""
+    require("ctranslate2")
+    from ctranslate2.converters import TransformersConverter
+
+    log.info("%s: converting to CTranslate2's layout, once, into %s", folder, converted)
+    beside = [name for name in BESIDE if (folder / name).is_file()]
+    try:
+        converted.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=converted.parent) as partial:
+            TransformersConverter(str(folder), copy_files=beside).convert(f"{partial}/model")
+            shutil.move(f"{partial}/model", converted)
+    except OSError as error:
+        raise InputError(
+            f"{converted}: cannot be written ({error.strerror}): make room, or set XDG_CACHE_HOME"
+        ) from error
+    except Exception as error:  # transformers and ctranslate2 raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: not a readable Whisper model ({reason}): copy the folder again") from error
