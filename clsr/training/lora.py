@@ -23,7 +23,8 @@ log = logging.getLogger("clsr")
 def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | None) -> LoraModel | None:
     """Put adapters beside the linear layers of a recogniser, in place, and freeze all else (arXiv:2106.09685).
 
-    ``B`` starts at zero, so that at first nothing changes. What ``lora.modules_to_save`` names stays trainable.
+    ``B`` starts at zero, so that at first nothing changes. What ``lora.modules_to_save`` names stays trainable. Layers of
+    a released front end that are frozen get none: training does not run them.
 
     Args:
         paraformer: with the weights of the checkpoint that it starts from.
@@ -46,10 +47,13 @@ def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | N
         raise InputError(f"trainer.average: {config.trainer.average} states with adapters have no mean: set it to 1")
     if not lora.layers:
         raise InputError("lora.layers: none is named: leave the setting out, or set lora.rank to 0")
-    linear = [name for name, module in paraformer.named_modules() if _is_linear(module)]
-    for layer in lora.layers:
-        if not any(name == layer or name.endswith(f".{layer}") for name in linear):
-            raise InputError(f"lora.layers: no linear layer is called {layer}; there are {_ends(linear)}")
+    linear = [name for name, module in paraformer.named_modules() if _is_trained_linear(module)]
+    targets = {layer: [name for name in linear if name == layer or name.endswith(f".{layer}")] for layer in lora.layers}
+    for layer, found in targets.items():
+        if not found:
+            raise InputError(
+                f"lora.layers: no linear layer that is trained is called {layer}; there are {_ends(linear)}"
+            )
     parts = dict(paraformer.named_modules())
     for name in lora.modules_to_save:
         if name not in parts:
@@ -58,7 +62,9 @@ def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | N
     require("peft")
     import peft
 
-    settings = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.layers))
+    settings = peft.LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=[name for found in targets.values() for name in found]
+    )
     adapted = peft.LoraModel(paraformer, settings, "default")
     for name in lora.modules_to_save:
         parts[name].requires_grad_(True)
@@ -81,10 +87,10 @@ def merged(adapted: LoraModel | None, weights: Mapping[str, Tensor]) -> dict[str
     return adapted.merge_and_unload().state_dict()
 
 
-def _is_linear(module: object) -> bool:
+def _is_trained_linear(module: object) -> bool:
     from torch import nn
 
-    return isinstance(module, nn.Linear)
+    return isinstance(module, nn.Linear) and module.weight.requires_grad
 
 
 def _ends(names: list[str]) -> str:

@@ -143,7 +143,7 @@ def test_joint_training_with_adapters(tmp_path: Path, adapting: TrainingConfig, 
     [
         (
             {"layers": ("w_1", "fsmn_block")},
-            "lora.layers: no linear layer is called fsmn_block; there are cif_output, linear_k_v",
+            "lora.layers: no linear layer that is trained is called fsmn_block; there are cif_output, linear_k_v",
         ),
         ({"modules_to_save": ("output_layer",)}, "lora.modules_to_save: no part is called output_layer"),
     ],

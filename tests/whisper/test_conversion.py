@@ -12,7 +12,7 @@ import torch
 from clsr.byte_pairs import read_words
 from clsr.checkpoint import load_recogniser_weights, load_speech_encoder, restore
 from clsr.checkpoint_folder import load_config, load_vocabulary, read_meta, require_trained
-from clsr.config import DataConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
+from clsr.config import DataConfig, LoraConfig, LossConfig, OptimizerConfig, TrainerConfig, TrainingConfig
 from clsr.data.datamodule import SpeechDataModule
 from clsr.data.splits import read_splits
 from clsr.errors import InputError
@@ -119,6 +119,21 @@ def test_a_frozen_encoder_stays_as_it_was(converted: Path, tone_corpus: Path, tm
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     upper = {name.split(".")[3] for name in changed if name.startswith("frontend.encoder.layers.")}
     assert upper == {"1"} and "frontend.encoder.after_norm.weight" in changed
+
+
+def test_adapters_go_to_thawed_layers_alone(converted: Path, tone_corpus: Path, tmp_path: Path):
+    config = settings(converted, lora=LoraConfig(2, 8, layers=("linear_q_k_v", "w_1"), modules_to_save=("predictor",)))
+    thawed = replace(config, model=replace(config.model, whisper=replace(config.model.whisper, thawed_layers=1)))
+    before, of_frontend = load_recogniser_weights(converted), {}
+    for name, one in {"frozen": config, "thawed": thawed}.items():
+        train_asr(one, tone_corpus, tmp_path / name, converted)
+        after = load_recogniser_weights(tmp_path / name)
+        of_frontend[name] = {
+            key for key in before if key.startswith("frontend.") and not torch.equal(before[key], after[key])
+        }
+    assert not of_frontend["frozen"]
+    layer = "frontend.encoder.layers.1"
+    assert of_frontend["thawed"] == {f"{layer}.self_attn.linear_q_k_v.weight", f"{layer}.feed_forward.w_1.weight"}
 
 
 def test_thawed_layers_compute_what_frozen_ones_do(converted: Path, tone_corpus: Path):
