@@ -23,8 +23,8 @@ log = logging.getLogger("clsr")
 def add_adapters(paraformer: Paraformer, config: TrainingConfig, start: Path | None) -> LoraModel | None:
     """Put adapters beside the linear layers of a recogniser, in place, and freeze all else (arXiv:2106.09685).
 
-    ``B`` starts at zero, so that at first nothing changes. What ``lora.modules_to_save`` names stays trainable. Layers of
-    a released front end that are frozen get none: training does not run them.
+    ``B`` starts at zero, so that at first nothing changes. What ``lora.modules_to_save`` names stays trainable. Frozen
+    layers of a released front end get none: training does not run them.
 
     Args:
         paraformer: with the weights of the checkpoint that it starts from.
