@@ -44,6 +44,10 @@ EXTRAS = {
         "starlette>=0.49,<2",
         "uvicorn>=0.40,<1",
     ],
+    "mteb": [  # clsr mteb
+        "datasets>=4,<6; python_version >= '3.11'",
+        "mteb>=2.26,<3; python_version >= '3.11'",
+    ],
     "mcp": ["mcp>=2.3,<3"],  # clsr mcp
     "ray": ["lance-ray>=0.5,<0.6", "pylance>=14,<15", "ray>=2.60,<3"],  # clsr index --engine ray
     "demo": ["espeakng-loader>=0.2.4,<0.3"],  # voices for the recipes' synthetic corpora

@@ -18,6 +18,7 @@ EXTRAS = {  # module -> extra of setup.py
     "llama_index.core": "llama-index",
     "matplotlib": "paper",
     "mcp": "mcp",
+    "mteb": "mteb",
     "lance_ray": "ray",
     "ray": "ray",
     "peft": "train",

@@ -45,6 +45,7 @@ USES: list[tuple[str, Callable[[Path], object]]] = [
     ("fastapi", lambda _: require_packages()),
     ("gradio", lambda _: require_packages()),
     ("uvicorn", lambda _: require_packages()),
+    ("mteb", lambda _: adapter("clsr.adapters.mteb")),
     ("langchain_core", lambda _: adapter("clsr.adapters.langchain")),
     ("llama_index.core", lambda _: adapter("clsr.adapters.llama_index")),
 ]

@@ -146,7 +146,9 @@ class SpeechTextModule(InputModule):
             parts = [(format_modality(modality), one)]
         if not parts:
             raise InputError(f"{place}: has no parts; give text or audio")
-        return [part for n, (kind, value) in enumerate(parts, 1) for part in _read(kind, value, f"{place}, part {n}")]
+        return [
+            part for n, (kind, value) in enumerate(parts, 1) for part in read_part(kind, value, f"{place}, part {n}")
+        ]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Encode the parts of inputs, without gradient.
@@ -302,7 +304,7 @@ def _as_list(values: Any) -> Sequence[Any]:
     return values if isinstance(values, list | tuple) else [values]
 
 
-def _read(kind: str, value: Any, place: str) -> list[str | np.ndarray]:
+def read_part(kind: str, value: Any, place: str) -> list[str | np.ndarray]:
     """A text, or the waveform of audio: in pieces of a minute at most, which end in quiet moments.
 
     Raises:
@@ -321,8 +323,8 @@ def _read(kind: str, value: Any, place: str) -> list[str | np.ndarray]:
 
 def _as_clip(audio: Any) -> Clip:
     """Audio in a form of sentence-transformers as a clip; of several channels their mean."""
-    if isinstance(audio, str | Path):
-        return Clip(audio)
+    if isinstance(audio, str | Path | Clip):
+        return audio if isinstance(audio, Clip) else Clip(audio)
     rate = Clip.rate
     if isinstance(audio, Mapping) and "array" in audio:
         audio, rate = audio["array"], int(audio.get("sampling_rate", rate))

@@ -15,7 +15,7 @@ from clsr.cli.data import Interleave, Lengthen, Make, Synthesize, Transcribed, V
 from clsr.cli.exporting import ExportSentenceTransformers
 from clsr.cli.indexing import MakeIndex, Transcribe
 from clsr.cli.information import Info
-from clsr.cli.measuring import CompareReports, Evaluate, LongForm
+from clsr.cli.measuring import CompareReports, Evaluate, LongForm, MeasureTasks
 from clsr.cli.options import Command, CommandGroup, build, make_parser
 from clsr.cli.paper import PlotAlignment, PlotLearning, PlotNoise, PlotRecall, PlotWerRecall, Tables
 from clsr.cli.searching import Ask, Search
@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, type[Command] | CommandGroup] = {
     "evaluate": Evaluate,
     "report": CompareReports,
     "longform": LongForm,
+    "mteb": MeasureTasks,
     "tables": Tables,
     "plot": PLOT,
     "bench": Bench,
@@ -117,6 +118,7 @@ EXAMPLES = {
     "evaluate": "clsr evaluate --model exp/joint --set data/test --output exp/report",
     "report": "clsr report exp/report exp/other",
     "longform": "clsr longform --model exp/joint --set data/long --output exp/longform",
+    "mteb": "clsr mteb SpokenSQuADT2ARetrieval --model exp/joint --output exp/mteb",
     "tables": "clsr tables exp --output exp/tables",
     "plot learning": "clsr plot learning exp/asr/logs/csv/metrics.csv --output learning.png",
     **{

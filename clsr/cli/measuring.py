@@ -1,11 +1,12 @@
-"""Commands that measure systems: ``clsr evaluate``, ``report`` and ``longform``."""
+"""Commands that measure systems: ``clsr evaluate``, ``report``, ``longform`` and ``mteb``."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated
 
-from clsr.cli.options import Folder, options_of, positional
+from clsr.cli.options import Folder, Hardware, Ref, options_of, positional
 from clsr.evaluation.config import EvaluationConfig, LongFormConfig
 
 
@@ -76,3 +77,32 @@ class LongForm:
         answerer = load_answerer(self.answerer) if self.answerer else None
         measure(self.model, self.set, self.output, self.measuring, self.answerer, answerer)
         print((self.output / "longform.md").read_text(encoding="utf-8"))
+
+
+@dataclass(kw_only=True)
+class MeasureTasks:
+    """Measure a model on tasks of mteb, or on retrieval sets by mteb.
+
+    Args:
+        tasks: names of tasks, or folders of retrieval sets.
+        model: model to measure.
+        output: folder of the results, in mteb's format.
+        text_encoder: text encoder to use in place of the model's own.
+    """
+
+    tasks: list[str] = positional()
+    model: Ref
+    output: Folder
+    text_encoder: Annotated[str | None, "REF"] = None
+    hardware: Hardware = options_of(Hardware)
+
+    def run(self) -> None:
+        """Write the results, and print the main score of each task."""
+        from clsr.model import load
+
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before it is imported: what is not cached fails at once
+        model = load(self.model, self.hardware.device, self.hardware.precision, self.text_encoder)
+        from clsr.adapters.mteb import evaluate
+
+        for score in evaluate(model, self.tasks, self.output):
+            print(f"{score.task}  {score.split}  {score.subset}  {score.metric} {100 * score.value:.1f}")
