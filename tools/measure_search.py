@@ -4,9 +4,14 @@
 In a retrieval set, whose passages are recordings of the index, a right hit is of a relevant recording. In a
 long-form set (clsr data lengthen), the window of a right hit holds at least half of the passage. There, the first hit
 of the relevant recording is also compared with the spans of passage and answer: its window and its moment.
+
+Then, how many of the right hits among the first ten are weak, and of how many questions all hits are: also of
+questions that nothing in the index answers, if there are any.
 """
 
 import argparse
+import json
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +29,7 @@ from clsr.search.query import EncodedQuery
 from clsr.search.retriever import Retriever
 
 DEPTHS = (1, 5, 10)
+OTHERS = 300  # questions that nothing answers, drawn at random
 IsRight = Callable[[int, Hit], bool]
 
 
@@ -35,6 +41,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="the model, where it has moved")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th question of a long-form set")
     parser.add_argument("--but-every", type=int, metavar="N", help="leave out what --every N uses, to tune on that")
+    parser.add_argument("--others", type=Path, metavar="FILE", help="JSON lines with questions that nothing answers")
     options = parser.parse_args()
     retriever = Retriever.open(options.index, options.model)
     if (options.set / QUESTIONS).exists():
@@ -49,6 +56,7 @@ def main() -> None:
         print(f"{len(questions)} questions about recordings of the index\n")
         queries = retriever.encode_many([question.text for question in questions])
         recall(retriever, queries, lambda i, hit: in_window(questions[i], hit))
+        weakness(retriever, queries, lambda i, hit: in_window(questions[i], hit), options.others)
         print()
         spans(retriever, queries, questions)
     else:
@@ -57,6 +65,7 @@ def main() -> None:
         right = [whole.relevance[question] for question in whole.questions]
         queries = retriever.encode_many(list(whole.questions.values()))
         recall(retriever, queries, lambda i, hit: ids[hit.recording] in right[i])
+        weakness(retriever, queries, lambda i, hit: ids[hit.recording] in right[i], options.others)
 
 
 def recall(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRight) -> None:
@@ -79,6 +88,24 @@ def recall(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRi
     for mode in [mode for mode in first if mode != "dense"]:
         gain = paired_difference(first[mode], first["dense"])
         print(f"\n{mode} − dense, R@1: {100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]")
+
+
+def weakness(retriever: Retriever, queries: Sequence[EncodedQuery], is_right: IsRight, others: Path | None) -> None:
+    """Print how many right hits are weak, and how many questions have only weak hits."""
+    found = retriever.search_many(queries, max(DEPTHS))
+    right = [hit.weak for i, hits in enumerate(found) for hit in hits if is_right(i, hit)]
+    alone = [all(hit.weak for hit in hits) for hits in found]
+    print(f"\nweak: {share(right)} right hits; all hits of {share(alone)} questions")
+    if others:
+        lines = [json.loads(line)["question"] for line in others.read_text(encoding="utf-8").splitlines()]
+        chosen = random.Random(0).sample(lines, min(OTHERS, len(lines)))
+        alone = [all(hit.weak for hit in hits) for hits in retriever.search_many(chosen, 1)]
+        print(f"all hits of {share(alone)} questions of {others.name}")
+
+
+def share(flags: Sequence[bool]) -> str:
+    """How many are set, of how many."""
+    return f"{sum(flags)} of {len(flags)} ({100 * np.mean(flags):.1f} %)"
 
 
 def spans(retriever: Retriever, queries: Sequence[EncodedQuery], questions: Sequence[LongQuestion]) -> None:

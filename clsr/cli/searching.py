@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clsr.search.query import EncodedQuery, ListedQuery
 
 NONE_FOUND = "no hits: no window passes the filters, or the index is empty"
+WEAK = "clsr: nothing matches well: hardly any right hit has so low a score"
 NO_WORD_FOUND = "no hits: no window that passes the filters has a word of this question; --mode dense compares meanings"
 
 
@@ -115,6 +116,8 @@ class Search:
                 print(hit.to_json() if self.json else hit)
         if not self.questions and not found[0]:
             print(NO_WORD_FOUND if self.where.mode == "bm25" else NONE_FOUND, file=sys.stderr)
+        elif not self.questions and all(hit.weak for hit in found[0]):
+            print(WEAK, file=sys.stderr)
         self._export(found[0])
 
     def _queries(self) -> list[ListedQuery]:

@@ -27,7 +27,6 @@ from clsr.index.recordings import (
 )
 from clsr.index.tables import WINDOWS, IndexTables, only_writer, writing
 from clsr.index.tokens.building import TokenBuilder
-from clsr.index.tokens.description import read_description
 from clsr.index.tokens.maxsim import MatchedToken, MaxSim
 from clsr.index.vector_cache import CACHE_BYTES
 from clsr.index.windows import merge_words
@@ -299,7 +298,7 @@ class Index:
         Raises:
             InputError: their description is damaged.
         """
-        return read_description(self.location) is not None
+        return self._maxsim.is_there
 
     def add_token_vectors(self) -> int:
         """Store the vectors of the tokens of all windows that have none; from then on, ``add`` keeps them up to date.

@@ -32,6 +32,7 @@ class Hit:
         window_text: what was recognised in the window.
         matches: each occurrence, in the moment, of the words that match the query best, in the order of speech.
         flagged: whether the recording is probably not speech in the model's language.
+        weak: whether the score is one that hardly any right hit has, so that this one is probably wrong.
         tokens: in mode "maxsim", each token of the query and the word of the window that it matched best.
     """
 
@@ -47,6 +48,7 @@ class Hit:
     matches: tuple[Word, ...]
     flagged: bool = False
     tokens: tuple[TokenMatch, ...] = ()
+    weak: bool = False
 
     def __str__(self) -> str:
         """The hit as a line: file, ``mm:ss-mm:ss`` (``h:mm:ss`` over an hour), score, transcript with ``*matches*``.
@@ -72,9 +74,9 @@ class Hit:
     def values(self) -> dict[str, Any]:
         """The hit as an object of JSON; times to the millisecond, the score to four significant digits.
 
-        ``flagged`` is there only where it is true, ``tokens`` only in mode "maxsim".
+        ``flagged`` and ``weak`` are there only where they are true, ``tokens`` only in mode "maxsim".
         """
-        more: dict[str, Any] = {"flagged": True} if self.flagged else {}
+        more: dict[str, Any] = {name: True for name in ("flagged", "weak") if getattr(self, name)}
         if self.tokens:
             more["tokens"] = [[m.token, m.word, *_rounded(m[2:])] for m in self.tokens]
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,13 @@ from clsr.search.passage_cache import PassageCache
 from clsr.search.query import EncodedQuery, Query, encode_queries
 from clsr.search.token_matches import TokenMatch, find_token_matches
 from clsr.search.units import best_recordings, best_segments, token_run, windows_wanted
+from clsr.search.weak import least_score
 
 if TYPE_CHECKING:
     from clsr.config import Precision
     from clsr.text.encoder import TextTokens
+
+KEPT_QUERIES = 64  # whose token vectors are kept: a page asks for hits, then for profiles
 
 
 class Retriever:
@@ -41,6 +45,8 @@ class Retriever:
         self.index = index
         self.model = model
         self._passages = PassageCache(model.query_encoder)
+        encode = model.query_encoder.encode_tokens
+        self._tokens_of = lru_cache(KEPT_QUERIES)(lambda text: encode([text], "question")[0])
 
     @classmethod
     def open(
@@ -175,7 +181,11 @@ class Retriever:
             moments = find_moments(self._passages, query.vector, [recognised for _, recognised in found])
         if unit == "recording":
             moments = [self._whole(window, moment) for window, moment in zip(windows, moments, strict=True)]
-        return self._as_hits(found, moments, matched)
+        description = self.index.description
+        weak = [
+            unit in ("window", "tokens") and window.score < least_score(description, mode, window) for window in windows
+        ]
+        return self._as_hits(found, moments, matched, weak)
 
     def _whole(self, window: RankedWindow, moment: Moment) -> Moment:
         """A moment with the times of its whole recording."""
@@ -187,6 +197,7 @@ class Retriever:
         found: Sequence[tuple[RankedWindow, RecognisedWindow]],
         moments: Sequence[Moment],
         matched: Sequence[tuple[TokenMatch, ...]],
+        weak: Sequence[bool],
     ) -> list[Hit]:
         flagged = self.index.flagged()
         return [
@@ -203,9 +214,10 @@ class Retriever:
                 matches=moment.matches,
                 flagged=window.recording in flagged,
                 tokens=token_matches,
+                weak=is_weak,
             )
-            for rank, ((window, recognised), moment, token_matches) in enumerate(
-                zip(found, moments, matched, strict=True), start=1
+            for rank, ((window, recognised), moment, token_matches, is_weak) in enumerate(
+                zip(found, moments, matched, weak, strict=True), start=1
             )
         ]
 
@@ -215,7 +227,7 @@ class Retriever:
         Raises:
             InputError: its text has none.
         """
-        tokens = self.model.query_encoder.encode_tokens([query.text], "question")[0]
+        tokens = self._tokens_of(query.text)
         if not tokens.ids:
             raise InputError("the question has no token that the text encoder knows; ask in words")
         return tokens

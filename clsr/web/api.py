@@ -304,6 +304,7 @@ def _hit_answer(found: FoundHit, profile: bool) -> HitAnswer:
         window_start_s=round(hit.window_start_s, 3),
         window_end_s=round(hit.window_end_s, 3),
         score=float(f"{hit.score:.4g}"),
+        weak=hit.weak,
         text=hit.text,
         matches=[(word.text, round(word.start_s, 3), round(word.end_s, 3)) for word in hit.matches],
         tokens=[(m.token, m.word, round(m.start_s, 3), round(m.end_s, 3), round(m.cosine, 3)) for m in hit.tokens],

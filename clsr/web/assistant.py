@@ -47,6 +47,7 @@ class FoundMoment(BaseModel):
     end_ms: int
     time: str = Field(description="start and end as h:mm:ss")
     score: float
+    weak: bool = Field(description="whether the score is so low that this is probably no answer")
     text: str = Field(description="what was recognised")
     audio: str = Field(description="where a server of clsr serve plays it")
 
@@ -263,7 +264,7 @@ def _moment(found: FoundHit) -> FoundMoment:
     return FoundMoment(
         rank=hit.rank, recording=recording.name, recording_id=recording.id, start_ms=_ms(hit.start_s),
         end_ms=_ms(hit.end_s), time=f"{_clock(hit.start_s)}-{_clock(hit.end_s)}", score=round(hit.score, 4),
-        text=hit.text, audio=f"{place}#t={hit.start_s:.3f},{hit.end_s:.3f}",
+        weak=hit.weak, text=hit.text, audio=f"{place}#t={hit.start_s:.3f},{hit.end_s:.3f}",
     )  # fmt: skip
 
 

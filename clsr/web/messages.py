@@ -65,6 +65,7 @@ class HitAnswer(BaseModel):
     window_start_s: float
     window_end_s: float
     score: float
+    weak: bool = Field(False, description="whether hardly any right hit has so low a score")
     text: str
     matches: list[tuple[str, float, float]] = Field(description="words that match best: text, start, end")
     tokens: list[tuple[str, str, float, float, float]] = Field(

@@ -31,18 +31,28 @@ def escape(text: str) -> str:
 
 
 def hits_html(found: Found) -> str:
-    """The hits of a search as an ordered list, each with transcript, strip and player."""
+    """The hits of a search as an ordered list, each with transcript, strip and player; weak ones are folded away."""
     if not found.hits:
         return '<p class="note">Nothing was found. Try other words, or another ranking under “Options”.</p>'
     scores = [score for hit in found.hits for _, _, score in hit.profile]
     low, high = (min(scores), max(scores)) if scores else (0.0, 1.0)
-    summary = f"{len(found.hits)} moment{'s' * (len(found.hits) > 1)} for “{escape(found.question)}”"
+    strong, weak = ([hit for hit in found.hits if hit.hit.weak is folded] for folded in (False, True))
+    question = f"“{escape(found.question)}”"
+    summary = f"{_count(strong)} for {question}" if strong else f"Nothing matches {question} well"
     legend = "".join(f'<i class="s{shade}"></i>' for shade in range(SHADES))
     head = (
-        f'<div class="found"><p role="status">{summary} in {found.seconds * 1000:.0f} ms</p>'
+        f'<div class="found"><p role="status">{summary} ({found.seconds * 1000:.0f} ms)</p>'
         f'<p class="legend" aria-hidden="true">score <span>low</span>{legend}<span>high</span></p></div>'
     )
-    return f'{head}<ol class="hits">{"".join(_hit(hit, low, high) for hit in found.hits)}</ol>'
+    best = f'<ol class="hits">{"".join(_hit(hit, low, high) for hit in strong)}</ol>' if strong else ""
+    if not weak:
+        return head + best
+    folded = f'<ol class="hits" start="{len(strong) + 1}">{"".join(_hit(hit, low, high) for hit in weak)}</ol>'
+    return f'{head}{best}<details class="weak"><summary>{_count(weak)} with a low score</summary>{folded}</details>'
+
+
+def _count(hits: Sequence[FoundHit]) -> str:
+    return f"{len(hits)} moment{'s' * (len(hits) > 1)}"
 
 
 def _hit(found: FoundHit, low: float, high: float) -> str:

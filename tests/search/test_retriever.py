@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from clsr.cli.main import main
 from clsr.errors import InputError
 from clsr.index.config import IndexConfig
 from clsr.index.index import Index
@@ -16,6 +17,7 @@ from clsr.index.tables import IndexTables
 from clsr.model import Model
 from clsr.search.hit import Hit
 from clsr.search.retriever import Retriever
+from clsr.search.weak import LEAST_SCORES
 from clsr.vocabulary import Word
 
 SMALL = IndexConfig("4/3")
@@ -188,3 +190,23 @@ def test_a_question_is_encoded_once_for_many_uses(
     typed = retriever.encode("tea sea")
     assert retriever.index.profile(query.vector, recording) == retriever.index.profile(typed.vector, recording)
     assert len(speech_encoder.batches) == batches
+
+
+def test_weak_hits_are_those_below_the_threshold(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best window of ``a`` is four seconds long, that of ``b`` two."""
+    retriever = Retriever.open(index)
+    of_a, of_b = retriever.search("tea sun", 2)
+    assert [Path(hit.recording).name for hit in (of_a, of_b)] == ["a.wav", "b.wav"] and not (of_a.weak or of_b.weak)
+    above_both, below_both = of_a.score + 0.01, of_b.score - 0.01
+    monkeypatch.setitem(LEAST_SCORES, ("", ""), {3.0: above_both, 0.0: below_both})
+    assert [hit.weak for hit in retriever.search("tea sun", 2)] == [True, False]
+    assert not any(hit.weak for hit in retriever.search("tea sun", mode="dense"))
+    assert not any(hit.weak for hit in retriever.search("tea sun", unit="recording"))
+    assert main(["search", "--index", str(index), "--top-k", "2", "tea sun"]) == 0
+    assert capsys.readouterr().err == ""  # one of them is not weak
+    monkeypatch.setitem(LEAST_SCORES, ("", ""), {0.0: above_both})
+    assert main(["search", "--index", str(index), "--json", "tea sun"]) == 0
+    out, err = capsys.readouterr()
+    assert all(json.loads(line)["weak"] for line in out.splitlines()) and err.startswith("clsr: nothing matches well")

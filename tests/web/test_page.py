@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_what_others_wrote_is_text_and_nothing_more(service: SearchService) -> N
         assert not {"img", "script"} & set(found.tags)
         assert "<img src=x" in found.text and not re.search(r"[`{}$]", html)
         assert found.tags.count("li") == 1
+
+
+def test_weak_hits_are_folded_away() -> None:
+    strong = evil_hit()
+    weak = strong._replace(hit=replace(strong.hit, rank=2, weak=True))
+    both = hits_html(Found("cat", [strong, weak], 0.01))
+    shown, folded = both.split("<details")
+    assert "1 moment for “cat”" in Tags(shown).text and Tags(shown).tags.count("audio") == 1
+    assert "1 moment with a low score" in Tags(folded).text
+    assert Tags(folded).tags.count("audio") == 1
+    none = hits_html(Found("cat", [weak], 0.01))
+    assert (
+        "Nothing matches “cat” well" in none.split("<details")[0]
+        and "audio" not in Tags(none.split("<details")[0]).tags
+    )
 
 
 @pytest.mark.parametrize(

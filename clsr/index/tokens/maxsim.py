@@ -142,6 +142,16 @@ class MaxSim:
         self._searches = 0  # of this state
         self._all: TokenCache | None = None  # of this state
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the index has token vectors.
+
+        Raises:
+            InputError: their description is damaged.
+        """
+        self._refresh()
+        return self._description is not None
+
     def rerank(self, windows: Sequence[RankedWindow], tokens: TextTokens) -> list[RankedWindow]:
         """Windows with their MaxSim as the score, in the order given.
 
@@ -180,15 +190,19 @@ class MaxSim:
         query = _projected(description.projection, tokens)
         return [cache.matches(window, query) for window in windows]
 
-    def _open(self, windows: Sequence[RankedWindow]) -> tuple[TokenCache, TokenDescription]:
-        """Token vectors of at least the recordings of windows, and what they were made with."""
+    def _refresh(self) -> TableReader | None:
+        """The table of token vectors; what was read of it and of its description is dropped if either has changed."""
         table = self.tables.reader(TOKENS)
         version = read(lambda: table.version) if table is not None else 0
         state = (table, version, self.location.identity(DESCRIPTION))
         if state != self._state:
             self._description, self._searches, self._all = read_description(self.location), 0, None
             self._state = state
-        description = self._description
+        return table
+
+    def _open(self, windows: Sequence[RankedWindow]) -> tuple[TokenCache, TokenDescription]:
+        """Token vectors of at least the recordings of windows, and what they were made with."""
+        table, description = self._refresh(), self._description
         if description is None or table is None:
             raise InputError(
                 f"{self.location}: has no token vectors, which mode maxsim compares; add them with clsr index --index "
