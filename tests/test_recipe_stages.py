@@ -16,7 +16,7 @@ from clsr.config import TrainingConfig
 from clsr.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = sorted(path.parent.name for path in ROOT.glob("recipes/*/run.sh"))
+RECIPES = sorted({path.parent.name for path in ROOT.glob("recipes/*/run.sh")} - {"interleaved"})  # which only measures
 BUDGET = ("schedule", "max_steps"), ("validate_every", "patience")
 
 CLSR = r"""#!/usr/bin/env bash

@@ -15,6 +15,7 @@ from clsr.cli.main import read_command
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/run.sh"))
+TRAINING = [recipe for recipe in RECIPES if recipe.name != "interleaved"]  # which measures a model of people
 SECONDS = 1800  # until a recipe that hangs is ended; the longest takes 20 minutes where others use the cores too
 SPEECH_BY_PEOPLE = ROOT.parent / "shared" / "data"  # beside the repository; none of it is committed
 OPTIONS_ONLY = ("--stage", "1", "--stop-stage", "0")  # runs no stage
@@ -31,7 +32,7 @@ def run(recipe: Path, *options: str, script: str = "run.sh") -> "subprocess.Comp
 
 def smoke_options(name: str) -> list[str]:
     """What makes a recipe run in minutes; people's speech is beside the repository, or nowhere."""
-    if name != "people":
+    if name not in ("people", "interleaved"):
         return ["--smoke", "true"]
     if not (SPEECH_BY_PEOPLE / "speech_qa").is_dir():
         pytest.skip(f"no speech by people in {SPEECH_BY_PEOPLE}")
@@ -56,7 +57,7 @@ def state(folder: Path) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES])
+@pytest.mark.parametrize("name", [recipe.name for recipe in TRAINING])
 def test_a_smoke_run_reports_and_repeats_idly(copies: Path, name: str) -> None:
     options = smoke_options(name)
     first = run(copies / name, *options)
@@ -126,7 +127,8 @@ def test_recipes_say_what_they_take(recipe: Path) -> None:
     assert usage.returncode == 0
     named = {word.strip("[]") for word in usage.stdout.split() if word.strip("[]").startswith("--")}
     assert {"--stage", "--stop-stage", "--exp", "--smoke"} <= named
-    assert {"--start", "--train-text", "--post", "--baselines", "--released", "--text-encoder"} <= named
+    shared = {"--start", "--train-text", "--post", "--baselines", "--released", "--text-encoder"}
+    assert recipe not in TRAINING or shared <= named
     values = {
         "--smoke": "true",
         "--lora": "true",
@@ -343,5 +345,34 @@ def test_moments_are_found_in_chapters(copies: Path) -> None:
     assert "Moments in long recordings" in (recipe / "exp/smoke/longform/table/log.txt").read_text()
     before = state(copies)
     again = run(recipe, "--smoke", "true", script="longform.sh")
+    assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
+    assert state(copies) == before
+
+
+@pytest.mark.slow
+def test_mixtures_end_in_tables(copies: Path) -> None:
+    recipe, options = copies / "interleaved", smoke_options("interleaved")
+    first = run(recipe, *options)
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
+    places = {
+        str(path.parent.relative_to(recipe / "exp" / "smoke")): json.loads(path.read_text())
+        for path in recipe.glob("exp/smoke/**/report.json")
+    }
+    measured = ("iat2a/clean", "iat2a/shuffled_parts")
+    assert set(places) == {f"{system}/{one}" for system in ("measures", "released/tiny.en") for one in measured}
+    rows = {place: {row["name"] for row in report["rows"]} for place, report in places.items()}
+    parts = {"averaged-parts", "text-parts", "audio-parts"}
+    assert {"text", "cascade", "clsr", "clsr-soft", *parts} <= rows["measures/iat2a/clean"]
+    assert {"whisper-bge", *parts} <= rows["released/tiny.en/iat2a/shuffled_parts"]
+    tables = (recipe / "exp/smoke/table/log.txt").read_text()
+    for title in (
+        "nDCG@5 by setting",
+        "R@1 of IAT→A by order",
+        "Differences between systems",
+        "R@1 by form of question",
+    ):
+        assert title in tables
+    before = state(copies)
+    again = run(recipe, *options)
     assert again.returncode == 0 and all("done before" in line for line in again.stdout.splitlines())
     assert state(copies) == before
