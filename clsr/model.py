@@ -14,7 +14,7 @@ import numpy as np
 
 from clsr.audio.clip import Clip, read_clip
 from clsr.audio.waveform import SAMPLE_RATE, duration_s, read_waveform
-from clsr.config import DEFAULT_MODEL, PRECISIONS, Precision
+from clsr.config import DEFAULT_MODEL, PRECISIONS, WHOLE, Compression, Precision
 from clsr.errors import InputError
 from clsr.text.folder import Side
 
@@ -41,6 +41,8 @@ def load(
     device: str = "cpu",
     precision: Precision = "auto",
     text_encoder: str | None = None,
+    dimensions: int | None = None,
+    code_pooling: int | None = None,
 ) -> Model:
     """Open a model; its weights are read when they are needed.
 
@@ -53,12 +55,16 @@ def load(
         precision: numbers to compute in; "auto" goes by the hardware and the size of the model.
         text_encoder: reference of a text encoder. Beside a released recogniser it may be any; in place of the one that
             a CLSR model was trained with, it has to have the same pieces.
+        dimensions: numbers of a vector that are kept, the first ones, scaled to norm 1; all by default.
+        code_pooling: number of successive codes of speech whose mean takes their place before the text encoder, of a
+            CLSR model; by default 1.
 
     Raises:
-        InputError: there is no such model or precision.
+        InputError: there is no such model or precision, or a size is below 1.
     """
     require_choice("precision", precision, PRECISIONS)
-    model = Model(reference, device, precision, text_encoder=text_encoder)
+    compression = Compression(dimensions, code_pooling)
+    model = Model(reference, device, precision, text_encoder=text_encoder, compression=compression)
     model.path  # noqa: B018  # that it is a model is found out now
     return model
 
@@ -75,6 +81,7 @@ class Model:
         precision: numbers to compute in; the text encoder by itself takes "auto" where the device is no processor.
         recogniser: the whole, where it is loaded already.
         text_encoder: the text encoder, where it is loaded already, or the reference of another one.
+        compression: how sequences and vectors become shorter.
     """
 
     def __init__(
@@ -84,11 +91,13 @@ class Model:
         precision: Precision = "auto",
         recogniser: SpeechRecogniser | None = None,
         text_encoder: TextEncoder | str | None = None,
+        compression: Compression = WHOLE,
     ) -> None:
         if not isinstance(reference, str | Path) and not hasattr(reference, "load_recogniser"):
             raise InputError(f"the model is a {type(reference).__name__}; give a folder or a reference of a model")
         self.device = device
         self.precision: Precision = precision
+        self.compression = compression
         self._named = reference
         self._recogniser = recogniser
         self._named_text_encoder = text_encoder if isinstance(text_encoder, str) else None
@@ -155,6 +164,8 @@ class Model:
             if not loaded and self.device == "cpu":
                 if self._query_encoder is None:
                     self._query_encoder = self._source.load_query_encoder(self.precision)
+                    if self._query_encoder is not None:
+                        self._shorten(self._query_encoder)
                 if self._query_encoder is not None:
                     return self._query_encoder
             return self.text_encoder
@@ -174,6 +185,7 @@ class Model:
                     # A precision that is meant for an accelerator need not suit the processor.
                     precision = self.precision if self.device == "cpu" else "auto"
                     self._text_encoder = self._source.load_text_encoder(precision)
+                    self._shorten(self._text_encoder)
             return self._text_encoder
 
     @property
@@ -193,12 +205,44 @@ class Model:
         """The whole model.
 
         Raises:
-            InputError: as ``recogniser``, or the text encoder is missing.
+            InputError: as ``recogniser``, or the text encoder is missing, or it cannot be compressed as is wanted.
         """
         with self._loading:
             if self._recogniser is None or not hasattr(self._recogniser, "text_encoder"):
-                self._recogniser = self._source.load_speech_encoder(self.device, self.precision)
+                encoder = self._source.load_speech_encoder(self.device, self.precision)
+                self._compress(encoder)
+                self._recogniser = encoder
             return self._recogniser  # type: ignore[return-value]
+
+    def _compress(self, encoder: SpeechSystem) -> None:
+        """Set how the whole model shortens sequences and vectors.
+
+        Raises:
+            InputError: it has no codes to pool, its vectors are shorter, or a projection takes them whole.
+        """
+        factor = self.compression.code_pooling or 1
+        if hasattr(encoder, "code_pooling"):
+            encoder.code_pooling = factor
+        elif factor > 1:
+            raise InputError(f"code_pooling is {factor}: {self.reference} has no codes, only text; leave it out")
+        if self.compression.dimensions and getattr(encoder, "passage_projection", None) is not None:
+            raise InputError(f"dimensions: {self.reference} has a passage projection, which takes whole vectors; leave "
+                             "it out")  # fmt: skip
+        self._shorten(encoder.text_encoder)
+
+    def _shorten(self, encoder: SentenceEncoder) -> None:
+        """Set how many numbers of a vector a text encoder keeps.
+
+        Raises:
+            InputError: its vectors have fewer.
+        """
+        size = self.compression.dimensions
+        if size is not None and size > encoder.width:
+            raise InputError(
+                f"dimensions is {size}: the vectors of {self.reference} have {encoder.width} numbers; give no more"
+            )
+        if size is not None:
+            encoder.dimensions = size
 
     def encode(
         self, inputs: str | Speech | Sequence[str | Speech | Parts], side: Side = "passage", codes: Codes = "soft"

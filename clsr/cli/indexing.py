@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from clsr.cli.options import File, Folder, Hardware, Location, Ref, options_of, positional
-from clsr.config import DEFAULT_MODEL, TranscriptFormat
+from clsr.config import DEFAULT_MODEL, Compression, TranscriptFormat
 from clsr.errors import InputError, printable_line
 from clsr.index.config import IndexConfig, RayConfig
 
@@ -126,6 +126,7 @@ class MakeIndex:
     model: Ref | None = None
     text_encoder: Ref | None = None
     indexing: IndexConfig = options_of(IndexConfig, without=["batch_s"])
+    compression: Compression = options_of(Compression)
     hardware: Hardware = options_of(Hardware)
     engine: Literal["local", "ray"] = "local"
     ray: RayConfig = options_of(RayConfig, without=["cpus", "precision"], rename={"address": "ray_address"})
@@ -197,8 +198,9 @@ class MakeIndex:
         _print_skipped(found)
         computing = self.hardware
         index = Index.open_or_create(
-            self.index, self.model, self.indexing, computing.device, computing.precision, self.text_encoder
-        )
+            self.index, self.model, self.indexing, computing.device, computing.precision, self.text_encoder,
+            self.compression,
+        )  # fmt: skip
         if self.engine == "ray":
             from clsr.index.distributed import add_with_ray
 

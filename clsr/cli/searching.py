@@ -73,6 +73,8 @@ class Search:
         top_k: number of hits at most.
         unit: what a hit is: a run of words around the tokens that matched (with --mode maxsim), a segment between two
             pauses, a window, or a whole recording, by the sum of its three best windows.
+        code_pooling: number of successive codes of spoken questions whose mean takes their place; by default that of
+            the index.
         json: print one object per hit.
         srt: new file to write the hits to as subtitles; - prints them.
         save_clips: folder to write each hit to as a wav file.
@@ -85,6 +87,7 @@ class Search:
     where: Where = options_of(Where)
     top_k: int = 5
     unit: HitUnit = "window"
+    code_pooling: int | None = None
     json: bool = False
     srt: Annotated[str | None, "FILE"] = None
     save_clips: Folder | None = None
@@ -100,7 +103,8 @@ class Search:
         from clsr.search.retriever import Retriever
 
         listed_queries, only = self._queries(), self.where.filter
-        retriever = Retriever.open(self.where.index, self.where.model, precision=precision)
+        place, pooling = self.where, self.code_pooling
+        retriever = Retriever.open(place.index, place.model, precision=precision, code_pooling=pooling)
         queries = retriever.encode_many(
             [listed.query for listed in listed_queries], [listed.id for listed in listed_queries]
         )

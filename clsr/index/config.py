@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
-from clsr.config import Precision
+from clsr.config import Compression, Precision
 from clsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class IndexDescription(NamedTuple):
     windows: str = "40/30"  # how recordings to come are cut, as clsr.index.windows.join_cuts writes it
     text_encoder: str = ""  # reference of the text encoder; empty for the model's own
     token_vectors: bool = False  # whether it keeps the vectors of tokens
+    dimensions: int = 0  # numbers of a vector that are kept; 0 is all
+    code_pooling: int = 1  # of the speech in windows, as clsr.config.Compression has it
 
     @classmethod
     def read(cls, location: IndexLocation) -> IndexDescription:
@@ -104,9 +106,8 @@ class IndexDescription(NamedTuple):
             text = location.read_text(DESCRIPTION)
             if text is not None:
                 description = cls(**json.loads(text))
-                if not all(
-                    isinstance(value, kind) for value, kind in zip(description, (str,) * 4 + (bool,), strict=True)
-                ):
+                kinds = (str,) * 4 + (bool, int, int)
+                if not all(isinstance(value, kind) for value, kind in zip(description, kinds, strict=True)):
                     raise TypeError("a value is of another kind")
                 parse_cuts(description.windows)
                 return description
@@ -124,4 +125,10 @@ class IndexDescription(NamedTuple):
         """The model as it was named then; whether it is the same is not looked at."""
         from clsr.model import Model
 
-        return Model(self.model, device, precision, text_encoder=self.text_encoder or None)
+        text_encoder = self.text_encoder or None
+        return Model(self.model, device, precision, text_encoder=text_encoder, compression=self.compression)
+
+    @property
+    def compression(self) -> Compression:
+        """How the model makes sequences and vectors shorter."""
+        return Compression(self.dimensions or None, self.code_pooling)

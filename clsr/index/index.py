@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clsr.audio.files import find_recordings, printable, size_bytes
 from clsr.audio.spelling import spellings
-from clsr.config import DEFAULT_MODEL
+from clsr.config import DEFAULT_MODEL, WHOLE, Compression
 from clsr.errors import InputError
 from clsr.index.config import DESCRIPTION, IndexConfig, IndexDescription
 from clsr.index.filters import Filter, is_recording
@@ -121,6 +121,7 @@ class Index:
         device: str = "cpu",
         precision: Precision = "auto",
         text_encoder: str | None = None,
+        compression: Compression = WHOLE,
     ) -> Index:
         """Open an index to add recordings to, by its model: ``open`` where it is there, ``create`` elsewhere.
 
@@ -131,15 +132,18 @@ class Index:
             device: that they are encoded on.
             precision: numbers that they are encoded in.
             text_encoder: reference of the text encoder; ``None`` is the one that built the index, or the model's own.
+            compression: how sequences and vectors are made shorter; what is ``None`` is as in the index.
 
         Raises:
-            InputError: the model is missing or another one.
+            InputError: the model is missing or another one, or the index is compressed in another way.
         """
         index = cls(IndexLocation.of(uri), config=config)
         if index.exists:
+            index._require_compression(compression)
             index._model = index.load_model(model, device, precision, text_encoder)
         else:
-            index._model = Model(model or DEFAULT_MODEL, device, precision, text_encoder=text_encoder)
+            named = model or DEFAULT_MODEL
+            index._model = Model(named, device, precision, text_encoder=text_encoder, compression=compression)
             index._model.fingerprint  # noqa: B018  # that it is a model is found out now
         return index
 
@@ -177,6 +181,7 @@ class Index:
         device: str = "cpu",
         precision: Precision = "auto",
         text_encoder: str | None = None,
+        code_pooling: int | None = None,
     ) -> Model:
         """The model that has built the index.
 
@@ -185,6 +190,8 @@ class Index:
             device: to compute on.
             precision: numbers to compute in.
             text_encoder: its reference, where that is no longer the one that built the index.
+            code_pooling: number of successive codes of a spoken query whose mean takes their place, where it is to be
+                another than that of the index.
 
         Raises:
             InputError: the model is missing, or another one.
@@ -195,7 +202,9 @@ class Index:
             raise InputError(
                 f"{self.location}: the model that built it is not at {named}; say where it is now (--model)"
             )
-        model = Model(named, device, precision, text_encoder=text_encoder or built_with.text_encoder or None)
+        compression = Compression(built_with.compression.dimensions, code_pooling or built_with.code_pooling)
+        text_side = text_encoder or built_with.text_encoder or None
+        model = Model(named, device, precision, text_encoder=text_side, compression=compression)
         try:
             self.require_model(model)
         except InputError:
@@ -205,10 +214,10 @@ class Index:
         return model
 
     def require_model(self, model: Model) -> None:
-        """Refuse a model other than the one that built the index, by their fingerprints.
+        """Refuse a model other than the one that built the index, by their fingerprints and dimensions.
 
         Raises:
-            InputError: the fingerprints differ; the message has both, and the names.
+            InputError: they differ; the message has both.
         """
         built_by = self.description
         if built_by.fingerprint != model.fingerprint:
@@ -216,6 +225,22 @@ class Index:
                 f"{self.location}: built by model {built_by.model} ({built_by.fingerprint}), but the model given is "
                 f"{model.reference} ({model.fingerprint}); give the one that built it, or index into another folder"
             )
+        if built_by.dimensions != (model.compression.dimensions or 0):
+            self._require_compression(Compression(model.compression.dimensions or model.query_encoder.width))
+
+    def _require_compression(self, wanted: Compression) -> None:
+        """Refuse vectors of another size or another pooling than the index has; what is ``None`` may be any.
+
+        Raises:
+            InputError: one is wanted.
+        """
+        there = self.description.compression
+        if wanted.dimensions is not None and wanted.dimensions != there.dimensions:
+            raise InputError(f"{self.location}: keeps {there.dimensions or 'all'} dimensions, not {wanted.dimensions}; "
+                             "index into another folder")  # fmt: skip
+        if wanted.code_pooling is not None and wanted.code_pooling != there.code_pooling:
+            raise InputError(f"{self.location}: made with a code pooling of {there.code_pooling}, not "
+                             f"{wanted.code_pooling}; index into another folder")  # fmt: skip
 
     def add(self, recordings: str | Path | Iterable[str | Path], watch: Watch | None = None) -> list[RecordingStatus]:
         """Add new and changed recordings to the index, made if it does not exist, and return the status of each.
@@ -274,10 +299,15 @@ class Index:
         """
         other = _absolute(self.model.other_text_encoder or "")
         wanted = self.config.token_vectors if token_vectors is None else token_vectors
-        ours = IndexDescription(self.model.reference, self.model.fingerprint, text_encoder=other, token_vectors=True)
+        compression = self.model.compression
+        ours = IndexDescription(
+            self.model.reference, self.model.fingerprint, text_encoder=other, token_vectors=True,
+            dimensions=compression.dimensions or 0, code_pooling=compression.code_pooling or 1,
+        )  # fmt: skip
         with only_writer(self.location):
             if self.exists:
                 self.require_model(self.model)
+                self._require_compression(Compression(code_pooling=compression.code_pooling or 1))
                 there = self.description
                 has = there.token_vectors or self.has_token_vectors
                 if has and wanted is False:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clsr.byte_pairs import TextVocabulary
 from clsr.config import AdaptorConfig
-from clsr.padding import pad
+from clsr.padding import length_mask, pad
 
 
 def hard_codes(logits: Tensor, codebook: Tensor) -> Tensor:
@@ -99,6 +99,31 @@ def expand_codes(tokens: Sequence[np.ndarray], scores: Sequence[Tensor],
     device = embeddings.device
     codes = best_codes(ids.to(device), pad(mixed)[0].to(device), embeddings, config, k)
     return codes, lengths.to(device)
+
+
+def pool_codes(codes: Tensor, lengths: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Average each ``factor`` codes that follow one another: ``(B, ceil(U / factor), E)``, and their lengths.
+
+    The last mean of an utterance is over what is left.
+
+    >>> pool_codes(torch.tensor([[[1.0], [3.0], [5.0], [0.0]]]), torch.tensor([3]), 2)
+    (tensor([[[2.], [5.]]]), tensor([2]))
+
+    Args:
+        codes: ``(B, U, E)``, anything on padding.
+        lengths: ``(B,)``.
+        factor: 1 or more; 1 changes nothing.
+    """
+    if factor == 1:
+        return codes, lengths
+    batch, size, _ = codes.shape
+    short = -(-size // factor)
+    mask = length_mask(lengths, size)[:, :, None].to(codes.dtype)
+    padding = (0, 0, 0, short * factor - size)
+    sums, counts = (
+        nn.functional.pad(rows, padding).reshape(batch, short, factor, -1).sum(2) for rows in (codes * mask, mask)
+    )
+    return sums / counts.clamp(min=1), (lengths + factor - 1) // factor
 
 
 def training_codes(logits: Tensor, codebook: Tensor, config: AdaptorConfig) -> Tensor:

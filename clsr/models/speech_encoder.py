@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clsr.byte_pairs import TextVocabulary
-from clsr.models.adaptor import PassageProjection, adaptor_input, expand_codes, soft_codes
+from clsr.models.adaptor import PassageProjection, adaptor_input, expand_codes, pool_codes, soft_codes
 from clsr.models.interleaved import (
     CodedSpeech,
     PartsEncoding,
@@ -46,6 +46,9 @@ class SpeechEncoder(Recogniser):
         text_encoder: the frozen text encoder.
         vocabulary: the recogniser's output layer in the text encoder's pieces.
         passage_projection: of passage vectors, where joint training has learnt one.
+
+    Attributes:
+        code_pooling: number of codes whose mean takes their place before the text encoder; 1 pools none.
     """
 
     def __init__(self, paraformer: Paraformer, text_encoder: TextEncoder, vocabulary: TextVocabulary,
@@ -54,6 +57,7 @@ class SpeechEncoder(Recogniser):
         self.text_encoder = text_encoder
         self.vocabulary: TextVocabulary = vocabulary
         self.passage_projection = passage_projection
+        self.code_pooling = 1
         self.keeps_states = paraformer.config.adaptor.codes == "soft" and isinstance(vocabulary, Vocabulary)
 
     def encode(self, waveforms: Sequence[np.ndarray], codes: Codes = "soft", side: Side = "passage") -> SpeechEncoding:
@@ -156,7 +160,10 @@ class SpeechEncoder(Recogniser):
         return vectors
 
     def _code_rows(self, hypotheses: Sequence[LengthHypothesis], codes: Codes) -> tuple[Tensor, Tensor]:
-        """Return the codes of hypotheses, ``(H, R, E)``, and their lengths ``(H,)``."""
+        """Return the pooled codes of hypotheses, ``(H, R, E)``, and their lengths ``(H,)``."""
+        return pool_codes(*self._unpooled_rows(hypotheses, codes), self.code_pooling)
+
+    def _unpooled_rows(self, hypotheses: Sequence[LengthHypothesis], codes: Codes) -> tuple[Tensor, Tensor]:
         if codes == "unquantised":
             return self._unquantised_rows(hypotheses)
         tokens, scores = [h.tokens for h in hypotheses], [torch.from_numpy(h.scores) for h in hypotheses]

@@ -33,6 +33,10 @@ class TextEncoder(nn.Module):
         folder: where it was read from.
         fingerprint: digest of weights, tokenizer and pooling.
         dense: linear maps after pooling, by the name of their folder; most encoders have none.
+
+    Attributes:
+        dimensions: first numbers of a vector that are kept, and scaled to norm 1 (as for Matryoshka representations,
+            arXiv:2205.13147); ``None`` keeps all.
     """
 
     def __init__(self, transformer: Bert | HuggingFaceEncoder, tokenizer: Tokenizer, pooling: str,
@@ -46,6 +50,7 @@ class TextEncoder(nn.Module):
         self.folder = folder
         self.fingerprint = fingerprint
         self.dense = nn.ModuleDict(dense or {}).requires_grad_(False)
+        self.dimensions: int | None = None
         # [CLS] and [SEP] (or whatever this tokenizer puts around a text), as the encoder itself would add them.
         ids = tokenizer.encode("").ids
         self.opening, self.closing = ids[:1], ids[1:]
@@ -58,7 +63,9 @@ class TextEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Size of a vector, E; that of a word embedding, but where linear maps follow pooling."""
+        """Size of a vector, E; of a whole one that of a word embedding, but where linear maps follow pooling."""
+        if self.dimensions is not None:
+            return self.dimensions
         maps = list(self.dense.values())
         return maps[-1].out_features if maps else self.word_embeddings.shape[1]  # type: ignore[return-value]
 
@@ -85,7 +92,7 @@ class TextEncoder(nn.Module):
         pooled = self._pool(tokens, mask)
         for linear in self.dense.values():
             pooled = linear(pooled.to(linear.weight.dtype))  # type: ignore[arg-type]
-        return nn.functional.normalize(pooled.float(), dim=1)
+        return nn.functional.normalize(pooled[:, : self.dimensions].float(), dim=1)
 
     def token_vectors(self, embeddings: Tensor, token_lengths: Tensor, kind: Side | None = None) -> Tensor:
         """Return each token's vector in its context, before pooling.

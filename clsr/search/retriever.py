@@ -50,7 +50,12 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, uri: str | Path, model: str | Path | None = None, device: str = "cpu", precision: Precision = "auto"
+        cls,
+        uri: str | Path,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "auto",
+        code_pooling: int | None = None,
     ) -> Retriever:
         """Open an index and the model that built it; of the model, only the text encoder is loaded.
 
@@ -59,12 +64,14 @@ class Retriever:
             model: the model's reference, where its folder is no longer the one that built the index.
             device: to load the whole model on, for spoken queries; typed ones are encoded on the processor.
             precision: numbers that queries are encoded in; typed ones in "auto" where the device is no processor.
+            code_pooling: number of successive codes of a spoken query whose mean takes their place; by default that of
+                the index.
 
         Raises:
             InputError: there is no index or nothing in it, or the model is missing or another one.
         """
         index = Index.open(uri)
-        return cls(index, index.load_model(model, device, precision))
+        return cls(index, index.load_model(model, device, precision, code_pooling=code_pooling))
 
     def search(
         self,

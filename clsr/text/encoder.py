@@ -35,6 +35,12 @@ class SentenceEncoder(Protocol):
 
     fingerprint: str
     max_tokens: int
+    dimensions: int | None
+
+    @property
+    def width(self) -> int:
+        """Size of a vector, E."""
+        ...
 
     def encode(self, texts: Sequence[str], kind: Side) -> ArrayLike:
         """Encode texts into unit vectors ``(B, E)``, an array or a tensor on the CPU."""
@@ -73,7 +79,13 @@ class NumpyTextEncoder:
         ids = self.tokenizer.encode("").ids
         self.opening, self.closing = ids[:1], ids[1:]
         self.max_tokens = self._bert.max_positions - len(ids)
-        self.width = folder.maps[-1].out_features if folder.maps else self._bert.width
+        self.dimensions: int | None = None  # first numbers of a vector that are kept; None keeps all
+
+    @property
+    def width(self) -> int:
+        """Size of a vector, E."""
+        whole = self.folder.maps[-1].out_features if self.folder.maps else self._bert.width
+        return whole if self.dimensions is None else self.dimensions
 
     def token_ids(self, text: str) -> list[int]:
         """Return the ids of a text, without opening and closing tokens."""
@@ -118,6 +130,7 @@ class NumpyTextEncoder:
         pooled = np.concatenate([self._pool(group) for group in _grouped(tokens, lengths)])
         for linear in self._maps:
             pooled = linear(pooled)
+        pooled = pooled[:, : self.dimensions]
         return pooled / np.linalg.norm(pooled, axis=1, keepdims=True).clip(1e-12)
 
     def _pool(self, tokens: np.ndarray) -> np.ndarray:

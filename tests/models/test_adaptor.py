@@ -13,6 +13,7 @@ from clsr.models.adaptor import (
     best_codes,
     hard_codes,
     mix_rows,
+    pool_codes,
     soft_codes,
     straight_through_codes,
     top_k_codes,
@@ -160,3 +161,14 @@ def test_gradients_reach_firing_weights_not_the_text_encoder(tiny_bert, kind: st
         gradients = [weight.grad for weight in part.parameters() if weight.grad is not None]
         assert sum(gradient.abs().sum() for gradient in gradients) > 0
     assert all(weight.grad is None for weight in text_encoder.parameters())
+
+
+def test_pooled_codes_ignore_padding():
+    codes = torch.randn(2, 5, 3)
+    lengths = torch.tensor([5, 2])
+    pooled, short = pool_codes(codes, lengths, 2)
+    assert short.tolist() == [3, 1] and pooled.shape == (2, 3, 3)
+    assert torch.allclose(pooled[0, 2], codes[0, 4]) and torch.allclose(pooled[1, 0], codes[1, :2].mean(0))
+    alone, _ = pool_codes(codes[1:, :2], lengths[1:], 2)
+    assert torch.allclose(pooled[1, :1], alone[0])
+    assert torch.equal(pool_codes(codes, lengths, 1)[0], codes)
