@@ -41,7 +41,7 @@ def test_load_index_search(model: Model, talk: Path, capsys: pytest.CaptureFixtu
     index.add([talk.parent])
     retriever = Retriever(index, model)
     capsys.readouterr()
-    print(*retriever.search("old boat", top_k=1), sep="\n")
+    print(*retriever.search("old boat", top_k=1, mode="dense"), sep="\n")
     assert capsys.readouterr().out.startswith(f"{talk}  00:01-00:02  0.99")
     (again,), (hit,) = Retriever.open(talk.parents[1] / "index").search("old boat", 1), retriever.search("old boat", 1)
     assert replace(again, score=hit.score) == hit  # one was encoded by PyTorch, which was loaded, the other without it

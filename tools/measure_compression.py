@@ -52,8 +52,8 @@ def measure(encoder: SpeechEncoder, data: RetrievalSet) -> dict[str, Compressed]
         chunk = data.passages[start : start + READ_AT_ONCE]
         utterances += encoder.recognise([read_waveform(u.recording, u.start_s, u.end_s) for u in chunk])
     whole = encoder.text_encoder.width
-    settings = {f"x{factor}": (factor, whole) for factor in POOLING}
-    settings |= {f"{size} dimensions": (1, size) for size in DIMENSIONS if size < whole}
+    settings = {f"--code-pooling {factor}": (factor, whole) for factor in POOLING}
+    settings |= {f"--dimensions {size}": (1, size) for size in DIMENSIONS if size < whole}
     found = {name: rank_first(encoder, utterances, data, *setting) for name, setting in settings.items()}
     encoder.code_pooling, encoder.text_encoder.dimensions = 1, None
     return found
@@ -75,14 +75,16 @@ def rank_first(
 
 def print_table(models: Sequence[dict[str, Compressed]]) -> None:
     """A row for each setting: tokens, bytes of a vector, R@1, and what it has over the first setting."""
-    print("| | tokens a passage | bytes a vector | R@1 | against the first row |\n| --- | ---: | ---: | ---: | ---: |")
+    print(
+        "| setting | tokens a passage | bytes a vector | R@1 | against the first row |\n| --- | ---: | ---: | ---: | ---: |"
+    )
     base = np.mean([next(iter(found.values())).first for found in models], axis=0)
     for name, one in models[0].items():
         first = np.mean([found[name].first for found in models], axis=0)
         tokens = np.mean([found[name].tokens for found in models])
         share, gain = bootstrap(first), paired_difference(first, base)
         print(
-            f"| {name} | {tokens:.1f} | {4 * one.dimensions:,} | "
+            f"| `{name}` | {tokens:.1f} | {4 * one.dimensions:,} | "
             f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}] | "
             f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] |"
         )
