@@ -43,7 +43,8 @@ def test_load_index_search(model: Model, talk: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     print(*retriever.search("old boat", top_k=1, mode="dense"), sep="\n")
     assert capsys.readouterr().out.startswith(f"{talk}  00:01-00:02  0.99")
-    (again,), (hit,) = Retriever.open(talk.parents[1] / "index").search("old boat", 1), retriever.search("old boat", 1)
+    anew = Retriever.open(talk.parents[1] / "index")
+    (again,), (hit,) = anew.search("old boat", 1, "dense"), retriever.search("old boat", 1, "dense")
     assert replace(again, score=hit.score) == hit  # one was encoded by PyTorch, which was loaded, the other without it
     assert again.score == pytest.approx(hit.score, abs=1e-5)
     assert retriever.search(talk, 1)[0].recording == str(talk)  # a question may be spoken: no second model is loaded

@@ -76,7 +76,8 @@ def rank_first(
 def print_table(models: Sequence[dict[str, Compressed]]) -> None:
     """A row for each setting: tokens, bytes of a vector, R@1, and what it has over the first setting."""
     print(
-        "| setting | tokens a passage | bytes a vector | R@1 | against the first row |\n| --- | ---: | ---: | ---: | ---: |"
+        "| setting | tokens a passage | bytes a vector | R@1 | against the first row |\n"
+        "| --- | ---: | ---: | ---: | ---: |"
     )
     base = np.mean([next(iter(found.values())).first for found in models], axis=0)
     for name, one in models[0].items():

@@ -460,7 +460,7 @@ def test_other_model_is_refused_with_both_fingerprints(
     path = speak(tmp_path / "a.wav", "cat")
     Index.create(tmp_path / "index", model, SMALL).add([path])
     before = Index.open(tmp_path / "index").description
-    assert before == (str(model.path), "model-1", "4/3", "", True)
+    assert before == (str(model.path), "model-1", "4/3", "", True, 0, 1)
     (model.path / "weights").write_text("model-2")
     with pytest.raises(InputError, match=r"by model .* \(model-1\), but the model given is .* \(model-2\)"):
         Index.create(tmp_path / "index", Model(model.path, recogniser=speech_encoder), SMALL).add([path])
