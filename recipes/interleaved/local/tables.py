@@ -30,8 +30,8 @@ PARTS = {  # rows of the evaluation
 }  # fmt: skip
 METRICS = {"recall@1": "R@1", "ndcg@5": "nDCG@5"}
 NOTE = "In percent. Of several seeds mean [lowest, highest], else value [95 % bootstrap interval over questions]."
-POINTS = ("In points of R@1: mean over seeds, with 95 % paired-bootstrap intervals over questions; `*` where the "
-          "interval leaves out 0.")  # fmt: skip
+POINTS = ("In points of R@1: mean over seeds, with 95 % paired-bootstrap intervals over questions; a star where "
+          "the interval leaves out 0.")  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -90,7 +90,7 @@ def table_of(
     for who, row in systems(measured):
         cells = [cell(measured.get(place(who), {}).get(row, [])[: 1 if row == "text" else None], metric)
                  for place in columns.values()]  # fmt: skip
-        if chosen(row) and set(cells) != {ABSENT}:
+        if chosen(row) and any(value != ABSENT for value in cells):
             body.append([label(row, who), *cells])
     return Table(number, title, (Column("System", numbers=False), *map(Column, columns)), [body], [NOTE])
 
@@ -135,14 +135,19 @@ def difference_tables(measured: Measured) -> Iterator[Table]:
     """Systems that read parts in turn against the mean of two vectors, the cascade, and shuffled order."""
     body = []
     for who, row in systems(measured):
-        if row in ("text", *PARTS):
+        if row in ("text", "cascade", "cascade-8best", *PARTS):
             continue
-        for other in (AVERAGED, "text-parts", "audio-parts", "cascade"):
-            pairs = [(measured.get(Place(who, setting, environment, ""), {}), environment)
-                     for setting in MIXED for environment in ENVIRONMENTS]  # fmt: skip
-            cells = [difference(rows.get(row, []), rows.get(other, [])) for rows, _ in pairs]
-            if other != row and set(cells) != {ABSENT}:
-                body.append([f"{label(row, who)} − {PARTS.get(other) or system_name(other)}", *cells])
+        others = [(who, other) for other in (AVERAGED, "text-parts", "audio-parts", "cascade") if other != row]
+        others += [] if who else [one for one in systems(measured) if one[0] and one[1] not in PARTS]
+        for whose, other in others:
+            cells = [
+                difference(measured.get(Place(who, setting, environment, ""), {}).get(row, []),
+                           measured.get(Place(whose, setting, environment, ""), {}).get(other, []))
+                for setting in MIXED for environment in ENVIRONMENTS
+            ]  # fmt: skip
+            if any(value != ABSENT for value in cells):
+                name = label(other, whose) if whose != who else PARTS.get(other) or system_name(other)
+                body.append([f"{label(row, who)} − {name}", *cells])
     there = [at for at in range(2 * len(ENVIRONMENTS)) if any(row[at + 1] != ABSENT for row in body)]
     titles = [f"{SETTINGS[setting]}, {environment}" for setting in MIXED for environment in ENVIRONMENTS]
     columns = (Column("Difference", numbers=False), *(Column(titles[at]) for at in there))
@@ -150,10 +155,13 @@ def difference_tables(measured: Measured) -> Iterator[Table]:
                 [POINTS])  # fmt: skip
     body = []
     for who, row in systems(measured):
-        cells = [difference(measured.get(Place(who, setting, "clean", order), {}).get(row, []),
-                            measured.get(Place(who, setting, "clean", ""), {}).get(row, []))
-                 for setting in MIXED for order in ORDERS if order]  # fmt: skip
-        if row not in ("text", *PARTS) and set(cells) != {ABSENT}:
+        cells = []
+        for setting in MIXED:
+            in_order = measured.get(Place(who, setting, "clean", ""), {}).get(row, [])
+            for order in filter(None, ORDERS):
+                shuffled = measured.get(Place(who, setting, "clean", order), {}).get(row, [])
+                cells.append(difference(shuffled, in_order[: len(shuffled)]))  # of the same seeds, which are in order
+        if row not in ("text", *PARTS) and any(value != ABSENT for value in cells):
             body.append([label(row, who), *cells])
     titles = [f"{SETTINGS[setting]}, {title}" for setting in MIXED for order, title in ORDERS.items() if order]
     yield Table("8", "What shuffled order costs", (Column("System", numbers=False), *map(Column, titles)), [body],
@@ -173,7 +181,7 @@ def form_table(measured: Measured, questions: Path) -> Table:
             for name in names:
                 chosen = [at for at, id_ in enumerate(found.query_ids) if forms[id_] == name] if found else []
                 cells.append(f"{100 * mean_values(rows)[chosen].mean():.1f}" if chosen else ABSENT)
-        if set(cells) != {ABSENT}:
+        if any(value != ABSENT for value in cells):
             body.append([label(row, who), *cells])
     counts = {name: list(forms.values()).count(name) for name in names}
     titles = [f"{SETTINGS[setting]}, {name} ({counts[name]})" for setting in MIXED for name in names]
