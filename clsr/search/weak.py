@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from clsr.index.config import IndexDescription, Mode
 from clsr.index.ranking import RankedWindow
 
@@ -14,8 +16,8 @@ words to match, so that its scores are lower.
 
 
 def least_score(description: IndexDescription, mode: Mode, window: RankedWindow) -> float:
-    """The score below which a window of an index is a weak hit; 0 where nothing is known of its scores."""
+    """The score below which a window of an index is a weak hit; minus infinity where nothing is known."""
     scheme, colon, _ = description.model.partition(":")
     known = LEAST_SCORES.get((scheme if colon else "", description.text_encoder), {}) if mode == "maxsim" else {}
     length_s = window.end_s - window.start_s
-    return next((score for seconds, score in sorted(known.items(), reverse=True) if length_s >= seconds), 0.0)
+    return next((score for seconds, score in sorted(known.items(), reverse=True) if length_s >= seconds), -math.inf)
