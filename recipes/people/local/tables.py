@@ -77,7 +77,7 @@ def long_table(folders: Sequence[Path], number: str, split: str, title: str) -> 
             if about.get("among") == "others" and scope == "recording":
                 continue  # the same as without others
             where = {"recording": "its recording", "all": "all chapters"}[scope]
-            where = "20 h with other speech" if about.get("among") == "others" else where
+            where = "these and other speech" if about.get("among") == "others" else where
             who = about.get("recogniser") or about.get("training", "")
             cells = [success(by_k.get(k, ())) for k in ("1", "5")]
             overlap = interval_cell([row.time_iou for row in by_k.get("1", ()) if row.time_iou])
