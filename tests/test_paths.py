@@ -47,6 +47,7 @@ WAVEFORM_PATH = [
 LAYERS = {f"models/{name}.py" for name in ("attention", "bert", "cif", "decoder", "dropout", "encoder", "precision")}
 CALLED_BY_SEARCH = {
     "index/config.py",
+    "search/weak.py",
     "audio/files.py",
     "lance.py",
     "text/weights.py",
@@ -62,7 +63,8 @@ CALLED_BY_SEARCH = {
 CALLED_BY_ADD = {
     "audio/files.py", "audio/pauses.py", "audio/pieces.py", "audio/sounding.py", "audio/spelling.py",
     "audio/waveform.py", "index/approximate.py", "index/config.py", "index/location.py", "index/progress.py",
-    "index/recordings.py", "index/segments.py", "index/tables.py", "index/tokens/description.py", "lance.py",
+    "index/recordings.py", "index/segments.py", "index/tables.py", "index/tokens/description.py",
+    "index/tokens/maxsim.py", "config.py", "lance.py",
     "model.py", "padding.py", "threads.py", "vocabulary.py",
 }  # fmt: skip
 
