@@ -63,7 +63,7 @@ def add_background(
     Args:
         waveform: speech at 16 kHz.
         recordings: of the background.
-        at_once: how many of them are heard at the same time.
+        at_once: how many of them sound at the same time.
         snr_db: ratio of speech to background.
         name: decides which recordings are taken, so that another ratio has the same ones.
 
